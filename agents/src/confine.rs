@@ -9,6 +9,7 @@ mod claude_home;
 mod egress;
 pub mod environment;
 mod file_passing;
+mod host_folders;
 mod host_gate;
 pub mod hosts;
 mod inside;
@@ -39,6 +40,7 @@ use self::layers::LayeredPrefix;
 pub use self::{
     bwrap::{Bwrap, NetworkReach},
     egress::EgressProxy,
+    host_folders::HostFolders,
     host_gate::{HostDecision, HostGate, HostTarget},
     hosts::{AllowedHost, AllowedReach, NetworkAccess, allowed, is_public},
     kernel::{KernelMeans, ProcessLimits},
@@ -51,7 +53,7 @@ pub use self::{
     session::in_own_session,
     settings::{ConfineChoice, WallSettings},
     step::{OwnProgram, enter},
-    view::{HostFolders, Tenant},
+    view::Tenant,
     watch::{CallKind, CallListener, NamedPath, SeenCall},
 };
 

@@ -14,11 +14,11 @@ use serde::Serialize;
 use crate::{
     board::Board,
     merge::{MergeStatus, MergeStep},
-    quarantine::Quarantine,
     story::{
         StoryId,
         stage::{Role, Stage},
     },
+    strangers::Quarantine,
     strangers::StrangerText,
     verdict::FailureCause,
 };

@@ -17,7 +17,6 @@ pub mod migrate;
 mod open_hosts;
 pub mod orchestrator;
 pub mod project;
-pub mod quarantine;
 pub mod reading;
 pub mod rooms;
 mod run;

@@ -1,11 +1,13 @@
 //! Text by people whom nobody here knows: which of it an agent has read since a person last spoke to it. Rooms and stories use the same
 //! record, and the agent's own events fill it.
 //!
-//! `calls` says what a tool call brings in, `familiar` which files and commits are known here. What a program prints besides (the
+//! `calls` says what a tool call brings in, `familiar` which files and commits are known here, `quarantine` why a story counts as a
+//! stranger's. What a program prints besides (the
 //! output of a test, for example) is not traced.
 
 mod calls;
 mod familiar;
+mod quarantine;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,8 +20,12 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-pub use self::familiar::AgentPlace;
 use self::familiar::FamiliarFiles;
+pub(crate) use self::quarantine::check_wall;
+pub use self::{
+    familiar::AgentPlace,
+    quarantine::{Quarantine, QuarantineCause},
+};
 use crate::story::StoryId;
 
 /// More texts than this are as good as all.

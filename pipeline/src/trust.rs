@@ -7,25 +7,26 @@
 
 mod base;
 mod changes;
+mod error;
 mod files;
 mod programs;
+mod state;
 mod store;
 mod text;
-
-use std::path::PathBuf;
 
 pub use self::{
     base::text_on,
     changes::{ChangedLine, changed_lines},
+    error::TrustError,
     files::{Misplaced, check_settings_file, check_state_files},
+    state::StateError,
     store::{StoryOrigins, TrustStore},
     text::TrustedText,
 };
 use crate::{
     Project,
     config::{LoadedProjectConfig, ProjectConfig},
-    git::program::GitProgramError,
-    guard::{BaseError, base_branch},
+    guard::base_branch,
 };
 
 /// Where base keeps the settings.
@@ -42,34 +43,6 @@ pub struct ProjectTrust {
     pub confirmed: Option<TrustedText>,
     /// Whether `project.toml` in the checkout is another than the one on base.
     pub edited: bool,
-}
-
-/// Why the confirmed version is unknown. Each is a sentence for the operator.
-#[derive(Debug, thiserror::Error)]
-pub enum TrustError {
-    /// Neither `XDG_STATE_HOME` nor `HOME` names a folder.
-    #[error("There is no folder for what you confirm. Set `HOME`, or `XDG_STATE_HOME` to an absolute path.")]
-    NoFolder,
-    /// A repository could vouch for itself.
-    #[error(
-        "`{0}` is inside the project, which must not hold what you confirmed of it. Set `XDG_STATE_HOME` to a folder \
-         outside."
-    )]
-    InsideProject(PathBuf),
-    /// The record could have been written by somebody else.
-    #[error(
-        "`{0}` can be written by others than you, so what it confirms does not count. Look who wrote it, delete it, \
-         and run `storkit trust` again."
-    )]
-    NotPrivate(PathBuf),
-    #[error("`{path}` cannot be used: {why}. Delete it and run `storkit trust` again.")]
-    Damaged { path: PathBuf, why: String },
-    #[error(transparent)]
-    Base(#[from] BaseError),
-    #[error("the repository cannot be read: {0}")]
-    Git(#[from] git2::Error),
-    #[error("the repository's git configuration cannot be read: {0}")]
-    GitProgram(#[from] GitProgramError),
 }
 
 impl ProjectTrust {

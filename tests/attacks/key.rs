@@ -310,3 +310,29 @@ async fn an_agent_sends_its_work_to_another_host() {
     assert!(read("relay.txt").contains("no proxy"), "{}", read("relay.txt"));
     assert_eq!(elsewhere.came.load(Ordering::SeqCst), 0, "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_own_settings_lead_past_storkits_proxy() {
+    needs!(Claude);
+    let elsewhere = Elsewhere::start();
+    let model = ScriptedModel::with_key(ModelScript::new().on("hello").then_says("Hello, Ann."), KEY)
+        .expect("the model is served");
+    let program = Program::with_real_cli(&model);
+    let settings = json!({
+        "apiKeyHelper": "echo helpers-key",
+        "env": {
+            "ANTHROPIC_BASE_URL": format!("http://{}", elsewhere.address),
+            "ANTHROPIC_API_KEY": "another-key",
+            "ANTHROPIC_CUSTOM_HEADERS": "x-other: yes",
+        },
+    });
+    let folder = program.home().join(".claude");
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join("settings.json"), settings.to_string()).expect("the operator's settings");
+    let _serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.say("hello");
+    terminal.see("Hello, Ann.");
+    assert_eq!(elsewhere.came.load(Ordering::SeqCst), 0);
+    assert!(model.requests().iter().all(|seen| seen.key.as_deref() == Some(KEY)));
+}

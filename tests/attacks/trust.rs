@@ -422,3 +422,16 @@ fn a_component_leaves_the_project() {
         assert!(said(&output).contains("leads out of the project"), "{}", said(&output));
     }
 }
+
+#[test]
+fn an_archive_brings_state_of_its_own() {
+    let program = Program::with_stand_in();
+    let state = program.file(".storkit/state/state.db");
+    fs::create_dir_all(state.parent().expect("a folder")).expect("a folder");
+    fs::write(&state, "rules of a stranger").expect("a file");
+    let refused = program.run(&["serve"], "");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("not made by storkit on this machine") && said.contains("storkit trust"), "{said}");
+    assert_eq!(fs::read_to_string(&state).expect("it is there"), "rules of a stranger", "nothing read it");
+}

@@ -204,7 +204,7 @@ impl Program {
         self.command(arguments).spawn().expect("storkit starts")
     }
 
-    fn home(&self) -> PathBuf {
+    pub fn home(&self) -> PathBuf {
         let home = self.place.path().join("home");
         fs::create_dir_all(&home).expect("a home");
         home

@@ -11,13 +11,13 @@ use std::{
 };
 
 use super::{
-    landlock_wall::write_new,
+    host_folders::HostFolders,
     layers::{self, LayeredPrefix},
-    paths::WorktreePaths,
+    paths::{WorktreePaths, write_new},
     scratch::ScratchFolders,
     seccomp,
     step::{OwnProgram, before_bwrap},
-    view::{HostFolders, Shown, Tenant, View},
+    view::{Shown, Tenant, View},
 };
 
 /// Where the sockets of a way out are inside, and the program that forwards to them. In `/run`, which is empty otherwise.

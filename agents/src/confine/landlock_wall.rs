@@ -14,13 +14,14 @@ use std::{
 use landlock::{ABI, Access as _, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
 
 use super::{
+    host_folders::HostFolders,
     inside,
     kernel::KernelMeans,
-    paths::WorktreePaths,
+    paths::{WorktreePaths, write_new},
     scratch::ScratchFolders,
     step::{OwnProgram, PORT, PORTS_ONLY, READ, RULES, WRITE},
     toolchains,
-    view::{HostFolders, Shown, Tenant, View, real_or_named},
+    view::{Shown, Tenant, View, real_or_named},
 };
 
 /// Devices that are no way to anything. Not the terminals of others in `/dev/pts`, and not `/dev/shm`, which all programs share.
@@ -251,15 +252,4 @@ fn copy_refs(from: &Path, to: &Path, name: &Path, own: &[PathBuf]) -> io::Result
         }
     }
     Ok(())
-}
-
-/// Replaces a file in a folder that code inside may have written: a link is removed, never followed.
-pub(super) fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path)?,
-        Ok(_) => fs::remove_file(path)?,
-        Err(_) => {}
-    }
-    let mut file = fs::File::create_new(path)?;
-    io::Write::write_all(&mut file, text.as_bytes())
 }

@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{landlock_wall::write_new, paths::WorktreePaths, seccomp};
+use super::{
+    paths::{WorktreePaths, write_new},
+    seccomp,
+};
 
 /// Below a worktree's private folder. Removed by who makes the worktree ready: after a kill it has leftovers.
 pub const SCRATCH: &str = "scratch";

@@ -16,6 +16,7 @@ mod sent_times;
 mod ticker;
 mod trials;
 mod turn;
+mod turn_costs;
 mod turn_events;
 
 use std::{sync::Arc, time::Duration};

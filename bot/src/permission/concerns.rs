@@ -39,7 +39,10 @@ impl CallConcern {
         let mut concerns = Vec::new();
         concerns.extend(is_on("dangerouslyDisableSandbox").then_some(Self::OutsideSandbox));
         concerns.extend(is_on("run_in_background").then_some(Self::InBackground));
-        concerns.extend(blocked_path.map(|path| Self::BlockedPath(path.to_owned())));
+        // One way of asking names no path: then it is looked for in the call.
+        let outside = || AgentFolder(folder).outside(naming_texts(tool, input));
+        let reaches = blocked_path.map(str::to_owned).or_else(outside);
+        concerns.extend(reaches.map(Self::BlockedPath));
         match AgentFolder(folder).links(naming_texts(tool, input)) {
             Some(links) => {
                 let links = links.into_iter().filter(|(named, _)| !is_of_the_system(named));
@@ -83,6 +86,14 @@ mod tests {
         assert_eq!(edit, [CallConcern::Link { named, leads_to: "/etc/hostname".into() }]);
         let written = json!({ "file_path": "/p/a", "content": "cat notes" });
         assert!(of("Write", written).is_empty() && of("Bash", json!({ "command": "/bin/ls" })).is_empty());
+        let climbing = dir.path().join("x/../../outside.txt");
+        let real = dir.path().parent().unwrap().canonicalize().unwrap().join("outside.txt");
+        assert_eq!(
+            of("Read", json!({ "file_path": climbing })),
+            [CallConcern::BlockedPath(real.display().to_string())],
+            "by MCP nobody says where it leads"
+        );
+        assert!(of("Read", json!({ "file_path": dir.path().join("x/../a") })).is_empty());
         let blocked = CallConcern::of("Read", &json!({}), None, Some("/etc/shadow"));
         assert_eq!(blocked, [CallConcern::BlockedPath("/etc/shadow".into())]);
         assert_eq!(of("Bash", json!({ "command": "a ".repeat(2_000) })), [CallConcern::UncheckedLinks]);

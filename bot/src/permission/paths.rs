@@ -49,6 +49,18 @@ impl AgentFolder<'_> {
         Some(links)
     }
 
+    /// The first real path outside the folder to which these texts lead by `..`. Other paths outside are there to read.
+    pub fn outside<'a>(self, texts: impl IntoIterator<Item = &'a str>) -> Option<String> {
+        let root = self.0.and_then(|root| root.canonicalize().ok())?;
+        let climbs = |name: &&str| Path::new(name).components().any(|part| part == Component::ParentDir);
+        let found = texts.into_iter().flat_map(names).take(MOST_NAMES).filter(climbs).find_map(|name| {
+            let path = self.absolute(name)?;
+            let real = path.canonicalize().unwrap_or_else(|_| without_parents(&path));
+            (!real.starts_with(&root)).then_some(real)
+        });
+        found.map(|path| path.display().to_string())
+    }
+
     fn absolute(self, named: &str) -> Option<PathBuf> {
         let named = Path::new(named);
         match self.0 {
@@ -57,6 +69,19 @@ impl AgentFolder<'_> {
             None => None,
         }
     }
+}
+
+/// Where a path leads in its words alone.
+fn without_parents(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            Component::CurDir => {}
+            part => plain.push(part),
+        }
+    }
+    plain
 }
 
 /// Whether a path is absolute and has no `..`, so that the same words always mean the same file, whatever the agent's current folder.

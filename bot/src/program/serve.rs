@@ -117,13 +117,15 @@ async fn run(
     let not_closed = |error: io::Error| complain(1, &say::not_closed(&error));
     harden::start_without_secrets(&loaded).map_err(not_closed)?;
     let inherited = harden::close_process().map_err(not_closed)?;
+    let store = trust::store().map_err(|error| complain(2, &error.to_string()))?;
+    // Before anything below `.storkit/` is read or written.
+    store.check_state(&project).map_err(|error| complain(2, &error.to_string()))?;
     start_log(&project, &loaded, front)?;
     tokio::spawn(agents::adopted::reap_orphans());
     let console = loaded.config.console.enabled.then(|| console_of(&project, &loaded));
     if console.is_none() && front != FrontEnd::None {
         return Err(complain(2, say::NO_CONSOLE));
     }
-    let store = trust::store().map_err(|error| complain(2, &error.to_string()))?;
     if front == FrontEnd::Terminal {
         trust::ask_at_start(&project, &store);
     }

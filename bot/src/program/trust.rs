@@ -11,7 +11,7 @@ use clap::Args;
 use pipeline::{
     Project,
     board::WorkFolder,
-    trust::{ProjectTrust, TrustError, TrustStore, TrustedText, changed_lines},
+    trust::{ProjectTrust, StateError, TrustError, TrustStore, TrustedText, changed_lines},
 };
 
 use crate::{
@@ -38,6 +38,12 @@ pub fn confirm(project: &Project, given: &TrustArgs) -> ExitCode {
         Ok(read) => read,
         Err(error) => return complain(2, &error.to_string()),
     };
+    if let Err(error) = store.check_state(project) {
+        let code = adopt(project, &store, &error, given);
+        if code != ExitCode::SUCCESS {
+            return code;
+        }
+    }
     if trust.is_confirmed() {
         print(&say::nothing_to_confirm(!trust.proposed.is_empty(), &trust.base));
         return ExitCode::SUCCESS;
@@ -51,6 +57,22 @@ pub fn confirm(project: &Project, given: &TrustArgs) -> ExitCode {
         (false, false) => return complain(2, say::NOBODY_TO_ASK),
     };
     record(project, &store, &trust.proposed, agreed)
+}
+
+/// State that storkit did not make on this machine: the operator says whether it is theirs.
+fn adopt(project: &Project, store: &TrustStore, error: &StateError, given: &TrustArgs) -> ExitCode {
+    let StateError::Foreign { .. } = error else { return complain(2, &error.to_string()) };
+    print(&say::foreign_state(error));
+    let agreed = match (given.yes, io::stdin().is_terminal()) {
+        (true, _) => true,
+        (false, true) => answered(say::STATE_QUESTION),
+        (false, false) => return complain(2, say::NOBODY_TO_ASK),
+    };
+    match agreed.then(|| store.adopt_state(project)) {
+        Some(Ok(())) => ExitCode::SUCCESS,
+        Some(Err(error)) => complain(1, &error.to_string()),
+        None => ExitCode::FAILURE,
+    }
 }
 
 /// The question at a start on a terminal. Whatever the answer, storkit starts; unconfirmed commands do not run.
@@ -114,7 +136,11 @@ fn record(project: &Project, store: &TrustStore, text: &TrustedText, agreed: boo
 
 /// Only the whole word counts: an empty line is a no.
 fn asked() -> bool {
-    print(say::QUESTION);
+    answered(say::QUESTION)
+}
+
+fn answered(question: &str) -> bool {
+    print(question);
     let _ = io::stdout().flush();
     let mut line = String::new();
     let read = io::stdin().lock().read_line(&mut line).unwrap_or(0);

@@ -14,6 +14,9 @@ use super::text::{count, sentence, shorten};
 /// More stories than this in one message are only counted.
 const MOST: usize = 5;
 
+/// More stories than this are not listed by their numbers.
+const LISTED: usize = 20;
+
 /// Longest title and reason in a line.
 const TITLE: usize = 60;
 const REASON: usize = 240;
@@ -38,7 +41,7 @@ struct StoryDigest {
 pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> Vec<Outgoing> {
     let mut stories: BTreeMap<StoryId, StoryDigest> = BTreeMap::new();
     let mut problems = Vec::new();
-    let mut urgent = Vec::new();
+    let (mut urgent, mut in_quarantine) = (Vec::new(), Vec::new());
     for event in events {
         match &event.event {
             PipelineEvent::NeedsPerson { story, title, why, wanted } => {
@@ -57,7 +60,9 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
             PipelineEvent::Paused { why: None } => {
                 urgent.push(Outgoing::text("Agents start again.").with_tone(Tone::Notice));
             }
-            PipelineEvent::Quarantined { story, title, why } => urgent.push(quarantined(*story, title, why)),
+            PipelineEvent::Quarantined { story, title, why } => {
+                in_quarantine.push((*story, title.as_str(), why.as_str()));
+            }
             PipelineEvent::Released { story, title, by } => {
                 urgent.push(released(*story, title, by));
             }
@@ -79,6 +84,7 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
     if !lines.is_empty() {
         messages.push(Outgoing::text(lines.join("\n\n")).with_tone(Tone::Notice));
     }
+    messages.extend(quarantined(&in_quarantine));
     messages.extend(urgent);
     messages
 }
@@ -184,14 +190,30 @@ fn counted(stories: &BTreeMap<StoryId, StoryDigest>) -> Vec<String> {
     vec![format!("{stories}: {}. `status` shows them.", parts.join(", "))]
 }
 
-fn quarantined(id: StoryId, title: &str, why: &str) -> Outgoing {
-    let text = format!(
-        "**{id} {}** is in quarantine: {}. Its runs reach package registries only and get no secrets, and a person accepts its changes. \
-         `show {id}` shows it; once you have read it, `release {id}` lifts that.",
-        inert(&shorten(title, TITLE)),
-        inert(&shorten(why, REASON))
-    );
-    Outgoing::text(text).with_tone(Tone::Notice)
+/// A clone can bring many: one message for all of a moment.
+fn quarantined(stories: &[(StoryId, &str, &str)]) -> Option<Outgoing> {
+    const MEANING: &str =
+        "runs reach package registries only and get no secrets, and a person accepts the changes";
+    let text = match stories {
+        [] => return None,
+        [(id, title, why)] => format!(
+            "**{id} {}** is in quarantine: {}. Its {MEANING}. `show {id}` shows it; once you have read it, `release {id}` lifts that.",
+            inert(&shorten(title, TITLE)),
+            inert(&shorten(why, REASON))
+        ),
+        many => {
+            let ids: Vec<String> = many.iter().take(LISTED).map(|(id, ..)| id.to_string()).collect();
+            let more = many.len().saturating_sub(LISTED);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            format!(
+                "{} are in quarantine, since strangers may have written them: {}{more}. Their {MEANING}. `show ID` shows one; once you \
+                 have read it, `release ID` lifts that.",
+                count(many.len(), "story", "stories"),
+                ids.join(", ")
+            )
+        }
+    };
+    Some(Outgoing::text(text).with_tone(Tone::Notice))
 }
 
 fn released(id: StoryId, title: &str, by: &Actor) -> Outgoing {
@@ -255,6 +277,21 @@ mod tests {
 
     fn texts(events: Vec<PipelineEvent>) -> Vec<String> {
         digest(&numbered(events), &|_| 0.5).into_iter().map(|message| message.markdown).collect()
+    }
+
+    #[test]
+    fn stories_in_quarantine_share_a_message() {
+        let event = |id, title: &str| PipelineEvent::Quarantined {
+            story: StoryId(id),
+            title: title.into(),
+            why: "its file came with the repository".into(),
+        };
+        let said = |events: Vec<PipelineEvent>| {
+            let messages = digest(&numbered(events), &|_| 0.0);
+            messages.into_iter().map(|message| message.markdown).collect::<Vec<_>>().join("\n")
+        };
+        insta::assert_snapshot!(said(vec![event(7, "Theirs")]), @"**7 Theirs** is in quarantine: its file came with the repository. Its runs reach package registries only and get no secrets, and a person accepts the changes. `show 7` shows it; once you have read it, `release 7` lifts that.");
+        insta::assert_snapshot!(said(vec![event(7, "x"), event(8, "y")]), @"2 stories are in quarantine, since strangers may have written them: 7, 8. Their runs reach package registries only and get no secrets, and a person accepts the changes. `show ID` shows one; once you have read it, `release ID` lifts that.");
     }
 
     #[test]

@@ -7,10 +7,10 @@ use pipeline::{
     PipelineError,
     event::{PipelineSnapshot, RunInfo},
     handle::{DeletedStory, StartResult, StoryOverview, WorkDone},
-    quarantine::QuarantineCause,
     reading::LogOf,
     stage::Stage,
     story::{Story, StoryId},
+    strangers::QuarantineCause,
 };
 
 use super::{

@@ -3,16 +3,25 @@
 use std::{fmt::Write as _, path::Path};
 
 use agents::confine::NetworkAccess;
-use pipeline::{config::ProjectConfig, trust::ChangedLine};
+use pipeline::{
+    config::ProjectConfig,
+    trust::{ChangedLine, StateError},
+};
 
 use super::text::count;
 
 pub const QUESTION: &str = "Let storkit run exactly this here? (yes/no) [no] ";
 pub const CONFIRMED: &str = "Confirmed. A running storkit takes it up within a few seconds.\n";
 pub const NOT_CONFIRMED: &str = "Not confirmed. Nothing changes: what you confirmed before stays in effect, and nothing else of this repository runs.\n";
+pub const STATE_QUESTION: &str = "Is this state your own, from another machine of yours? (yes/no) [no] ";
 /// No terminal and no `--yes`.
 pub const NOBODY_TO_ASK: &str =
     "Standard input is not a terminal, so I cannot ask. `storkit trust --yes` confirms what is shown above.";
+
+/// State that came with the folder, before the question about it.
+pub fn foreign_state(error: &StateError) -> String {
+    format!("{error}\n")
+}
 
 /// There is nothing to ask.
 pub fn nothing_to_confirm(has_settings: bool, base: &str) -> String {

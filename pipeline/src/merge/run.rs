@@ -27,8 +27,8 @@ use crate::{
         outcome::{MergeError, MergeOutcome, MergeRequest, MergeSettings},
         proof::MergeProof,
     },
-    quarantine,
     story::StoryId,
+    strangers,
     worktree::{ComponentError, ComponentPhase, DetachedWorktree, run_components},
 };
 
@@ -92,7 +92,7 @@ fn restricted(settings: MergeSettings, story: StoryId) -> Result<MergeSettings, 
     let registries = settings.gates.open_hosts.registries.clone();
     let confinement = settings.confinement.map(|confinement| confinement.without_additions());
     if let Ok(confinement) = &confinement {
-        quarantine::check_wall(confinement, story).map_err(MergeError::Sandbox)?;
+        strangers::check_wall(confinement, story).map_err(MergeError::Sandbox)?;
     }
     let limited = |component: Component| {
         let network = component.network.registries_only(&registries);

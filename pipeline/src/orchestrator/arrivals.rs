@@ -10,8 +10,8 @@ use super::{
 use crate::{
     event::{Actor, PipelineEvent},
     handle::{Answer, PipelineError},
-    quarantine::QuarantineCause,
     story::{Story, StoryId, stage::Stage},
+    strangers::QuarantineCause,
 };
 
 impl Orchestrator {
@@ -106,6 +106,15 @@ impl Orchestrator {
         self.leave_merge(id);
         let title = self.title(id);
         self.publisher.emit(PipelineEvent::Quarantined { story: id, title, why });
+    }
+
+    /// People hear of the stories that this start has found to come with the repository.
+    pub(super) fn tell_quarantined(&mut self) {
+        for id in std::mem::take(&mut self.stories.started.found) {
+            let Some(quarantine) = self.stories.started.quarantine(id) else { continue };
+            let (why, title) = (quarantine.cause.to_string(), self.title(id));
+            self.publisher.emit(PipelineEvent::Quarantined { story: id, title, why });
+        }
     }
 
     /// Whether a person has accepted the work of a story in quarantine as it is now.

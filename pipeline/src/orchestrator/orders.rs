@@ -16,12 +16,12 @@ use crate::{
     board::{WorkError, WorkFolder},
     event::Actor,
     handle::{Answer, Author, NewStory, PipelineError, PipelineOrder, StoryChange},
-    quarantine::QuarantineCause,
     rooms::RoomReadiness,
     story::{
         EditError, Story, StoryDocument, StoryId,
         stage::{Mover, Role, Stage},
     },
+    strangers::QuarantineCause,
 };
 
 type Done<T> = Result<T, PipelineError>;

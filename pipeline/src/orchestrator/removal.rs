@@ -12,9 +12,9 @@ use crate::{
     gates::GateRunner,
     host::AgentSettings,
     open_hosts::CommandHosts,
-    quarantine,
     sentence::sentence,
     story::StoryId,
+    strangers,
     worktree::{BranchFate, ComponentPhase, Worktree, WorktreeName, Worktrees, run_components},
 };
 
@@ -104,13 +104,13 @@ fn kept_in(
     let open_hosts = hosts.of(story);
     let in_quarantine = quarantined.contains(&story);
     if in_quarantine {
-        config = quarantine::restricted_project(&config, &open_hosts.registries);
-        settings = quarantine::restricted(&settings);
+        config = Arc::new(config.registries_only(&open_hosts.registries));
+        settings = settings.restricted();
     }
     // In the sandbox, too: a teardown runs files that an agent may have written.
     let confinement = settings.confinement()?;
     if in_quarantine {
-        quarantine::check_wall(&confinement, story)?;
+        strangers::check_wall(&confinement, story)?;
     }
     let place = match confinement.encloses() {
         true => worktree.enclose().map_err(|error| error.to_string())?,

@@ -207,6 +207,7 @@ impl Orchestrator {
                 self.release_landed(story.id());
             }
         }
+        self.tell_quarantined();
         self.reap();
         self.stories.commits.want();
         self.commit_if_due();

@@ -15,8 +15,8 @@ use crate::{
     Project,
     board::Board,
     guard::{BaseGuard, OwnCommits},
-    quarantine::{Quarantine, QuarantineCause},
     story::{Story, StoryId, stage::Stage},
+    strangers::{Quarantine, QuarantineCause},
     trust::{StoryOrigins, TrustError, TrustStore},
 };
 
@@ -31,6 +31,8 @@ pub(super) struct StartedStories {
     /// How many looks at those are under way. Until they are over, storkit commits no stories: its commit would bring a file
     /// that a person has just written.
     pub looks: usize,
+    /// In quarantine since this start.
+    pub found: Vec<StoryId>,
 }
 
 impl StartedStories {
@@ -51,7 +53,9 @@ impl StartedStories {
             tracing::warn!(%error, "where stories come from cannot be recorded");
         }
         let (project, store) = (project.clone(), store.clone());
-        Ok(Self { project, store, origins, arrived: Vec::new(), looks: 0 })
+        let before = recorded.map(|recorded| recorded.quarantine).unwrap_or_default();
+        let found = origins.quarantine.keys().filter(|id| !before.contains_key(id)).copied().collect();
+        Ok(Self { project, store, origins, arrived: Vec::new(), looks: 0, found })
     }
 
     /// Whether it is in work, and nobody has started it here.

@@ -8,14 +8,17 @@ use agents::{
     model_proxy::ModelAccess,
 };
 
-use super::{RunContext, RunOutcome, RunPlan};
+use super::{
+    outcome::RunOutcome,
+    plan::{RunContext, RunPlan},
+};
 use crate::{
     gates::{GATE_NETWORK, GateRunner},
     host::{AgentSettings, command_gates},
     merge,
     open_hosts::CommandHosts,
-    quarantine,
     story::{BlockReason, stage::Role},
+    strangers,
     worktree::{DetachedWorktree, Worktree, WorktreeError, WorktreeName},
 };
 
@@ -144,7 +147,7 @@ fn confinement(context: &RunContext, plan: &RunPlan) -> Result<Confinement, RunO
     if plan.in_quarantine {
         // Other stories can go on.
         let cannot = |why| RunOutcome::Blocked(BlockReason::Worktree { why });
-        quarantine::check_wall(&chosen, plan.story.id()).map_err(cannot)?;
+        strangers::check_wall(&chosen, plan.story.id()).map_err(cannot)?;
     }
     // Known before anything is spent.
     chosen

@@ -39,7 +39,29 @@ const FETCHING_COMMANDS: [(&str, &[&str]); 9] = [
     ("docker", &["pull", "search"]),
 ];
 
-/// Words of git commands that stand for commits which nobody named.
+/// Git's subcommands that show commits or check them out.
+const READING_GIT: [&str; 18] = [
+    "show",
+    "log",
+    "diff",
+    "cat-file",
+    "grep",
+    "blame",
+    "checkout",
+    "switch",
+    "restore",
+    "reset",
+    "merge",
+    "rebase",
+    "cherry-pick",
+    "archive",
+    "format-patch",
+    "worktree",
+    "reflog",
+    "stash",
+];
+
+/// Words of such commands that stand for commits which nobody named.
 const ALL_COMMITS: [&str; 7] =
     ["--all", "--remotes", "--branches", "--reflog", "--walk-reflogs", "FETCH_HEAD", "ORIG_HEAD"];
 
@@ -85,7 +107,8 @@ fn of_command(command: &str, files: Option<&FamiliarFiles>) -> BTreeSet<Stranger
         texts.insert(StrangerText::Program("a long command".into()));
     }
     let words = &words[..words.len().min(MOST_WORDS)];
-    if words.iter().any(|word| program(word.text) == "git") {
+    let reads_git = words.iter().any(|word| READING_GIT.contains(&word.text));
+    if reads_git && words.iter().any(|word| program(word.text) == "git") {
         let foreign = words.iter().filter(|word| {
             ALL_COMMITS.iter().any(|all| word.text.starts_with(all)) || files.foreign_commit(word.text)
         });
@@ -93,8 +116,10 @@ fn of_command(command: &str, files: Option<&FamiliarFiles>) -> BTreeSet<Stranger
     }
     for word in words.iter().filter(|word| !word.is_written) {
         for name in names_in(word.text) {
-            let is_path = name.contains('/') || files.may_exist(name);
-            if is_path && files.may_exist(name) && !is_address(word.text) {
+            if name.starts_with("~/") {
+                // A private folder, which is empty at first.
+                texts.insert(StrangerText::File(name.to_owned()));
+            } else if files.may_exist(name) && !is_address(word.text) {
                 texts.extend(files.unfamiliar(name).map(StrangerText::File));
             }
         }
@@ -224,11 +249,19 @@ mod tests {
         };
         let files = FamiliarFiles::open(&place).expect("a repository");
         let of = |command: &str| of("Bash", json!({ "command": command }), Some(&files));
-        for known in
-            ["cat known.txt", "ls -la .", "echo x > own.txt", "make test 2>/dev/null", "git log main"]
-        {
+        for known in [
+            "cat known.txt",
+            "ls -la .",
+            "echo x > own.txt",
+            "make test 2>/dev/null",
+            "git log main",
+            "git add --all && git commit --all -m x",
+            "sed -n '/a/,/b/p' known.txt",
+            "awk '/foo/ { print }' known.txt",
+        ] {
             assert_eq!(of(known), "", "{known}");
         }
+        assert_eq!(of("cat ~/page.html"), r#"File("~/page.html")"#);
         let readme = r#"File("node_modules/evil/README.md")"#;
         for command in ["cat node_modules/evil/README.md", "head -c9 < 'node_modules/evil/README.md'"] {
             assert_eq!(of(command), readme, "{command}");

@@ -13,6 +13,9 @@ use parking_lot::Mutex;
 const OF_THE_MACHINE: [&str; 9] =
     ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/dev", "/proc", "/sys"];
 
+/// Folders that are other ones inside the wall.
+const PRIVATE: [&str; 2] = ["/tmp", "/var/tmp"];
+
 /// What storkit shows of its own folder. The stories say themselves whether a stranger wrote them.
 const OF_STORKIT: &str = ".storkit";
 
@@ -86,10 +89,11 @@ impl FamiliarFiles {
         (!is_known).then(|| inside.display().to_string())
     }
 
-    /// Whether something is there. A file in a private folder of the agent's, such as `/tmp`, cannot be seen from here.
+    /// Whether something is there. A file in a private folder of the agent's cannot be seen from here.
     pub(super) fn may_exist(&self, named: &str) -> bool {
         let path = self.absolute(named);
-        !path.starts_with(&self.folder) || path.symlink_metadata().is_ok()
+        let is_private = !path.starts_with(&self.folder) && PRIVATE.iter().any(|at| path.starts_with(at));
+        is_private || path.symlink_metadata().is_ok()
     }
 
     fn is_tracked(&self, base: Oid, inside: &Path) -> Result<bool, git2::Error> {

@@ -14,12 +14,12 @@ use std::{
 };
 
 use rustix::fs::OFlags;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
 use settings::atomic;
 use sha2::Digest as _;
 
-use super::{TrustError, text::TrustedText};
-use crate::{Project, quarantine::Quarantine, story::StoryId};
+use super::{error::TrustError, text::TrustedText};
+use crate::{Project, story::StoryId, strangers::Quarantine};
 
 /// The folder of the confirmations of one user. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,28 +46,20 @@ pub struct StoryOrigins {
     /// In the backlog, and looked at; absent in a record of a version that did not look there.
     pub known: Option<BTreeSet<String>>,
     /// From strangers, and no person has released them. By number: a file that gets another name stays what it is.
-    #[serde(with = "by_number")]
+    #[serde(serialize_with = "as_list", deserialize_with = "from_list")]
     pub quarantine: BTreeMap<StoryId, Quarantine>,
 }
 
-/// As a list: serde cannot read numbers back from the names of an object's keys where records are flattened.
-mod by_number {
-    use serde::{Deserializer, Serializer};
+// As a list: serde cannot read numbers back from the names of an object's keys where records are flattened.
+fn as_list<S: Serializer>(
+    quarantine: &BTreeMap<StoryId, Quarantine>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    quarantine.iter().collect::<Vec<_>>().serialize(serializer)
+}
 
-    use super::{BTreeMap, Deserialize as _, Quarantine, Serialize as _, StoryId};
-
-    pub(super) fn serialize<S: Serializer>(
-        quarantine: &BTreeMap<StoryId, Quarantine>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        quarantine.iter().collect::<Vec<_>>().serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<StoryId, Quarantine>, D::Error> {
-        Ok(Vec::deserialize(deserializer)?.into_iter().collect())
-    }
+fn from_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<StoryId, Quarantine>, D::Error> {
+    Ok(Vec::deserialize(deserializer)?.into_iter().collect())
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,7 +102,7 @@ impl TrustStore {
 
     /// Removes the records of a project that is gone.
     pub fn forget(&self, project: &Project) {
-        for extension in ["json", "stories.json"] {
+        for extension in ["json", "stories.json", "state.json"] {
             // One that is not there is forgotten already.
             let _ = fs::remove_file(self.path(project, extension));
         }
@@ -128,7 +120,11 @@ impl TrustStore {
         self.folder.join(format!("{name}.{extension}"))
     }
 
-    fn read<T: DeserializeOwned>(&self, project: &Project, extension: &str) -> Result<Option<T>, TrustError> {
+    pub(super) fn read<T: DeserializeOwned>(
+        &self,
+        project: &Project,
+        extension: &str,
+    ) -> Result<Option<T>, TrustError> {
         let path = self.path(project, extension);
         let damaged = |why: String| TrustError::Damaged { path: path.clone(), why };
         let mut options = OpenOptions::new();
@@ -150,7 +146,25 @@ impl TrustStore {
         Ok(Some(record.about))
     }
 
-    fn write<T: Serialize>(&self, project: &Project, extension: &str, about: T) -> Result<(), TrustError> {
+    /// Whether this machine has left that stamp in the state of a project.
+    pub(super) fn knows_stamp(&self, stamp: &str) -> bool {
+        let records = fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let is_it = |path: PathBuf| {
+            let is_record = path.to_str().is_some_and(|path| path.ends_with(".state.json"));
+            let found = fs::symlink_metadata(&path).ok().filter(|found| found.is_file() && is_private(found));
+            let text = found.filter(|_| is_record).and_then(|_| fs::read(&path).ok()).unwrap_or_default();
+            let record: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
+            record.is_some_and(|record| record["stamp"].as_str() == Some(stamp))
+        };
+        records.map(|entry| entry.path()).any(is_it)
+    }
+
+    pub(super) fn write<T: Serialize>(
+        &self,
+        project: &Project,
+        extension: &str,
+        about: T,
+    ) -> Result<(), TrustError> {
         let path = self.path(project, extension);
         let failed = |error: io::Error| TrustError::Damaged { path: path.clone(), why: error.to_string() };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder).map_err(failed)?;

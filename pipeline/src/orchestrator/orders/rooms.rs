@@ -10,12 +10,12 @@ use crate::{
     event::{Actor, LandingNews, PipelineEvent},
     handle::{Answer, PipelineError},
     orchestrator::{Orchestrator, lane::blocking, stories::StoryWork},
-    quarantine::QuarantineCause,
     rooms::{
         self, EnterRequest, LandError, LandRequest, LandedStory, PendingLand, RoomLandings, RoomReadiness,
         RoomSetting,
     },
     story::StoryId,
+    strangers::QuarantineCause,
     worktree::RoomName,
 };
 

@@ -17,7 +17,10 @@ use crate::{
     host::{AgentSettings, PipelineHost},
     ledger::RunLedger,
     merge::conflict_worktree,
-    run::{RunContext, RunControl, RunOutcome, RunPlan, RunSignals, RunUpdate},
+    run::{
+        outcome::RunOutcome,
+        plan::{RunContext, RunControl, RunPlan, RunSignals, RunUpdate},
+    },
     story::{
         Story, StoryDocument, StoryId,
         stage::{Role, Stage},

@@ -18,7 +18,8 @@ use crate::{
     host::HostAsker,
     open_hosts::registries,
     run::{
-        RunOutcome, prompt,
+        outcome::RunOutcome,
+        prompt,
         workspace::{Workspace, agent_network, needs, own_listener},
     },
 };

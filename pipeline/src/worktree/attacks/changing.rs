@@ -165,3 +165,15 @@ fn code_prepares_a_link_for_the_next_mount() {
         assert_eq!(fs::read_dir(&victim).expect("a folder").count(), 0, "{target}");
     }
 }
+
+#[test]
+fn code_reaches_a_file_by_a_hard_link_in_its_worktree() {
+    needs!(Bubblewrap);
+    let machine = AttackedMachine::new();
+    let secret = machine.secret(&machine.root().join(".env"));
+    // A hard link to a file outside, made while the worktree is on the same file system.
+    machine.stops(&format!("ln -f '{}' linked && cat linked", secret.display()));
+    // Nor to what is shown read-only: another mount.
+    machine.stops_inside("ln -f /bin/sh ./sh && test -e ./sh");
+    machine.stops_inside("ln -f \"$ROOT/.storkit/project.toml\" ./settings && echo evil >> ./settings");
+}
