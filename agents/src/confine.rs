@@ -8,10 +8,14 @@ mod caches;
 mod claude_home;
 mod egress;
 pub mod environment;
+mod file_passing;
+mod host_folders;
 mod host_gate;
 pub mod hosts;
 mod inside;
+mod kernel;
 mod landlock_wall;
+mod layers;
 mod network;
 mod paths;
 mod registries;
@@ -23,15 +27,25 @@ mod step;
 mod system;
 mod toolchains;
 mod view;
+mod watch;
 
-use std::{ffi::OsString, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
 
+use self::layers::LayeredPrefix;
 pub use self::{
     bwrap::{Bwrap, NetworkReach},
     egress::EgressProxy,
+    host_folders::HostFolders,
     host_gate::{HostDecision, HostGate, HostTarget},
     hosts::{AllowedHost, AllowedReach, NetworkAccess, allowed, is_public},
+    kernel::{KernelMeans, ProcessLimits},
     landlock_wall::{LandlockWall, LoopbackProxy, PortReach},
+    layers::{LAYER_BYTES, LayerFiles, LayeredFolder, ShownKind},
     network::{NetworkPlan, OpenHosts},
     paths::{STORE, WorktreePaths},
     registries::registries_of,
@@ -39,7 +53,8 @@ pub use self::{
     session::in_own_session,
     settings::{ConfineChoice, WallSettings},
     step::{OwnProgram, enter},
-    view::{HostFolders, Tenant},
+    view::Tenant,
+    watch::{CallKind, CallListener, NamedPath, SeenCall},
 };
 
 /// How agents are confined.
@@ -98,6 +113,57 @@ impl Confined {
                 WalledCommand { argv: after(prefix), environment, scratch: Some(scratch) }
             }
         })
+    }
+}
+
+/// Why files cannot be layered behind this wall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoLayers {
+    /// There is no wall.
+    NoWall,
+    /// The wall is not bubblewrap.
+    OtherWall,
+}
+
+/// A command line behind a wall in which every writable folder is a layer over the true one.
+#[derive(Debug)]
+pub struct LayeredCommand {
+    pub command: WalledCommand,
+    pub folders: Vec<LayeredFolder>,
+    /// What is shown inside, by path. These places may be made in a layer.
+    pub shown: BTreeMap<PathBuf, ShownKind>,
+}
+
+impl Confined {
+    /// Whether files can be layered behind this wall.
+    ///
+    /// # Errors
+    /// Why not. What the kernel lacks shows only once a process starts.
+    pub fn can_layer(&self) -> Result<&Bwrap, NoLayers> {
+        match &self.confinement {
+            Confinement::Bwrap(bwrap) if bwrap.own.is_some() => Ok(bwrap),
+            Confinement::None => Err(NoLayers::NoWall),
+            Confinement::Bwrap(_) | Confinement::Landlock(_) | Confinement::Prefix(_) => {
+                Err(NoLayers::OtherWall)
+            }
+        }
+    }
+
+    /// A command line that starts in the worktree's folder, reaches no network but `reach`, and changes nothing outside of its layers. It
+    /// hands these over by its standard input, a socket ([`LayerFiles::receive`]). Blocks.
+    ///
+    /// # Errors
+    /// If the private folders cannot be made, or files cannot be layered behind this wall.
+    pub fn layered(&self, argv: Vec<OsString>, reach: NetworkReach) -> io::Result<LayeredCommand> {
+        let bwrap = self.can_layer().map_err(|_| io::Error::other("this wall cannot layer files"))?;
+        let bwrap = Bwrap { reach, ..bwrap.clone() };
+        let scratch = ScratchFolders::make(&self.place)?;
+        let LayeredPrefix { words, folders, shown } =
+            bwrap.layered_prefix(&self.place, &scratch, &self.place.folder)?;
+        let environment = vec![("HOME".into(), bwrap.host.inner_home().into())];
+        let argv = words.into_iter().chain(argv).collect();
+        let command = WalledCommand { argv, environment, scratch: Some(scratch) };
+        Ok(LayeredCommand { command, folders, shown })
     }
 }
 

@@ -1,6 +1,7 @@
 //! An agent program's process: launch, confine, speak to, meter, terminate. Knows neither chat nor stories.
 
 pub mod adopted;
+pub mod attacks;
 pub mod claude;
 pub mod confine;
 pub mod event;
@@ -9,5 +10,6 @@ pub mod peer;
 mod pty;
 mod runtime_dir;
 pub mod tree;
+pub mod trial;
 pub mod turn;
 pub mod usage;

@@ -27,6 +27,9 @@ use crate::tree::{self, GATE_MARK, ProcessEnvironment, ProcessRow, RUN_MARK};
 /// The name of a storkit's process, as `/proc/PID/comm` shows it; see [`name_process`].
 const STORKIT: &str = "storkit";
 
+/// By their names in `/proc/PID/ns`: those of a sandbox differ from ours.
+const NAMESPACES: [&str; 3] = ["pid", "mnt", "user"];
+
 /// How often the line of ancestors is read until it holds still: processes end while it is read.
 const READS: usize = 16;
 
@@ -69,11 +72,36 @@ pub fn check_unix_peer(socket: impl AsFd) -> Result<(), PeerRefusal> {
         },
         Err(_) => return Err(PeerRefusal::Unknown),
     };
-    check_process(pid.as_raw_nonzero().get())?;
-    let Some(handle) = handle else { return Ok(()) };
+    let Some(handle) = handle else {
+        return match pid.as_raw_nonzero().get() == std::process::id().cast_signed() {
+            // gVisor names whoever asks.
+            true => check_every_process(&socket),
+            false => check_process(pid.as_raw_nonzero().get(), &NAMESPACES),
+        };
+    };
+    check_process(pid.as_raw_nonzero().get(), &NAMESPACES)?;
     // Last: all of the above was about this process only if it has not ended meanwhile.
     let mut ended = [PollFd::new(&handle, PollFlags::IN)];
     match poll(&mut ended, Some(&Timespec::default())) {
+        Ok(0) => Ok(()),
+        _ => Err(PeerRefusal::Unknown),
+    }
+}
+
+/// Checks all processes there are, where the kernel does not tell which of them is the peer: none of them may be an agent's.
+fn check_every_process(socket: impl AsFd) -> Result<(), PeerRefusal> {
+    // Twice: a process could start another one and end while they are listed.
+    for row in tree::rows().into_iter().chain(tree::rows()).filter(|row| !row.zombie) {
+        // gVisor gives the same processes different user namespaces.
+        match check_process(row.seen.pid(), &NAMESPACES[..2]) {
+            // It has ended meanwhile.
+            Err(_) if !row.seen.is_alive() => {}
+            checked => checked?,
+        }
+    }
+    // Whoever sent something and ended at once could not be looked at.
+    let mut closed = [PollFd::new(&socket, PollFlags::RDHUP)];
+    match poll(&mut closed, Some(&Timespec::default())) {
         Ok(0) => Ok(()),
         _ => Err(PeerRefusal::Unknown),
     }
@@ -90,7 +118,7 @@ pub fn check_tcp_peer(peer: SocketAddr, local: SocketAddr) -> Result<(), PeerRef
     for pid in tree::rows().into_iter().map(|row| row.seen.pid()) {
         match holds_socket(pid, socket.inode) {
             Some(true) if pid == own => return Err(PeerRefusal::Descendant(own)),
-            Some(true) => match check_process(pid) {
+            Some(true) => match check_process(pid, &NAMESPACES) {
                 Ok(()) => found = true,
                 // A program that starts another one shares its descriptors with it for a moment.
                 Err(_) if holds_socket(pid, socket.inode) == Some(false) => {}
@@ -115,7 +143,7 @@ pub fn check_tcp_peer(peer: SocketAddr, local: SocketAddr) -> Result<(), PeerRef
     }
 }
 
-fn check_process(pid: i32) -> Result<(), PeerRefusal> {
+fn check_process(pid: i32, namespaces: &[&str]) -> Result<(), PeerRefusal> {
     let before = tree::row(pid).ok_or(PeerRefusal::Unknown)?;
     if pid == std::process::id().cast_signed() {
         return Ok(());
@@ -125,7 +153,7 @@ fn check_process(pid: i32) -> Result<(), PeerRefusal> {
     match user {
         user if user == getuid().as_raw() => {
             check_marks(pid, true)?;
-            check_namespaces(pid)?;
+            check_namespaces(pid, namespaces)?;
         }
         // root may do all that we may, and hides what only its own processes may see.
         0 => {}
@@ -203,7 +231,7 @@ fn check_marks(pid: i32, must_show: bool) -> Result<(), PeerRefusal> {
     }
 }
 
-fn check_namespaces(pid: i32) -> Result<(), PeerRefusal> {
+fn check_namespaces(pid: i32, kinds: &[&str]) -> Result<(), PeerRefusal> {
     // systemd gives a service mounts of its own, and its operator has others.
     let mounts_differ = std::env::var_os("INVOCATION_ID").is_some();
     let same = |kind: &&str| {
@@ -211,8 +239,7 @@ fn check_namespaces(pid: i32) -> Result<(), PeerRefusal> {
         // A kernel without this namespace cannot make a sandbox with it.
         of("self").is_none_or(|ours: PathBuf| of(&pid.to_string()) == Some(ours))
     };
-    let kinds: &[&str] = if mounts_differ { &["pid", "user"] } else { &["pid", "user", "mnt"] };
-    match kinds.iter().all(same) {
+    match kinds.iter().filter(|kind| **kind != "mnt" || !mounts_differ).all(same) {
         true => Ok(()),
         false => Err(PeerRefusal::Sandboxed(pid)),
     }
@@ -327,6 +354,19 @@ mod tests {
     }
 
     #[test]
+    fn where_the_kernel_does_not_name_the_peer_an_agents_process_may_neither_live_nor_have_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        let child = connecting(path.to_str().expect("a name"), &["env", "-i"]);
+        let (stream, _) = listener.accept().expect("it comes");
+        assert!(check_every_process(&stream).is_err());
+        end(child);
+        // Other processes of this machine may be agents', too; what is closed is refused in any case.
+        assert!(check_every_process(&stream).is_err());
+    }
+
+    #[test]
     fn the_holder_of_a_tcp_connection_is_found() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let local = listener.local_addr().expect("an address");
@@ -358,10 +398,14 @@ mod tests {
         let mut child = Command::new("/bin/sleep").arg("600").env(RUN_MARK, "a/b").spawn().expect("sleep");
         let pid = child.id().cast_signed();
         assert_eq!(check_marks(pid, true), Err(PeerRefusal::Marked(pid)));
-        assert_eq!(check_namespaces(pid), Ok(()));
+        assert_eq!(check_namespaces(pid, &NAMESPACES), Ok(()));
         child.kill().and_then(|()| child.wait().map(drop)).expect("it ends");
         assert_eq!(check_marks(pid, true), Err(PeerRefusal::Unknown));
-        assert_eq!(check_namespaces(pid), Err(PeerRefusal::Sandboxed(pid)), "what cannot be read differs");
+        assert_eq!(
+            check_namespaces(pid, &NAMESPACES),
+            Err(PeerRefusal::Sandboxed(pid)),
+            "what cannot be read differs"
+        );
     }
 
     #[test]

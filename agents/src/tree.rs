@@ -42,6 +42,10 @@ impl ProcessId {
         self.pid
     }
 
+    pub(crate) fn started(self) -> u64 {
+        self.start
+    }
+
     /// Whether this very process still runs. A zombie does not.
     pub fn is_alive(self) -> bool {
         row(self.pid).is_some_and(|row| row.seen == self && !row.zombie)

@@ -64,6 +64,8 @@ pub fn all() -> CommandRegistry {
         Arc::new(allow::ALLOW),
         Arc::new(allow::DENY),
         Arc::new(allow::ALWAYS),
+        Arc::new(allow::TRY),
+        Arc::new(allow::KEEP),
         Arc::new(rules::RulesCommand),
         Arc::new(model::ModelCommand),
         Arc::new(verbosity::VerbosityCommand),

@@ -315,6 +315,8 @@ mod tests {
             self.0.send(question).is_ok()
         }
 
+        fn show_trial(&self, _: &Room, _: Arc<Question>, _: crate::permission::TrialNews) {}
+
         fn settle(&self, _: &Room, _: Arc<Question>, _: QuestionOutcome) {}
     }
 
@@ -454,6 +456,22 @@ mod tests {
             say::rule_in_words(&rule.scope, &rule.owner),
             "connections to `docs.example:443`, for every story's coder"
         );
+    }
+
+    #[tokio::test]
+    async fn an_agent_that_read_a_strangers_page_has_no_rule_for_a_host_until_a_person_speaks() {
+        let mut scene = scene();
+        let (room, asker) = (Room::new("here", "a"), Asker::room(Room::new("here", "a")));
+        let gate = scene.hosts.room_gate(&room, asker.clone(), Arc::default());
+        let host = || target("paste.example", 443);
+        scene.decided(&gate, host(), PersonAnswer::Always).await;
+        // The next process: what the first one was allowed without a rule is forgotten.
+        let gate = scene.hosts.room_gate(&room, asker.clone(), Arc::default());
+        asker.read().on_read([pipeline::strangers::StrangerText::SearchResults]);
+        let said = scene.decided(&gate, host(), PersonAnswer::No(None)).await;
+        assert!(matches!(said.0, HostDecision::Refused(_)), "{said:?}");
+        asker.read().on_person_spoke();
+        assert_eq!(gate.decide(host()).await, HostDecision::Allowed);
     }
 
     #[tokio::test]

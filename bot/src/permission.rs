@@ -8,6 +8,7 @@ mod listed;
 mod paths;
 mod question;
 mod rule;
+mod trial;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,6 +18,7 @@ use std::{
 };
 
 use adapters::{MessageId, Room};
+use agents::trial::KeepFailure;
 use asker::NoPlace;
 pub use asker::{Asker, OPEN_QUESTIONS};
 pub use concerns::CallConcern;
@@ -29,8 +31,12 @@ pub use question::{
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
+pub use trial::{EffectNumber, NoTrial, TrialNews};
 
-use self::paths::AgentFolder;
+use self::{
+    paths::AgentFolder,
+    trial::{QuestionTrial, RunningTrials},
+};
 pub use crate::store::{RuleOwner, RuleScope};
 use crate::{
     clock::Clock,
@@ -78,12 +84,27 @@ pub enum AnswerRefused {
     NoSuchChoice(ExpectedAnswer),
     /// `always` has no meaning for a plan or a question.
     NoAlways,
+    /// The call cannot be tried.
+    NoTrial(QuestionId, NoTrial),
+    /// A trial of it is under way.
+    BeingTried(QuestionId),
+    /// The changes of its trial are being made true.
+    BeingKept(QuestionId),
+    /// No effect of it was shown that could be kept.
+    NoEffect(QuestionId),
+    /// The effect that was shown is not the newest.
+    OtherEffect(QuestionId),
+    /// The effect that was shown cannot be kept.
+    NotKept(QuestionId, KeepFailure),
 }
 
 /// Where questions are shown. The chat implements it, so that the broker knows nothing of rooms' tasks.
 pub trait QuestionRooms: Send + Sync {
     /// Shows an open question in a room; `false` where no messenger serves the room.
     fn show(&self, room: &Room, question: Arc<Question>) -> bool;
+
+    /// Shows what became of a trial of an open question.
+    fn show_trial(&self, room: &Room, question: Arc<Question>, news: TrialNews);
 
     /// Shows how a question ended.
     fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome);
@@ -98,18 +119,20 @@ pub struct PermissionBroker {
     clock: Clock,
     rooms: Arc<dyn QuestionRooms>,
     pending: Arc<Mutex<HashMap<QuestionId, PendingQuestion>>>,
+    trials: RunningTrials,
 }
 
 struct PendingQuestion {
     question: Arc<Question>,
     decided: oneshot::Sender<QuestionOutcome>,
     unreachable: HashSet<Room>,
+    trial: QuestionTrial,
 }
 
 impl PermissionBroker {
     /// A broker that shows its questions through `rooms`.
     pub fn new(store: Store, clock: Clock, rooms: Arc<dyn QuestionRooms>) -> Self {
-        Self { store, clock, rooms, pending: Arc::default() }
+        Self { store, clock, rooms, pending: Arc::default(), trials: RunningTrials::default() }
     }
 
     /// Decides a call: by rule, by a person, by the deadline; each decision goes to the audit. Dropping
@@ -204,8 +227,12 @@ impl PermissionBroker {
         outcome
     }
 
+    /// Takes a question that has timed out.
     fn claim(&self, id: QuestionId) -> bool {
-        self.pending().remove(&id).is_some()
+        let mut pending = self.pending();
+        let is_kept =
+            pending.get_mut(&id).is_some_and(|open| open.trial.is_ended(&QuestionOutcome::TimedOut));
+        !is_kept && pending.remove(&id).is_some()
     }
 
     /// Stores the rule of an `always` that counted. One that cannot be stored allows this call and no other.
@@ -234,7 +261,8 @@ impl PermissionBroker {
         let id = QuestionId(self.store.open_question(&body)?);
         let question = Arc::new(Question::new(id, ask, self.clock.now()));
         let (decided, decision) = oneshot::channel();
-        let pending = PendingQuestion { question: question.clone(), decided, unreachable: HashSet::new() };
+        let (unreachable, trial) = (HashSet::new(), QuestionTrial::default());
+        let pending = PendingQuestion { question: question.clone(), decided, unreachable, trial };
         // Pending before any room shows it: an answer can be faster than the loop over the rooms.
         self.pending().insert(id, pending);
         Ok((question, decision))
@@ -258,9 +286,15 @@ impl PermissionBroker {
         answer: PersonAnswer,
     ) -> Result<(), AnswerRefused> {
         let mut pending = self.pending();
-        let open = pending.get(&id).ok_or(AnswerRefused::NotOpen(id))?;
+        let open = pending.get_mut(&id).ok_or(AnswerRefused::NotOpen(id))?;
         if !open.question.rooms.contains(room) {
             return Err(AnswerRefused::NotHere(id));
+        }
+        match answer {
+            _ if open.trial.is_being_kept() => return Err(AnswerRefused::BeingKept(id)),
+            PersonAnswer::Try => return self.begin_trial(open, by),
+            PersonAnswer::Keep(effect) => return self.begin_keep(open, effect, by),
+            PersonAnswer::Yes | PersonAnswer::No(_) | PersonAnswer::Always | PersonAnswer::Text(_) => {}
         }
         let outcome = open.question.outcome_of(answer, by)?;
         let decided = pending.remove(&id).map(|pending| pending.decided);
@@ -273,15 +307,27 @@ impl PermissionBroker {
 
     /// Closes a question without an answer: turn over, stop, shutdown, the CLI's own cancel.
     pub fn withdraw(&self, id: QuestionId, why: WithdrawReason) {
-        if let Some(pending) = self.pending().remove(&id) {
-            let _ = pending.decided.send(QuestionOutcome::Withdrawn { why });
-        }
+        self.end(&mut self.pending(), id, QuestionOutcome::Withdrawn { why });
     }
 
     /// Closes every question; for the shutdown.
     pub fn withdraw_all(&self, why: WithdrawReason) {
-        for (_, pending) in self.pending().drain() {
-            let _ = pending.decided.send(QuestionOutcome::Withdrawn { why });
+        let mut pending = self.pending();
+        for id in pending.keys().copied().collect::<Vec<_>>() {
+            self.end(&mut pending, id, QuestionOutcome::Withdrawn { why });
+        }
+    }
+
+    /// Ends a question, unless the changes of its trial are being made true: then that decides first.
+    fn end(
+        &self,
+        pending: &mut HashMap<QuestionId, PendingQuestion>,
+        id: QuestionId,
+        outcome: QuestionOutcome,
+    ) {
+        let is_kept = pending.get_mut(&id).is_some_and(|open| open.trial.is_ended(&outcome));
+        if !is_kept && let Some(open) = pending.remove(&id) {
+            let _ = open.decided.send(outcome);
         }
     }
 
@@ -292,10 +338,8 @@ impl PermissionBroker {
         pending.unreachable.insert(room.clone());
         // One reachable room is enough: the question stays open there, and the deadline
         // covers a room where nobody reads.
-        if pending.question.rooms.iter().all(|room| pending.unreachable.contains(room))
-            && let Some(pending) = all.remove(&id)
-        {
-            let _ = pending.decided.send(QuestionOutcome::Unreachable);
+        if pending.question.rooms.iter().all(|room| pending.unreachable.contains(room)) {
+            self.end(&mut all, id, QuestionOutcome::Unreachable);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The program itself: arguments, set-up, start, restart and shutdown.
 
 pub mod app;
+pub mod attack;
 pub mod audit;
 pub mod claude_settings;
 mod cli;

@@ -1,6 +1,7 @@
 //! Every sentence of the bot, one function per message. Sentences close with a period; ids are in backticks and
 //! never directly before the period.
 
+pub mod attacks;
 pub mod board;
 mod commands;
 mod cost;
@@ -21,6 +22,7 @@ mod story_commands;
 pub mod terminal;
 mod text;
 pub mod tools;
+mod trials;
 pub mod trust;
 mod turns;
 mod visible;
@@ -41,4 +43,5 @@ pub use status::*;
 pub use stories::*;
 pub use story_commands::*;
 pub use text::*;
+pub use trials::*;
 pub use turns::*;

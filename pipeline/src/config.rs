@@ -7,7 +7,7 @@ mod read;
 use std::path::PathBuf;
 
 pub use agent::Agent;
-use agents::confine::NetworkAccess;
+use agents::confine::{AllowedHost, NetworkAccess};
 pub use prompt::{
     PLACEHOLDERS, PromptVars, UnknownPlaceholder, check as check_prompt, default_prompt,
     default_system_prompt, render,
@@ -83,5 +83,45 @@ impl ProjectConfig {
     /// The agent that is called so.
     pub fn agent(&self, name: &str) -> Option<&Agent> {
         self.agents.iter().find(|agent| agent.name == name)
+    }
+
+    /// For a story in quarantine: every network has these registries at most.
+    pub(crate) fn registries_only(&self, registries: &[AllowedHost]) -> Self {
+        let mut config = self.clone();
+        config.gate_network = config.gate_network.registries_only(registries);
+        for component in &mut config.components {
+            component.network = component.network.registries_only(registries);
+        }
+        for agent in &mut config.agents {
+            agent.network = agent.network.registries_only(registries);
+        }
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(name: &str) -> AllowedHost {
+        AllowedHost::parse(name).expect("a host")
+    }
+
+    #[test]
+    fn of_the_network_the_registries_are_left_and_no_more_of_them_than_the_project_allows() {
+        let registries = [host("index.crates.io:443"), host("static.crates.io:443")];
+        let all = NetworkAccess::Only(registries.to_vec());
+        let listed = NetworkAccess::Only(vec![host("index.crates.io"), host("db.example:5432")]);
+        for (network, left) in [
+            (NetworkAccess::All, all.clone()),
+            (NetworkAccess::Ask(vec![host("docs.example")]), all),
+            (listed, NetworkAccess::Only(vec![host("index.crates.io:443")])),
+            (NetworkAccess::Only(Vec::new()), NetworkAccess::Only(Vec::new())),
+        ] {
+            let agents = vec![Agent { network: network.clone(), ..Agent::default_team().remove(0) }];
+            let config = ProjectConfig { gate_network: network, agents, ..ProjectConfig::default() };
+            let config = config.registries_only(&registries);
+            assert_eq!((&config.gate_network, &config.agents[0].network), (&left, &left));
+        }
     }
 }

@@ -244,7 +244,7 @@ impl GateRunner {
         let mut command = Command::new(&argv[0]);
         command.args(&argv[1..]).current_dir(dir);
         // Otherwise it could type into the terminal that storkit runs in.
-        in_own_session(&mut command);
+        in_own_session(command.as_std_mut());
         command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
         let added = self.wall.as_ref().map_or(&[][..], |wall| &wall.variables);
         command.env_clear().envs(environment::for_commands(std::env::vars_os(), added));

@@ -13,8 +13,9 @@ use std::{
 
 use agents::{
     claude::PermissionRoute,
-    confine::{Confined, Confinement, HostFolders, HostGate, WallSettings, WorktreePaths},
+    confine::{Confined, Confinement, HostFolders, HostGate, WallSettings, WorktreePaths, environment},
     model_proxy::ModelAccess,
+    trial::TrialSlot,
 };
 
 use crate::{
@@ -56,6 +57,8 @@ pub struct RunAccess {
     pub route: PermissionRoute,
     /// How many questions of it wait for a person: meanwhile its silence is no stall.
     pub waiting: Arc<AtomicUsize>,
+    /// Where its commands can be tried; the run says so before its process starts.
+    pub trials: TrialSlot,
     /// Closes the way when dropped.
     pub guard: Box<dyn Any + Send + Sync>,
 }
@@ -91,6 +94,19 @@ pub struct AgentSettings {
 }
 
 impl AgentSettings {
+    /// For a story in quarantine: without the operator's additions to the wall, and with listed variables only.
+    pub(crate) fn restricted(&self) -> Arc<Self> {
+        let mut settings = self.clone();
+        let wall = &mut settings.wall;
+        (wall.visible, wall.writable, wall.variables) = (Vec::new(), Vec::new(), Vec::new());
+        let env = settings.env.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let listed = environment::for_agents(env, &[]).into_iter();
+        settings.env = listed
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Arc::new(settings)
+    }
+
     /// The wall around a run and its commands, as the operator chose it. Blocks.
     ///
     /// # Errors
@@ -110,6 +126,11 @@ impl AgentSettings {
             ..HostFolders::of_home(&self.home)
         };
         Confinement::chosen(&self.wall, host)
+    }
+
+    /// What the wall is called in reports; where it cannot be built, the reason. Blocks.
+    pub fn wall_name(&self) -> String {
+        self.confinement().map_or_else(|why| why, |wall| wall.name())
     }
 
     /// That wall around a worktree.
@@ -203,5 +224,23 @@ mod tests {
         fs::write(&script, format!("#!/bin/sh\nexec '{}' \"$@\" {}\n", wrapper.display(), folder.display()))
             .unwrap();
         assert_eq!(settings(&[&script], &folder).programs(), ["/bin/sh".into(), wrapper, script]);
+    }
+
+    #[test]
+    fn a_story_in_quarantine_gets_none_of_the_operators_additions() {
+        let additions = WallSettings {
+            visible: vec!["/srv/keys".into()],
+            writable: vec!["/srv/data".into()],
+            variables: vec!["DATABASE_URL".into()],
+            ..WallSettings::default()
+        };
+        let env = [("ANTHROPIC_MODEL", "m"), ("GITHUB_TOKEN", "secret"), ("PATH", "/bin")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut all = AgentSettings { env, wall: additions, ..settings(&[], Path::new("/bin")) };
+        all.secret_env = vec!["SECRET".into()];
+        let left = all.restricted();
+        assert_eq!(left.wall, WallSettings::default());
+        assert_eq!(left.env.keys().collect::<Vec<_>>(), ["ANTHROPIC_MODEL", "PATH"]);
+        assert_eq!(left.secret_env, all.secret_env);
     }
 }

@@ -17,7 +17,6 @@ pub mod migrate;
 mod open_hosts;
 pub mod orchestrator;
 pub mod project;
-mod quarantine;
 pub mod reading;
 pub mod rooms;
 mod run;
@@ -30,4 +29,5 @@ pub mod worktree;
 
 pub use handle::{Pipeline, PipelineError};
 pub use project::{Project, ProjectError};
+pub use run::job::attacked::{AttackedRun, AttackedSetting};
 pub use story::{stage, templates};

@@ -1,10 +1,12 @@
 //! Attacks on the whole program, one file for each area, each test named after the attacker's goal. `docs/security.md` lists them, with
 //! those that are tested closer to the code.
 
+mod doctor;
 mod key;
 mod listeners;
 mod questions;
 mod rooms;
 mod strangers;
+mod trials;
 mod trust;
 mod wall;

@@ -174,7 +174,7 @@ fn a_gate_types_into_the_terminal_of_storkit() {
     let mut project = AttackedProject::new(script);
     project.0.set_env("RUST_LOG", "info");
     let screen = project.0.screen(&project.0.command(&["serve", "--port", "0"]));
-    screen.see("storkit serves");
+    screen.until("served terminals", |shown| shown.contains("storkit serves") && shown.contains("connected"));
     let mut terminal = project.start("");
     terminal.see("**1 Attack**: merged as");
     drop(screen);

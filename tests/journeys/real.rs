@@ -68,6 +68,36 @@ async fn an_answer_is_seen_while_it_is_written_and_the_next_prompt_knows_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_tried_and_kept_and_the_model_reads_its_output() {
+    needs!(Claude, Bubblewrap);
+    let script = ModelScript::new()
+        .on("make a file")
+        .calls("Bash", bash("echo $PWD-$CLAUDECODE > made; echo printed"))
+        .then_says("I was told: {last_tool_result}");
+    let bot = Setup::real(script).start().await;
+    let room = bot.room("a");
+    room.say("make a file").await;
+    let question = room.see("may I use **Bash**").await;
+    assert!(question.text.contains("`try`"), "{question:?}");
+    room.say("try").await;
+    let tried = room.see_edit("**Tried** by ann: exit 0").await;
+    assert!(tried.text.contains("added `made`") && tried.text.contains("printed"), "{tried:?}");
+    assert!(!bot.file("made").exists());
+    room.say("keep").await;
+    room.see_edit("ann kept what a trial of").await;
+    let said = room.see("I was told:").await;
+    assert!(said.text.contains("the command has already been run once"), "{said:?}");
+    let made = std::fs::read_to_string(bot.file("made")).expect("a file");
+    assert_eq!(made, format!("{}-1\n", bot.file("").canonicalize().expect("a path").display()));
+    assert!(
+        last_tool_result(&bot).trim_end().ends_with("Its output:\nprinted"),
+        "{}",
+        last_tool_result(&bot)
+    );
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_command_runs_only_after_yes_and_no_reaches_the_model_with_its_reason() {
     needs!(Claude);
     let bot = Setup::real(two_files()).start().await;

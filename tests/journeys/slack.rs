@@ -168,6 +168,35 @@ async fn everything_is_acknowledged_while_a_turn_runs_and_repeats_run_nothing_tw
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_command_is_tried_and_its_effect_kept_by_buttons() {
+    needs::needs!(Bubblewrap);
+    let (slack, program, _serving) = start().await;
+    let root = slack.say("C1", "U1", &format!("<@{BOT}> bash echo made > made.txt; echo printed"));
+    let is_asked = |it: &_| in_thread(&root, "made.txt")(it) && !it.buttons().is_empty();
+    let question = slack.see_which("C1", "the question", is_asked).await;
+    let press = |label: &str| {
+        let shown = slack.messages("C1").into_iter().find(|it| it.ts == question.ts).expect("the question");
+        let label = shown.buttons().into_iter().find(|shown| shown.contains(label)).expect("a button");
+        slack.press("C1", &question.ts, "U1", &label);
+    };
+    press("Try");
+    let tried =
+        slack.see_which("C1", "the effect", |it| it.ts == question.ts && it.shown().contains("exit 0")).await;
+    assert!(
+        tried.shown().contains("1 file, +1 −0") && tried.shown().contains("printed"),
+        "{}",
+        tried.shown()
+    );
+    assert!(!program.file("made.txt").exists());
+    press("Keep");
+    slack
+        .see_which("C1", "the outcome", |it| it.ts == question.ts && it.shown().contains("Ann kept what"))
+        .await;
+    slack.see_which("C1", "the answer", in_thread(&root, "has already been run once")).await;
+    assert_eq!(std::fs::read_to_string(program.file("made.txt")).expect("a file"), "made\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_ambient_channel_is_answered_in_itself() {
     let (slack, _program, _serving) = start().await;
     slack.say("C1", "U1", "!ambient on");

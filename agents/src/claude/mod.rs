@@ -10,6 +10,7 @@ mod lines;
 mod noise;
 mod parse;
 mod process;
+mod shell;
 mod wording;
 
 pub use end::sweep_orphans;
@@ -19,6 +20,7 @@ pub use launch::{
     PromptMode, SessionStart,
 };
 pub use process::AgentProcess;
+pub use shell::ShellCommand;
 
 pub use crate::{event::*, runtime_dir::remove_leftovers};
 

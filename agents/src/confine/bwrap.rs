@@ -11,12 +11,13 @@ use std::{
 };
 
 use super::{
-    landlock_wall::write_new,
-    paths::WorktreePaths,
+    host_folders::HostFolders,
+    layers::{self, LayeredPrefix},
+    paths::{WorktreePaths, write_new},
     scratch::ScratchFolders,
     seccomp,
     step::{OwnProgram, before_bwrap},
-    view::{HostFolders, Shown, Tenant, View},
+    view::{Shown, Tenant, View},
 };
 
 /// Where the sockets of a way out are inside, and the program that forwards to them. In `/run`, which is empty otherwise.
@@ -133,7 +134,7 @@ impl Bwrap {
             Ok(output) if output.status.success() => Ok(()),
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
-                Err(format!("bubblewrap does not work on this machine: {said}."))
+                Err(format!("bubblewrap does not work on this machine: {}.", said.trim_end_matches('.')))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err("bubblewrap is not installed. On Debian or Ubuntu: `sudo apt-get install bubblewrap`."
@@ -150,20 +151,48 @@ impl Bwrap {
         scratch: &ScratchFolders,
         tenant: Tenant<'_>,
     ) -> std::io::Result<Vec<OsString>> {
-        if matches!(self.reach, NetworkReach::Through(_)) && self.own.is_none() {
-            return Err(std::io::Error::other("only storkit itself can pass on what the network allows"));
-        }
         let view = View::new(&self.host, place, scratch, tenant);
         view.layers.iter().try_for_each(super::caches::CacheLayer::make_folders)?;
         if !place.is_main_checkout() {
             // Landlock's processes find the repository elsewhere.
             write_new(&place.private.join("admin/commondir"), &format!("{}\n", place.common.display()))?;
         }
+        let own = self.own.as_ref();
+        let before = own.map(|own| before_bwrap(own, &view.layers, !self.gains_privileges()));
+        self.line(&view, scratch, before.unwrap_or_default(), folder_of(place, tenant))
+    }
+
+    /// The same for a command that starts in `folder` and only seems to change files: every writable folder is a layer over the true one.
+    pub(super) fn layered_prefix(
+        &self,
+        place: &WorktreePaths,
+        scratch: &ScratchFolders,
+        folder: &Path,
+    ) -> std::io::Result<LayeredPrefix> {
+        let only_storkit = || std::io::Error::other("only storkit itself can make layers");
+        let own = self.own.as_ref().ok_or_else(only_storkit)?;
+        let mut view = View::new(&self.host, place, scratch, Tenant::Command { folder });
+        view.layers.iter().try_for_each(super::caches::CacheLayer::make_folders)?;
+        let folders = layers::over_writable(&mut view, &scratch.layers());
+        let before = layers::before_bwrap(own, &scratch.layers(), &folders, !self.gains_privileges());
+        let words = self.line(&view, scratch, before, folder)?;
+        Ok(LayeredPrefix { words, folders, shown: layers::kinds(&view) })
+    }
+
+    /// The whole line: the words before bubblewrap, its mounts, and the way out of the sandbox.
+    fn line(
+        &self,
+        view: &View,
+        scratch: &ScratchFolders,
+        before: Vec<OsString>,
+        folder: &Path,
+    ) -> std::io::Result<Vec<OsString>> {
+        if matches!(self.reach, NetworkReach::Through(_)) && self.own.is_none() {
+            return Err(std::io::Error::other("only storkit itself can pass on what the network allows"));
+        }
         let mut line = BwrapArguments(KEEPER.map(OsString::from).into());
         line.0.push(scratch.filters().into());
-        if let Some(own) = &self.own {
-            line.0.extend(before_bwrap(own, &view.layers, !self.gains_privileges()));
-        }
+        line.0.extend(before);
         line.0.push(self.program.clone().into());
         line.words(&WALLS);
         line.words(&FILTERS);
@@ -172,13 +201,13 @@ impl Bwrap {
         }
         line.words(&["--dev", "/dev", "--proc", "/proc"]);
         line.kernel();
-        line.view(&view, self.reach == NetworkReach::Everything);
+        line.view(view, self.reach == NetworkReach::Everything);
         if let (NetworkReach::Through(doors), Some(own)) = (&self.reach, &self.own) {
             line.bind("--ro-bind", doors, Path::new(DOORS));
             line.bind("--ro-bind", &own.file, Path::new(FORWARDER));
         }
-        line.close(&view);
-        line.pair("--chdir", folder_of(place, tenant));
+        line.close(view);
+        line.pair("--chdir", folder);
         line.words(&["--"]);
         if let (NetworkReach::Through(_), Some(own)) = (&self.reach, &self.own) {
             line.words(&[FORWARDER]);

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{toolchains::cargo_home, view::HostFolders};
+use super::{host_folders::HostFolders, toolchains::cargo_home};
 
 /// In the home folder.
 const IN_HOME: [&str; 17] = [

@@ -10,9 +10,10 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
+    host_folders::HostFolders,
     paths::WorktreePaths,
     scratch::ScratchFolders,
-    view::{HostFolders, Shown, View, real_or_named},
+    view::{Shown, View, real_or_named},
 };
 
 /// Of the user, who chose them: settings, instructions and tools. An agent cannot change them.

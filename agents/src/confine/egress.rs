@@ -5,6 +5,8 @@
 //! A name is checked as the client sent it, then resolved here: there is no DNS inside. Tunnels are not inspected, so a
 //! listed host that also serves other names (a CDN) can lead to those. [`super::inside`] is its counterpart in the sandbox.
 
+mod forward;
+
 use std::{
     collections::BTreeSet,
     convert::Infallible,
@@ -18,11 +20,10 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http_body_util::{Either, Full};
 use hyper::{
-    Method, Request, Response, StatusCode, Uri, Version,
+    Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
-    client,
     ext::ReasonPhrase,
-    header::{self, HeaderMap, HeaderName, HeaderValue},
+    header::{self, HeaderValue},
     http::uri::Authority,
     server,
     service::service_fn,
@@ -37,6 +38,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use self::forward::{own_tools, pass_on, tunnel};
 use super::{
     bwrap::NetworkReach,
     host_gate::{AskedHosts, HostDecision, HostGate, HostTarget},
@@ -54,13 +56,6 @@ const MODEL_PORT: u16 = 4001;
 
 /// How long a DNS lookup or a connection to one address may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// The only path of storkit's own listener that is reachable from inside: its events and metrics are not for agents.
-const OWN_PATH: &str = "/mcp";
-
-/// Hop-by-hop headers (RFC 9110, 7.6.1), in addition to those that `Connection` names.
-const HOP_BY_HOP: [&str; 6] =
-    ["connection", "keep-alive", "proxy-connection", "proxy-authorization", "te", "upgrade"];
 
 /// The hosts that may be reached, and the setting that lists them.
 pub(super) struct EgressRules {
@@ -206,6 +201,19 @@ impl EgressProxy {
     pub fn forget_refusals(&self) {
         if let Some(asked) = &self.shared.asked {
             asked.forget_refusals();
+        }
+    }
+
+    /// A socket by which a process in the sandbox lets itself be watched.
+    ///
+    /// # Errors
+    /// If it cannot be made, or there is no sandbox with a namespace of its own.
+    pub fn watch_socket(&self) -> io::Result<std::os::unix::net::UnixListener> {
+        match &self.entrance {
+            EgressEntrance::Sockets(folder) => {
+                std::os::unix::net::UnixListener::bind(folder.path().join(super::watch::SOCKET))
+            }
+            EgressEntrance::Loopback { .. } => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -429,102 +437,6 @@ fn unreachable(host: &str, port: u16, error: &io::Error) -> EgressRefusal {
     EgressRefusal(StatusCode::BAD_GATEWAY, format!("storkit cannot reach {host}:{port}: {error}."))
 }
 
-/// `CONNECT host:port`: bytes both ways, once we are through.
-async fn tunnel(
-    shared: &Arc<EgressShared>,
-    request: Request<Incoming>,
-    place: Arc<OwnedSemaphorePermit>,
-) -> Result<Answer, EgressRefusal> {
-    let wrong = || EgressRefusal(StatusCode::BAD_REQUEST, "CONNECT needs a host and a port.".into());
-    let authority = request.uri().authority().cloned().ok_or_else(wrong)?;
-    let port = authority.port_u16().ok_or_else(wrong)?;
-    let mut stream = shared.connect(&authority, port).await?;
-    // The tunnel outlives its request, and so must its permit.
-    shared.spawn(async move {
-        if let Ok(upgraded) = hyper::upgrade::on(request).await {
-            let _ = copy_bidirectional(&mut TokioIo::new(upgraded), &mut stream).await;
-        }
-        drop(place);
-    });
-    Ok(Response::new(Either::Right(Full::default())))
-}
-
-/// `GET http://host/path`.
-async fn pass_on(
-    shared: &Arc<EgressShared>,
-    mut request: Request<Incoming>,
-) -> Result<Answer, EgressRefusal> {
-    let whole = request.uri().clone();
-    let (Some("http"), Some(authority)) = (whole.scheme_str(), whole.authority()) else {
-        return Err(EgressRefusal(
-            StatusCode::BAD_REQUEST,
-            "This is a proxy: CONNECT to a host, or ask for a whole address that begins with http://.".into(),
-        ));
-    };
-    let stream = shared.connect(authority, authority.port_u16().unwrap_or(80)).await?;
-    // The host that was checked, whatever the header names.
-    let host = HeaderValue::from_str(authority.as_str());
-    let host =
-        host.map_err(|_| EgressRefusal(StatusCode::BAD_REQUEST, "The host cannot be a header.".into()))?;
-    request.headers_mut().insert(header::HOST, host);
-    forward(shared, request, stream).await
-}
-
-async fn own_tools(
-    shared: &Arc<EgressShared>,
-    own: SocketAddr,
-    request: Request<Incoming>,
-) -> Result<Answer, EgressRefusal> {
-    if request.uri().path() != OWN_PATH {
-        return Err(EgressRefusal(
-            StatusCode::FORBIDDEN,
-            format!("Only {OWN_PATH} is reached from a sandbox."),
-        ));
-    }
-    let stream = TcpStream::connect(own).await;
-    let stream = stream.map_err(|error| unreachable(&own.ip().to_string(), own.port(), &error))?;
-    forward(shared, request, stream).await
-}
-
-/// One request and its answer, over a connection of their own.
-async fn forward(
-    shared: &Arc<EgressShared>,
-    mut request: Request<Incoming>,
-    stream: TcpStream,
-) -> Result<Answer, EgressRefusal> {
-    let failed = |error: hyper::Error| {
-        EgressRefusal(
-            StatusCode::BAD_GATEWAY,
-            format!("storkit reached the host, but got no answer: {error}."),
-        )
-    };
-    // Only a proxy gets the whole URL; a server expects the path (RFC 9112, 3.2).
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    *request.uri_mut() = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
-    *request.version_mut() = Version::HTTP_11;
-    strip_hop_by_hop(request.headers_mut());
-    let (mut sender, connection) =
-        client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-    shared.spawn(async move {
-        let _ = connection.await;
-    });
-    let mut response = sender.send_request(request).await.map_err(failed)?;
-    strip_hop_by_hop(response.headers_mut());
-    Ok(response.map(Either::Left))
-}
-
-fn strip_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    named.iter().for_each(|name| drop(headers.remove(name)));
-    HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(*name)));
-}
-
 impl EgressRefusal {
     /// The status line repeats the sentence: most clients show nothing else of an answer to `CONNECT`.
     fn answer(self) -> Answer {
@@ -557,17 +469,5 @@ mod tests {
         let found = found.map(|address| address.parse().expect("an address"));
         assert_eq!(permitted_addresses(AllowedReach::Public, &found), [found[1]]);
         assert_eq!(permitted_addresses(AllowedReach::Anywhere, &found), found);
-    }
-
-    #[test]
-    fn what_is_between_two_neighbours_goes_no_further() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in
-            [("connection", "close, X-Mine"), ("x-mine", "1"), ("te", "trailers"), ("accept", "*/*")]
-        {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        strip_hop_by_hop(&mut headers);
-        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["accept"]);
     }
 }

@@ -15,6 +15,8 @@ use std::{
     thread,
 };
 
+use super::watch;
+
 /// The program's subcommand that calls [`enter`].
 pub(super) const SUBCOMMAND: &str = "sandbox-net";
 
@@ -34,7 +36,11 @@ pub(super) fn enter(own: &[OsString], arguments: &[OsString]) -> String {
     let done = match arguments {
         [folder] => serve(Path::new(folder)),
         [folder, dashes, command @ ..] if dashes == "--" && !command.is_empty() => {
-            start(own, folder).and_then(|port| become_command(port, command))
+            let begun = start(own, folder);
+            begun.and_then(|port| {
+                watch::hand_over(Path::new(folder))?;
+                become_command(port, command)
+            })
         }
         _ => Err(io::Error::other("usage: FOLDER -- COMMAND; only storkit itself calls this")),
     };

@@ -14,12 +14,14 @@ use std::{
 use landlock::{ABI, Access as _, AccessNet, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
 
 use super::{
+    host_folders::HostFolders,
     inside,
-    paths::WorktreePaths,
+    kernel::KernelMeans,
+    paths::{WorktreePaths, write_new},
     scratch::ScratchFolders,
     step::{OwnProgram, PORT, PORTS_ONLY, READ, RULES, WRITE},
     toolchains,
-    view::{HostFolders, Shown, Tenant, View, real_or_named},
+    view::{Shown, Tenant, View, real_or_named},
 };
 
 /// Devices that are no way to anything. Not the terminals of others in `/dev/pts`, and not `/dev/shm`, which all programs share.
@@ -86,6 +88,9 @@ impl LandlockWall {
 
     /// Tries whether the kernel enforces such rules; the error is a sentence.
     pub fn try_out(&self) -> Result<(), String> {
+        if KernelMeans::of_this_machine().landlock.is_none() {
+            return Err("The kernel does not have Landlock, or it is switched off.".into());
+        }
         let hidden =
             tempfile::NamedTempFile::new().map_err(|error| format!("Landlock cannot be tried: {error}."))?;
         let paths: Vec<PathBuf> = super::system::paths();
@@ -98,7 +103,8 @@ impl LandlockWall {
             Ok(output) if output.status.success() => Ok(()),
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
-                let said = if said.is_empty() { "its rules are not enforced".to_owned() } else { said };
+                let said = said.trim_end_matches('.');
+                let said = if said.is_empty() { "its rules are not enforced" } else { said };
                 Err(format!("Landlock does not work on this machine: {said}."))
             }
             Err(error) => Err(format!("Landlock cannot be tried: {error}.")),
@@ -246,15 +252,4 @@ fn copy_refs(from: &Path, to: &Path, name: &Path, own: &[PathBuf]) -> io::Result
         }
     }
     Ok(())
-}
-
-/// Replaces a file in a folder that code inside may have written: a link is removed, never followed.
-pub(super) fn write_new(path: &Path, text: &str) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_dir() => fs::remove_dir_all(path)?,
-        Ok(_) => fs::remove_file(path)?,
-        Err(_) => {}
-    }
-    let mut file = fs::File::create_new(path)?;
-    io::Write::write_all(&mut file, text.as_bytes())
 }

@@ -1,6 +1,9 @@
 //! The folders of a worktree, as a sandbox needs them.
 
-use std::path::PathBuf;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 /// Where a confined agent sees the repository's true objects, relative to the project; outside there is nothing.
 pub const STORE: &str = ".storkit/objects";
@@ -28,4 +31,15 @@ impl WorktreePaths {
     pub fn is_main_checkout(&self) -> bool {
         self.folder == self.root
     }
+}
+
+/// Replaces a file in a folder that code inside may have written: a link is removed, never followed.
+pub(super) fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path)?,
+        Ok(_) => fs::remove_file(path)?,
+        Err(_) => {}
+    }
+    let mut file = fs::File::create_new(path)?;
+    io::Write::write_all(&mut file, text.as_bytes())
 }

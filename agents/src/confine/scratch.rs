@@ -10,7 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{landlock_wall::write_new, paths::WorktreePaths, seccomp};
+use super::{
+    paths::{WorktreePaths, write_new},
+    seccomp,
+};
 
 /// Below a worktree's private folder. Removed by who makes the worktree ready: after a kill it has leftovers.
 pub const SCRATCH: &str = "scratch";
@@ -19,6 +22,9 @@ pub const SCRATCH: &str = "scratch";
 /// nothing inside: the user there may be another one than outside.
 const GIT_SETTINGS: &str =
     "[user]\n\tname = storkit\n\temail = commands@agents.storkit.invalid\n[safe]\n\tdirectory = *\n";
+
+/// Below the process's own folder, each for its purpose.
+const FOLDERS: [&str; 6] = ["home", "tmp", "git", "claude", "cargo", "layers"];
 
 /// The folders, removed on drop. A `.git` that led to them leads to git's own notes again.
 #[derive(Debug)]
@@ -37,8 +43,8 @@ impl ScratchFolders {
         let link = format!("gitdir: {}\n", place.admin.display());
         let worktrees_link = (!place.is_main_checkout()).then(|| (place.folder.join(".git"), link.clone()));
         let folders = Self { folder, worktrees_link };
-        for folder in [folders.home(), folders.tmp(), folders.git(), folders.claude(), folders.cargo()] {
-            private_folder(&folder)?;
+        for name in FOLDERS {
+            private_folder(&folders.folder.path().join(name))?;
         }
         fs::write(folders.home().join(".gitconfig"), GIT_SETTINGS)?;
         fs::write(folders.git_link(), link)?;
@@ -69,6 +75,11 @@ impl ScratchFolders {
     /// cargo's own folder, where it is not in the home.
     pub(super) fn cargo(&self) -> PathBuf {
         self.folder.path().join("cargo")
+    }
+
+    /// Where the process mounts its layers, if it has any.
+    pub(super) fn layers(&self) -> PathBuf {
+        self.folder.path().join("layers")
     }
 
     /// The worktree's `.git` file inside.

@@ -20,7 +20,7 @@ use rustix::{
     thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities},
 };
 
-use super::{caches::CacheLayer, inside, seccomp};
+use super::{caches::CacheLayer, inside, layers, seccomp};
 
 /// The subcommand that joins caches and limits sockets, then becomes bubblewrap.
 const BEFORE_BWRAP: &str = "sandbox-step";
@@ -82,11 +82,16 @@ pub fn enter(own: &[OsString], words: &[OsString]) -> Option<String> {
             Ok(never) => match never {},
             Err(error) => format!("the sandbox cannot be prepared: {error}"),
         }),
+        layers::SUBCOMMAND => Some(match layers::enter(arguments) {
+            Ok(never) => match never {},
+            Err(error) => format!("the layers cannot be made: {error}"),
+        }),
         RULES => Some(match by_rules(arguments) {
             Ok(never) => match never {},
             Err(error) => format!("the wall cannot be built: {error}"),
         }),
-        _ => None,
+        // An attacker is started as the program that it stands for would be.
+        _ => crate::attacks::enter(own, words),
     }
 }
 
@@ -110,7 +115,7 @@ pub(super) fn before_bwrap(own: &OwnProgram, layers: &[CacheLayer], scope: bool)
 }
 
 /// A process that became another program never returns.
-type Never = std::convert::Infallible;
+pub(super) type Never = std::convert::Infallible;
 
 fn before(arguments: &[OsString]) -> io::Result<Never> {
     let (mut layers, mut scope, mut rest) = (Vec::new(), false, arguments);
@@ -137,7 +142,7 @@ fn before(arguments: &[OsString]) -> io::Result<Never> {
 }
 
 /// What a process inside, and all that it starts, can take of the machine. A limit that the kernel refuses is left out.
-fn limit_resources() {
+pub(super) fn limit_resources() {
     // An image of memory is a file on the machine, outside.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     let most = |limit: Option<u64>| Some(limit.unwrap_or(u64::MAX).min(MAX_PROCESSES));
@@ -147,7 +152,7 @@ fn limit_resources() {
 }
 
 /// A mount namespace of its own, in a user namespace where that is needed.
-fn own_mounts() -> io::Result<()> {
+pub(super) fn own_mounts() -> io::Result<()> {
     let (user, group) = (geteuid(), getegid());
     if !user.is_root() || unshare(UnshareFlags::NEWNS).is_err() {
         unshare(UnshareFlags::NEWUSER | UnshareFlags::NEWNS)?;
@@ -181,7 +186,7 @@ fn join([lower, upper, work, merged]: [&OsString; 4]) -> io::Result<()> {
     Ok(mount("overlay", Path::new(merged), "overlay", flags, Some(options.as_c_str()))?)
 }
 
-fn escaped(path: &OsStr) -> Vec<u8> {
+pub(super) fn escaped(path: &OsStr) -> Vec<u8> {
     let escape = |byte: &u8| match byte {
         b',' | b':' | b'\\' => vec![b'\\', *byte],
         byte => vec![*byte],
@@ -258,7 +263,7 @@ fn restrict(read: &[&OsString], write: &[&OsString], ports: Option<&[u16]>) -> R
 }
 
 /// A kernel before 6.12 cannot do this; `docs/security.md` says so.
-fn limit_sockets() {
+pub(super) fn limit_sockets() {
     let scoped = landlock::Ruleset::default().scope(Scope::AbstractUnixSocket);
     let applied =
         scoped.and_then(landlock::Ruleset::create).and_then(landlock::RulesetCreated::restrict_self);

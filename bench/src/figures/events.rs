@@ -47,6 +47,7 @@ impl PipelineHost for Nobody {
         RunAccess {
             route: PermissionRoute::Control,
             waiting: Arc::new(AtomicUsize::new(0)),
+            trials: Default::default(),
             guard: Box::new(()),
         }
     }

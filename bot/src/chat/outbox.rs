@@ -44,6 +44,11 @@ enum OutboxJob {
         slot: LiveSlot,
         message: Outgoing,
     },
+    Revise {
+        slot: LiveSlot,
+        message: Outgoing,
+        report: Report,
+    },
     Replace {
         id: MessageId,
         message: Outgoing,
@@ -95,6 +100,13 @@ impl Outbox {
         let attachment = attachment.map(|file| self.redactor.file(file));
         self.send(OutboxJob::Say { message, attachment, slot: Some(slot), report: Some(report) });
         slot
+    }
+
+    /// Replaces a question's message while it stays open: edited in place, or as a new message if the old one cannot be edited. `report`
+    /// learns the ids of what shows it now.
+    pub fn revise(&self, slot: LiveSlot, message: Outgoing, report: Report) {
+        let message = self.redactor.message(message);
+        self.send(OutboxJob::Revise { slot, message, report });
     }
 
     /// A new live message; nothing is shown until [`Outbox::show`].
@@ -196,6 +208,7 @@ impl OutboxTask {
                 }
             }
             OutboxJob::Finish { slot, message } => self.finish(slot, message).await,
+            OutboxJob::Revise { slot, message, report } => self.revise(slot, message, report).await,
             OutboxJob::Replace { id, message } => self.replace(id, message).await,
             OutboxJob::Activity(activity) => {
                 if self.adapter.capabilities().activity
@@ -317,6 +330,21 @@ impl OutboxTask {
         if edited.is_err() {
             self.say(message, None, None, None).await;
         }
+    }
+
+    async fn revise(&mut self, slot: LiveSlot, message: Outgoing, report: Report) {
+        let editable = self.adapter.capabilities().edit.is_some();
+        let live = self.live.get_mut(&slot).filter(|live| editable && !live.frozen);
+        if let Some(posted) = live.and_then(|live| live.posted.as_mut()) {
+            match update(&*self.adapter, &self.room, posted, &message).await {
+                Ok(()) => return report(Ok(posted.ids().cloned().collect())),
+                Err(error) => {
+                    tracing::warn!(%error, room = %self.room, "a question cannot be edited, so it is asked again");
+                }
+            }
+        }
+        // From here on, this message is the one that is edited.
+        self.say(message, None, Some(slot), Some(report)).await;
     }
 
     async fn replace(&mut self, id: MessageId, message: Outgoing) {

@@ -14,7 +14,9 @@ mod questions;
 mod run_command;
 mod sent_times;
 mod ticker;
+mod trials;
 mod turn;
+mod turn_costs;
 mod turn_events;
 
 use std::{sync::Arc, time::Duration};
@@ -178,6 +180,7 @@ impl RoomTask {
             RoomInput::Session(update) => self.on_session_update(update),
             RoomInput::Entered(entered) => self.on_entered(*entered),
             RoomInput::Question(question) => self.on_question(question),
+            RoomInput::Trial(question, news) => self.on_trial(&question, &news),
             RoomInput::Settled(question, outcome) => self.on_question_settled(&question, &outcome),
             RoomInput::Verdict { request_id, answer } => self.on_verdict(request_id, answer),
             RoomInput::LeftQuestion { id, question, copy } => self.on_left_question(id, &question, copy),

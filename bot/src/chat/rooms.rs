@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     chat::{session::SessionUpdate, workspace::EnteredRoom},
-    permission::{Question, QuestionId, QuestionOutcome, QuestionRooms},
+    permission::{Question, QuestionId, QuestionOutcome, QuestionRooms, TrialNews},
     store::{OpenQuestion, QueuedPrompt},
 };
 
@@ -36,6 +36,8 @@ pub enum RoomInput {
     Entered(Box<Result<EnteredRoom, String>>),
     /// A permission question opens.
     Question(Arc<Question>),
+    /// A trial of an open question runs, or has something to show.
+    Trial(Arc<Question>, TrialNews),
     /// A permission question is over.
     Settled(Arc<Question>, QuestionOutcome),
     /// The answer for a question that this room's session asked.
@@ -181,6 +183,10 @@ impl RoomDirectory {
 impl QuestionRooms for RoomDirectory {
     fn show(&self, room: &Room, question: Arc<Question>) -> bool {
         self.post(room, RoomInput::Question(question))
+    }
+
+    fn show_trial(&self, room: &Room, question: Arc<Question>, news: TrialNews) {
+        self.post(room, RoomInput::Trial(question, news));
     }
 
     fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome) {

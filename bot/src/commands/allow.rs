@@ -1,4 +1,4 @@
-//! `allow`, `deny`, `always`: answers to permission questions, as commands.
+//! `allow`, `deny`, `always`, `try`, `keep`: answers to permission questions, as commands.
 
 use async_trait::async_trait;
 
@@ -9,7 +9,7 @@ use crate::{
     replies,
 };
 
-/// One of the three answers.
+/// One of these answers.
 pub struct AnswerCommand {
     spec: CommandSpec,
     /// Makes the answer of the words behind the number.
@@ -58,6 +58,45 @@ pub const ALWAYS: AnswerCommand = AnswerCommand {
     },
     answer: |words| nothing_more(words).map(|()| PersonAnswer::Always),
 };
+
+pub const TRY: AnswerCommand = AnswerCommand {
+    spec: CommandSpec {
+        name: "try",
+        aliases: &["dry-run", "preview", "simulate"],
+        args: "[NUMBER]",
+        summary: "Show what the command of a question would do",
+        details: "Runs the command in a copy of the agent's folder, without a network and without secrets, for at most 20 seconds, and shows \
+                  what it did below the question. Nothing of it is in effect. The question stays open: `keep` makes these changes, `yes` runs \
+                  the command for real.",
+        examples: &["try", "try 12"],
+        role: UserRole::Approver,
+        begins: Some(is_number),
+        ..CommandSpec::PLAIN
+    },
+    answer: |words| nothing_more(words).map(|()| PersonAnswer::Try),
+};
+
+pub const KEEP: AnswerCommand = AnswerCommand {
+    spec: CommandSpec {
+        name: "keep",
+        aliases: &["apply"],
+        args: "[NUMBER]",
+        summary: "Keep what a trial of a command did",
+        details: "Makes the changes of files that `try` showed, exactly those, if the files are still as they were. The command does not run \
+                  again; the agent gets its output.",
+        examples: &["keep", "keep 12"],
+        role: UserRole::Approver,
+        begins: Some(is_number),
+        ..CommandSpec::PLAIN
+    },
+    // Which effect is meant, only the room knows.
+    answer: |words| nothing_more(words).map(|()| PersonAnswer::Keep(None)),
+};
+
+/// "try again" is said to the agent.
+fn is_number(words: &str) -> bool {
+    words.trim_start_matches('#').parse::<i64>().is_ok()
+}
 
 fn nothing_more(words: &str) -> Result<(), CommandError> {
     match words {

@@ -50,6 +50,8 @@ impl Command for CostCommand {
         let from = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let runs = cx.services.pipeline.ledger().entries();
         text.push_str(&replies::run_costs(runs.iter().filter(|run| run.started >= from)));
+        let config = cx.services.config();
+        text.push_str(&replies::room_budgets(config.relay.turn_usd, config.relay.day_usd));
         Ok(Reply::text(text))
     }
 }

@@ -41,20 +41,22 @@ impl PipelineHost for BotHost {
     fn open(&self, run: &RunInfo, read: &StrangersRead) -> RunAccess {
         let waiting = Arc::new(AtomicUsize::new(0));
         let settings = self.settings.loaded();
+        let asker = Asker::run(run.role, read.clone());
+        let trials = asker.trials().clone();
         let guard = self.runs.open(McpRun {
             rooms: Vec::new(),
             asked_for: format!("story {} ({})", run.story, run.slot),
             timeout: settings.config.claude.permission_timeout.limit(),
             agent: Some(run.clone()),
             waiting: waiting.clone(),
-            asker: Asker::run(run.role, read.clone()),
+            asker,
             ..McpRun::default()
         });
         let route = PermissionRoute::Mcp {
             url: format!("http://127.0.0.1:{}/mcp", self.port),
             token: guard.token().to_owned(),
         };
-        RunAccess { route, waiting, guard: Box::new(guard) }
+        RunAccess { route, waiting, trials, guard: Box::new(guard) }
     }
 
     fn host_gate(&self, asker: HostAsker) -> Option<Arc<dyn HostGate>> {

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use adapters::Room;
+use agents::trial::TrialSlot;
 use parking_lot::Mutex;
 use pipeline::{
     stage::Role,
@@ -37,6 +38,7 @@ struct AskerState {
     dismissed: Notify,
     read: StrangersRead,
     works_for: Mutex<String>,
+    trials: TrialSlot,
 }
 
 /// Why a call gets no question.
@@ -78,6 +80,7 @@ impl Asker {
             dismissed: Notify::new(),
             read,
             works_for: Mutex::default(),
+            trials: TrialSlot::default(),
         };
         Self { owner, shared: Arc::new(shared) }
     }
@@ -93,6 +96,11 @@ impl Asker {
             Some(RuleOwner::Room(room)) => Some(room),
             Some(RuleOwner::Everyone | RuleOwner::Role(_)) | None => None,
         }
+    }
+
+    /// Where its commands can be tried.
+    pub fn trials(&self) -> &TrialSlot {
+        &self.shared.trials
     }
 
     /// The name of the person whose task it does; empty for nobody.

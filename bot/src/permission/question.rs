@@ -1,12 +1,13 @@
 //! A permission question, the answers people can give, and the decision that follows from them.
 
-use std::{fmt, path::PathBuf, time::SystemTime};
+use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
 
 use adapters::{Choice, Room};
+use agents::{claude::ShellCommand, trial::TrialEffect};
 use pipeline::strangers::StrangerText;
 use serde_json::{Map, Value};
 
-use super::{AnswerRefused, Asker, CallConcern, PermissionAsk};
+use super::{AnswerRefused, Asker, CallConcern, EffectNumber, NoTrial, PermissionAsk, trial};
 use crate::store::RuleScope;
 
 /// The number people answer with (`yes 12`). Never used twice in a project.
@@ -51,6 +52,8 @@ pub enum AnswerKind {
     Tool {
         /// The scope of the rule that `always` would make.
         always: Option<RuleScope>,
+        /// The command that `try` runs, or why it cannot be tried.
+        trial: Result<ShellCommand, NoTrial>,
     },
     /// A plan: approve, or say what to change.
     Plan {
@@ -87,6 +90,10 @@ pub enum PersonAnswer {
     No(Option<String>),
     /// Now and by rule from now on.
     Always,
+    /// Not yet: first show what it would do.
+    Try,
+    /// Instead of the call, make true what this trial showed.
+    Keep(Option<EffectNumber>),
     /// Text for the model's questions: numbers, labels, or words of their own, one line a question.
     Text(String),
 }
@@ -113,6 +120,8 @@ pub enum QuestionOutcome {
         /// Why, for the model.
         reason: Option<String>,
     },
+    /// What a trial of it showed was made true instead.
+    Kept { by: Person, effect: Arc<TrialEffect> },
     /// A standing rule covered it; nobody was asked.
     ByRule { rule: i64 },
     /// Nobody answered in time.
@@ -164,6 +173,8 @@ pub enum DenialReason {
         /// Whether the question was about a plan.
         plan: bool,
     },
+    /// It ran as a trial already, and what it did is true now.
+    Kept { by: Person, effect: Arc<TrialEffect> },
     /// Nobody answered in time.
     TimedOut,
     /// No room could be reached.
@@ -206,7 +217,7 @@ impl Question {
             input: ask.input.clone(),
             concerns: CallConcern::of(&ask.tool, &ask.input, ask.folder.as_deref(), blocked),
             read,
-            kind: AnswerKind::of(&ask.tool, &ask.input, always),
+            kind: AnswerKind::of(ask, always),
             asked_at: now,
             deadline: ask.timeout.map(|timeout| now + timeout),
         }
@@ -222,17 +233,19 @@ impl Question {
         matches!(self.kind, AnswerKind::Choose(_))
     }
 
-    /// The choices to show. Keys are read back by [`Question::parse_key`].
-    pub fn choices(&self) -> Vec<Choice> {
+    /// The choices to show, with the newest effect that people see. Keys are read back by [`Question::parse_key`].
+    pub fn choices(&self, effect: Option<EffectNumber>) -> Vec<Choice> {
         let choice = |word: &str, label: &str, emoji: &str| Choice {
             key: format!("q:{}:{word}", self.id),
             label: label.into(),
             emoji: Some(emoji.into()),
         };
         match &self.kind {
-            AnswerKind::Tool { always } => {
+            AnswerKind::Tool { always, trial } => {
                 let mut choices = vec![choice("yes", "Allow", "✅"), choice("no", "Deny", "❌")];
                 choices.extend(always.as_ref().map(|_| choice("always", "Always", "♾️")));
+                choices.extend(trial.as_ref().ok().map(|_| choice("try", "Try", "🧪")));
+                choices.extend(effect.map(|effect| choice(&format!("keep{effect}"), "Keep", "📌")));
                 choices
             }
             AnswerKind::Plan { .. } => {
@@ -259,7 +272,11 @@ impl Question {
             "yes" => PersonAnswer::Yes,
             "no" => PersonAnswer::No(None),
             "always" => PersonAnswer::Always,
-            number => PersonAnswer::Text(number.to_owned()),
+            "try" => PersonAnswer::Try,
+            word => match word.strip_prefix("keep") {
+                Some(effect) => PersonAnswer::Keep(Some(EffectNumber(effect.parse().ok()?))),
+                None => PersonAnswer::Text(word.to_owned()),
+            },
         };
         Some((QuestionId(id.parse().ok()?), answer))
     }
@@ -275,7 +292,9 @@ impl Question {
             (PersonAnswer::Yes, AnswerKind::Tool { .. } | AnswerKind::Plan { .. }) => {
                 Ok(QuestionOutcome::Allowed { by })
             }
-            (PersonAnswer::Always, AnswerKind::Tool { always: Some(scope) }) => {
+            // These decide nothing by themselves: see `trial`.
+            (PersonAnswer::Try | PersonAnswer::Keep(_), _) => Err(AnswerRefused::NoEffect(self.id)),
+            (PersonAnswer::Always, AnswerKind::Tool { always: Some(scope), .. }) => {
                 Ok(QuestionOutcome::Always { by, scope: scope.clone() })
             }
             (PersonAnswer::Always, _) => Err(AnswerRefused::NoAlways),
@@ -300,17 +319,18 @@ impl Question {
 const NUMBERS: &[&str] = &["1️⃣", "2️⃣", "3️⃣", "4️⃣", "5️⃣", "6️⃣", "7️⃣", "8️⃣", "9️⃣"];
 
 impl AnswerKind {
-    fn of(tool: &str, input: &Value, always: Option<RuleScope>) -> Self {
-        match tool {
+    fn of(ask: &PermissionAsk, always: Option<RuleScope>) -> Self {
+        let (input, trial) = (&ask.input, || trial::offer(&ask.tool, &ask.input, ask.asker.trials()));
+        match ask.tool.as_str() {
             "ExitPlanMode" => {
                 Self::Plan { plan: input.get("plan").and_then(Value::as_str).unwrap_or_default().to_owned() }
             }
             "AskUserQuestion" => match selections(input) {
                 Some(selections) => Self::Choose(selections),
                 // Questions in a form that we cannot read are still shown, as a plain call that people allow or deny.
-                None => Self::Tool { always: None },
+                None => Self::Tool { always: None, trial: trial() },
             },
-            _ => Self::Tool { always },
+            _ => Self::Tool { always, trial: trial() },
         }
     }
 }
@@ -373,7 +393,11 @@ impl QuestionOutcome {
     pub(super) fn allows(&self) -> bool {
         match self {
             Self::Allowed { .. } | Self::Always { .. } | Self::Answered { .. } | Self::ByRule { .. } => true,
-            Self::Denied { .. } | Self::TimedOut | Self::Unreachable | Self::Withdrawn { .. } => false,
+            Self::Denied { .. }
+            | Self::Kept { .. }
+            | Self::TimedOut
+            | Self::Unreachable
+            | Self::Withdrawn { .. } => false,
         }
     }
 
@@ -384,6 +408,7 @@ impl QuestionOutcome {
             Self::Always { .. } => "always",
             Self::ByRule { .. } => "rule",
             Self::Denied { .. } => "deny",
+            Self::Kept { .. } => "keep",
             Self::TimedOut => "timeout",
             Self::Unreachable => "unreachable",
             Self::Withdrawn { .. } => "withdrawn",
@@ -396,6 +421,7 @@ impl QuestionOutcome {
             Self::Allowed { by }
             | Self::Always { by, .. }
             | Self::Answered { by, .. }
+            | Self::Kept { by, .. }
             | Self::Denied { by, .. } => by.id.clone(),
             Self::ByRule { rule } => format!("rule {rule}"),
             Self::TimedOut => "deadline".into(),
@@ -416,6 +442,7 @@ impl QuestionOutcome {
             Self::Denied { by, reason } => {
                 PermissionDecision::Denied(DenialReason::Person { by, reason, plan: tool == "ExitPlanMode" })
             }
+            Self::Kept { by, effect } => PermissionDecision::Denied(DenialReason::Kept { by, effect }),
             Self::TimedOut => PermissionDecision::Denied(DenialReason::TimedOut),
             Self::Unreachable => PermissionDecision::Denied(DenialReason::Unreachable),
             Self::Withdrawn { why } => PermissionDecision::Denied(DenialReason::Withdrawn(why)),

@@ -4,6 +4,7 @@ use serde_json::Value;
 use url::{Host, Url};
 
 use super::{
+    NETWORK_TOOL,
     listed::ListedCommand,
     paths::{AgentFolder, is_plain, real_path, texts},
 };
@@ -76,7 +77,11 @@ impl RuleScope {
 
     /// Whether it lets pages in, whoever wrote them.
     pub(super) fn reaches_a_host(&self) -> bool {
-        matches!(self, Self::Host { .. })
+        match self {
+            Self::Host { .. } => true,
+            Self::Call { tool, .. } => tool == NETWORK_TOOL,
+            Self::CommandPrefix { .. } | Self::Command { .. } | Self::Path { .. } => false,
+        }
     }
 }
 

@@ -29,6 +29,8 @@ impl QuestionRooms for RecordingRooms {
         room.adapter() == "here" && self.0.send(Shown::Question(question)).is_ok()
     }
 
+    fn show_trial(&self, _: &Room, _: Arc<Question>, _: TrialNews) {}
+
     fn settle(&self, _: &Room, _: Arc<Question>, outcome: QuestionOutcome) {
         let _ = self.0.send(Shown::Settled(outcome));
     }

@@ -262,6 +262,11 @@ impl App {
         &self.services
     }
 
+    /// The runs that may call in.
+    pub fn runs(&self) -> McpRuns {
+        self.runs.clone()
+    }
+
     /// Lets an agent's run ask for permission over MCP.
     pub fn open_run(&self, run: McpRun) -> RunGuard {
         self.runs.open(run)
@@ -286,6 +291,7 @@ impl App {
                 let _ = wait.await;
             }
             services.broker.withdraw_all(WithdrawReason::ShuttingDown);
+            services.broker.trials_ended().await;
             services.tasks.tracker.close();
             services.tasks.tracker.wait().await;
         });

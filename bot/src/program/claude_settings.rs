@@ -36,12 +36,16 @@ struct ClaudePermissions {
 
 /// The files of settings that every agent runs with.
 pub fn files(config: &BotConfig) -> Vec<PathBuf> {
+    folder(config).map(|folder| folder.join("settings.json")).into_iter().chain([MANAGED.into()]).collect()
+}
+
+/// The CLI's own folder, as agents are started.
+pub fn folder(config: &BotConfig) -> Option<PathBuf> {
     let variable = |name: &str| {
         let configured = config.claude.env.get(name).map(Into::into);
         configured.or_else(|| std::env::var_os(name)).filter(|value| !value.is_empty()).map(PathBuf::from)
     };
-    let folder = variable("CLAUDE_CONFIG_DIR").or_else(|| variable("HOME").map(|home| home.join(".claude")));
-    folder.map(|folder| folder.join("settings.json")).into_iter().chain([MANAGED.into()]).collect()
+    variable("CLAUDE_CONFIG_DIR").or_else(|| variable("HOME").map(|home| home.join(".claude")))
 }
 
 /// The permissions in a file; none if it does not exist. Fails where it cannot be read.

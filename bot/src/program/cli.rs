@@ -9,6 +9,7 @@ use crate::{
     commands,
     config::BotConfig,
     program::{
+        attack,
         audit::AuditFilter,
         common_args::{CommonArgs, open},
         doctor, mcp_config,
@@ -52,6 +53,13 @@ enum CliAction {
         /// Check instead that every done story is merged
         #[arg(long)]
         audit: bool,
+        /// Try harmless attacks from inside every wall instead, and print what held; the exit code is 1 if something did not.
+        /// Works without a project, too
+        #[arg(long, conflicts_with = "audit")]
+        attack: bool,
+        /// With --attack: print the findings as JSON
+        #[arg(long, requires = "attack")]
+        json: bool,
     },
     /// Move the stories of an older `.story_kit` folder to `.storkit`, keeping their history
     Migrate,
@@ -106,8 +114,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Some(CliAction::Chat) => serve::chat(&cli.common, front).await,
         Some(CliAction::McpConfig) => mcp_config::show(&cli.common).await,
         Some(CliAction::Demo) => serve::demo(&cli.common.without_environment(), front).await,
-        Some(CliAction::Doctor { audit: false }) => check(&cli.common).await,
-        Some(CliAction::Doctor { audit: true }) => with_project(&cli.common, upkeep::audit_stories),
+        Some(CliAction::Doctor { attack: true, json, .. }) => attack::run(&cli.common, json).await,
+        Some(CliAction::Doctor { audit: true, .. }) => with_project(&cli.common, upkeep::audit_stories),
+        Some(CliAction::Doctor { .. }) => check(&cli.common).await,
         Some(CliAction::Migrate) => with_project(&cli.common, upkeep::migrate_stories),
         Some(CliAction::Audit(filter)) => {
             with_project(&cli.common, |project| upkeep::show_audit(project, &filter))

@@ -3,13 +3,13 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
     time::Duration,
 };
 
 use anyhow::{Context, bail};
 use pipeline::{
     Project,
+    git::program::GitProgram,
     trust::{ProjectTrust, TrustError, TrustStore},
 };
 use scripted_model::{ModelConversation, ModelScript};
@@ -259,24 +259,18 @@ fn make_project(path: &Path) -> anyhow::Result<()> {
     git(path, &["commit", "--quiet", "--message", "demo: a project to talk about"])
 }
 
+// By storkit's own way of calling git, for which an empty variable counts as unset: `docker compose exec` passes on what a `.env` file
+// leaves empty, and git would refuse an empty `GIT_AUTHOR_NAME`.
 fn git(path: &Path, arguments: &[&str]) -> anyhow::Result<()> {
-    let mut command = Command::new("git");
-    command.arg("-C").arg(path).args(arguments).stdin(Stdio::null());
-    // A git hook that starts storkit sets these, and they name another repository.
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
-        command.env_remove(name);
-    }
-    let output = command.output().context("The program `git` cannot be started. Install git.")?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("`git {}` failed: {}", arguments[0], said.trim());
-    }
-    Ok(())
+    let done = GitProgram::at(path).run(arguments);
+    done.map(drop).context("The project of the demo cannot be made.")
 }
 
 #[cfg(test)]
 mod tests {
     use scripted_model::{ModelReply, ReplyPart, ToolResult};
+
+    use std::process::Command;
 
     use super::*;
 

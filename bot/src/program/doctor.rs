@@ -1,10 +1,12 @@
 //! Checks of everything storkit needs from its machine. [`crate::replies::doctor`] words the findings.
 
+pub mod walls;
+
 use std::{fmt::Write as _, path::PathBuf, process::Stdio, time::Duration};
 
 use agents::{
     claude::TESTED_VERSION,
-    confine::{Confinement, HostFolders, NetworkAccess},
+    confine::{Confinement, NetworkAccess},
     model_proxy::{ModelAccess, is_model_variable},
 };
 use pipeline::{
@@ -70,8 +72,8 @@ pub async fn check(project: &Project, store: &TrustStore, loaded: &LoadedConfig)
     checks.extend(git(project).await);
     checks.push(project_settings(config));
     checks.extend(unasked_calls(config));
-    let wall = chosen_wall(config, secret_env);
-    checks.push(walls(&trust, &wall));
+    let wall = walls::chosen_wall(config, secret_env);
+    checks.extend(walls::checks(&trust, &wall, config.relay.workspace));
     match &trust {
         Ok(trust) => {
             checks.extend(stories(trust));
@@ -241,9 +243,7 @@ fn model_way(config: &BotConfig, secret_env: &[String], has_login: bool) -> Opti
 
 /// The user's own settings of the CLI, if they set a key or an address, which count for the CLI before those that storkit gives it.
 fn settings_with_key(config: &BotConfig) -> Option<PathBuf> {
-    let set = |name: &str| config.claude.env.get(name).map(Into::into).or_else(|| std::env::var_os(name));
-    let folder = set("CLAUDE_CONFIG_DIR").map(PathBuf::from);
-    let folder = folder.or_else(|| Some(PathBuf::from(set("HOME")?).join(".claude")))?;
+    let folder = claude_settings::folder(config)?;
     let file = folder.join("settings.json");
     let settings: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).ok()?).ok()?;
     let variables = settings["env"].as_object().into_iter().flatten();
@@ -292,28 +292,6 @@ fn unasked_calls(config: &BotConfig) -> Vec<DoctorCheck> {
     });
     let checks: Vec<_> = checks.collect();
     if checks.is_empty() { vec![good(say::NO_RULES_FOR_EVERYBODY)] } else { checks }
-}
-
-// Bubblewrap is tried, not only searched for: containers often have the program and forbid its namespaces.
-fn chosen_wall(config: &BotConfig, secret_env: &[String]) -> Result<Confinement, String> {
-    let home = std::env::var_os("HOME").map_or_else(|| "/".into(), std::path::PathBuf::from);
-    Confinement::chosen(&config.wall.settings(&home, secret_env), HostFolders::of_home(&home))
-}
-
-/// Each kind of process that runs agents' work, with its wall.
-fn walls(trust: &Result<ProjectTrust, TrustError>, wall: &Result<Confinement, String>) -> DoctorCheck {
-    let in_force =
-        trust.as_ref().ok().and_then(|trust| trust.in_force(settings::environment::var).ok().flatten());
-    let team = in_force.unwrap_or_default().config.agents;
-    let names: Vec<&str> = team.iter().map(|agent| agent.name.as_str()).collect();
-    match wall {
-        Ok(confinement @ Confinement::Bwrap(_)) => good(say::walls(&names, &confinement.name())),
-        Ok(Confinement::None) => note(say::no_walls(&names)),
-        Ok(confinement @ (Confinement::Landlock(_) | Confinement::Prefix(_))) => {
-            note(say::walls(&names, &confinement.name()))
-        }
-        Err(why) => bad(say::as_reported(why)),
-    }
 }
 
 /// The network access of agents, chat rooms and commands, and whether this machine can enforce its limits.

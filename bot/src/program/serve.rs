@@ -256,7 +256,7 @@ impl ExitSignals {
     }
 }
 
-fn console_of(project: &Project, loaded: &LoadedConfig) -> Arc<Console> {
+pub(super) fn console_of(project: &Project, loaded: &LoadedConfig) -> Arc<Console> {
     let config = ConsoleConfig {
         socket: Some(socket(project)),
         user: std::env::var("USER").unwrap_or_else(|_| "operator".into()),

@@ -57,6 +57,18 @@ pub fn run_costs<'a>(runs: impl Iterator<Item = &'a LedgerEntry>) -> String {
     text
 }
 
+/// What chat rooms may spend; empty without a limit.
+pub fn room_budgets(turn_usd: Option<f64>, day_usd: Option<f64>) -> String {
+    let turn = turn_usd.map(|usd| format!("${usd:.2} for one turn"));
+    let day = day_usd.map(|usd| format!("${usd:.2} for all rooms in a day"));
+    let limits: Vec<String> = turn.into_iter().chain(day).collect();
+    if limits.is_empty() {
+        String::new()
+    } else {
+        format!("\n**Budgets of chat rooms**: {}\n", limits.join(", "))
+    }
+}
+
 /// What every run of one story has cost.
 pub fn story_costs(id: StoryId, runs: &[LedgerEntry]) -> String {
     if runs.is_empty() {
@@ -114,5 +126,10 @@ mod tests {
         - fake:a: $0.75, 3 turns, 12.3k in, 678 out
         ");
         assert_eq!(turn_costs("Today", &[], &[]), "Today: no turns.");
+        assert_eq!(room_budgets(None, None), "");
+        assert_eq!(
+            room_budgets(Some(1.0), Some(9.5)),
+            "\n**Budgets of chat rooms**: $1.00 for one turn, $9.50 for all rooms in a day\n"
+        );
     }
 }

@@ -131,15 +131,58 @@ pub fn git_identity(email: &str) -> String {
     format!("Commits are made as {}.", inert(email))
 }
 
-/// Which processes are behind the wall, and which are not. `agents` are those of stories.
+/// Which processes are behind the wall. `agents` are those of stories.
 pub fn walls(agents: &[&str], wall: &str) -> String {
     format!(
-        "Behind the wall ({}): {}, gates, and components' setup and teardown. Outside: agents in chat rooms, which need permission \
-         for what they do.",
+        "Behind the wall ({}): agents on stories ({}), gates, also those of a merge, components' setup and teardown, and agents in chat \
+         rooms. `storkit doctor --attack` tries it.",
         inert(wall),
         in_code(agents)
     )
 }
+
+/// Where the agents of rooms work: in a worktree in the terminal, and elsewhere.
+pub fn rooms_work(terminal: bool, elsewhere: bool) -> String {
+    let place = |worktree: bool| if worktree { "a worktree of the room" } else { "the main checkout" };
+    match terminal == elsewhere {
+        true => format!("Agents in chat rooms work in {}.", place(terminal)),
+        false => format!(
+            "Agents in chat rooms work in {} in the terminal, and in {} elsewhere.",
+            place(terminal),
+            place(elsewhere)
+        ),
+    }
+}
+
+/// Landlock has no rule that takes something away from a writable folder.
+pub const CHECKOUT_NOT_PROTECTED: &str = "The wall here cannot protect `.git` and `.storkit` in the main checkout, so no agent starts there: set \
+     `[relay] workspace = \"worktree\"` in `.storkit/bot.toml`, or install bubblewrap.";
+
+pub fn landlock(version: u32) -> String {
+    format!("The kernel has Landlock (ABI {version}).")
+}
+
+pub fn landlock_lacks(version: u32, missing: &[&str]) -> String {
+    format!("The kernel has Landlock (ABI {version}), but no rules for {}.", missing.join(", "))
+}
+
+pub const NO_LANDLOCK: &str = "The kernel has no Landlock, or it is switched off: there is a wall only where bubblewrap works, and with an open \
+     network abstract sockets can be reached.";
+
+pub const SECCOMP: &str = "The kernel filters system calls for confined processes (seccomp).";
+pub const NO_SECCOMP: &str = "The kernel cannot filter system calls (seccomp), so no wall can be built.";
+
+/// Of all processes of storkit together.
+pub fn limits(processes: Option<u64>, memory_bytes: Option<u64>) -> String {
+    let processes =
+        processes.map(|most| count(usize::try_from(most).unwrap_or(usize::MAX), "process", "processes"));
+    let memory = memory_bytes.map(|most| format!("{} MiB of memory", most >> 20));
+    let both: Vec<String> = processes.into_iter().chain(memory).collect();
+    format!("storkit and its agents together may use {}.", both.join(" and "))
+}
+
+pub const NO_LIMITS: &str = "storkit sees no limit on how many processes and how much memory agents' commands use. The systemd service and \
+     the container set some.";
 
 /// The operator turned it off.
 pub fn no_walls(agents: &[&str]) -> String {
@@ -380,6 +423,11 @@ mod tests {
             CONTEXT_UNTOUCHED,
             CONTEXT_MISSING,
             NETWORK_OPEN,
+            CHECKOUT_NOT_PROTECTED,
+            NO_LANDLOCK,
+            SECCOMP,
+            NO_SECCOMP,
+            NO_LIMITS,
         ];
         let worded = [
             claude_tested(),
@@ -388,6 +436,9 @@ mod tests {
             claude_key_unknown("no answer"),
             walls(&["coder", "qa"], "bubblewrap"),
             no_walls(&["coder"]),
+            rooms_work(false, true),
+            landlock_lacks(4, &["signals"]),
+            limits(Some(1), Some(1 << 30)),
             merges_nowhere("there is no branch."),
             as_reported("`a` is wrong"),
             messenger_refused("chat", "refused."),

@@ -14,6 +14,7 @@ use settings::duration::human;
 use super::{
     rules::offered_rule,
     text::{count, last_chars},
+    trials,
     visible::{head_and_tail, visible, visible_line},
 };
 use crate::permission::{
@@ -59,7 +60,7 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
     let whose = inert(&question.asked_for);
     let deadline = deadline(question);
     match &question.kind {
-        AnswerKind::Tool { always } => {
+        AnswerKind::Tool { always, trial } => {
             let (detail, language, ending) = detail_of(question);
             let (detail, attachment) = fitted(detail, id, ending, manner.files);
             let rule = always.as_ref().map(|scope| offered_rule(scope, question.asker.owner()));
@@ -68,7 +69,7 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
                 inert(&visible_line(&question.tool, NAME_MAX)),
                 code_block(&detail, language),
                 warnings(question),
-                how_to_allow(rule, manner.address),
+                how_to_allow(rule, trial.is_ok(), manner.address),
             );
             ShownQuestion { text, attachment }
         }
@@ -98,8 +99,11 @@ fn deadline(question: &Question) -> String {
     format!(" Without an answer in {} it is denied.", human(left.max(Duration::from_secs(1))))
 }
 
-fn how_to_allow(rule: Option<String>, address: &str) -> String {
+fn how_to_allow(rule: Option<String>, can_try: bool, address: &str) -> String {
     let mut text = format!("Answer `{address}yes`, `{address}no REASON`");
+    if can_try {
+        let _ = write!(text, ", `{address}try` (shows what it would do)");
+    }
     match rule {
         Some(rule) => {
             let _ = write!(text, ", or `{address}always` (from now on: {rule}).");
@@ -263,6 +267,8 @@ pub fn host_refused(why: DenialReason) -> String {
         DenialReason::Person { by, reason: None, .. } => {
             format!("{} denied it; ask what to do instead", by.name)
         }
+        // No host is tried.
+        DenialReason::Kept { by, .. } => format!("{} kept the effect of something else", by.name),
         DenialReason::TimedOut => "nobody answered the question about it in time".into(),
         DenialReason::Unreachable => NO_PERSON_FOR_HOST.into(),
         DenialReason::Withdrawn(why) => {
@@ -331,6 +337,11 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
             let reason = reason.as_ref().map(|reason| format!(" ({})", inert(reason))).unwrap_or_default();
             format!("❌ Question {id}: {} denied {what}{reason}.", inert(&by.name))
         }
+        QuestionOutcome::Kept { by, effect } => format!(
+            "📌 Question {id}: {} kept what a trial of {what} did: {}. It does not run again.",
+            inert(&by.name),
+            trials::kept_effect(effect)
+        ),
         QuestionOutcome::ByRule { rule } => format!("✅ Question {id}: rule {rule} allowed {what}."),
         QuestionOutcome::TimedOut => {
             format!("⌛ Question {id}: nobody answered in time, so {what} is denied.")
@@ -421,6 +432,12 @@ pub fn answer_refused(refused: &AnswerRefused) -> String {
         AnswerRefused::NotOpen(id) => not_open(*id),
         AnswerRefused::NotHere(id) => format!("Question {id} was not asked here. Nothing was changed."),
         AnswerRefused::NoSuchChoice(expected) => expected_answer(expected),
+        AnswerRefused::NoTrial(id, why) => trials::no_trial(*id, *why),
+        AnswerRefused::BeingTried(id) => trials::being_tried(*id),
+        AnswerRefused::BeingKept(id) => trials::being_kept(*id),
+        AnswerRefused::NoEffect(id) => trials::no_effect(*id),
+        AnswerRefused::OtherEffect(id) => trials::other_effect(*id),
+        AnswerRefused::NotKept(id, why) => trials::not_kept(*id, why),
         AnswerRefused::NoAlways => "There is no `always` for this one. Answer it once.".into(),
     }
 }
@@ -475,6 +492,7 @@ fn denial(why: DenialReason) -> String {
         DenialReason::Person { by, reason: None, plan: false } => {
             format!("{} denied this. Do not try it again in another way; ask what to do instead.", by.name)
         }
+        DenialReason::Kept { by, effect } => trials::command_kept(&by, &effect),
         DenialReason::TimedOut => {
             "Nobody answered the permission question in time, so it is denied. Do not try it again \
              without permission; say what you wanted to do and why."
@@ -572,7 +590,7 @@ mod tests {
     #[test]
     fn in_company_the_question_says_how_to_address_the_answer() {
         let rule = "`touch` with any files of its folder".into();
-        insta::assert_snapshot!(how_to_allow(Some(rule), "!"), @"Answer `!yes`, `!no REASON`, or `!always` (from now on: `touch` with any files of its folder).");
-        insta::assert_snapshot!(how_to_allow(None, ""), @"Answer `yes`, `no REASON`.");
+        insta::assert_snapshot!(how_to_allow(Some(rule), true, "!"), @"Answer `!yes`, `!no REASON`, `!try` (shows what it would do), or `!always` (from now on: `touch` with any files of its folder).");
+        insta::assert_snapshot!(how_to_allow(None, false, ""), @"Answer `yes`, `no REASON`.");
     }
 }

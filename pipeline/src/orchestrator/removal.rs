@@ -12,7 +12,6 @@ use crate::{
     gates::GateRunner,
     host::AgentSettings,
     open_hosts::CommandHosts,
-    quarantine,
     sentence::sentence,
     story::StoryId,
     strangers,
@@ -105,8 +104,8 @@ fn kept_in(
     let open_hosts = hosts.of(story);
     let in_quarantine = quarantined.contains(&story);
     if in_quarantine {
-        config = quarantine::restricted_project(&config, &open_hosts.registries);
-        settings = quarantine::restricted(&settings);
+        config = Arc::new(config.registries_only(&open_hosts.registries));
+        settings = settings.restricted();
     }
     // In the sandbox, too: a teardown runs files that an agent may have written.
     let confinement = settings.confinement()?;

@@ -8,7 +8,7 @@ use agents::{
     model_proxy::{ModelAccess, ModelProxy, SpendingMeter},
 };
 
-use super::{RoomWorkspace, workspace::blocking};
+use super::workspace::{RoomWorkspace, blocking};
 use crate::{Pipeline, PipelineError, open_hosts::registries, run::needs};
 
 /// What the setting is called in sentences.

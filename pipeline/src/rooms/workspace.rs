@@ -14,7 +14,7 @@ use agents::{
 use git2::Oid;
 use tokio_util::sync::CancellationToken;
 
-use super::RoomLandings;
+use super::landings::RoomLandings;
 use crate::{
     Pipeline, PipelineError, Project,
     config::ProjectConfig,

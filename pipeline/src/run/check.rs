@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::SystemTime};
 
 use git2::{DiffOptions, Oid, Repository};
 
-use super::RunContext;
+use super::plan::RunContext;
 use crate::{
     guard::{BaseGuard, BaseRescue, Fingerprint, OwnChanges, Tampering, compare, rescue},
     merge::MergeProof,

@@ -87,7 +87,8 @@ struct TestHost(PermissionRoute);
 
 impl PipelineHost for TestHost {
     fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
-        RunAccess { route: self.0.clone(), waiting: Arc::new(AtomicUsize::new(0)), guard: Box::new(()) }
+        let waiting = Arc::new(AtomicUsize::new(0));
+        RunAccess { route: self.0.clone(), waiting, trials: Default::default(), guard: Box::new(()) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A run, step by step: workspace, processes (`launch`), their results and the gates (`left`).
 
+pub(crate) mod attacked;
 mod launch;
 mod left;
 
@@ -15,8 +16,9 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    ReviewSlot, RunContext, RunEnd, RunFailure, RunOutcome, RunPlan, RunUpdate,
     log::RunLog,
+    outcome::{RunEnd, RunFailure, RunOutcome},
+    plan::{ReviewSlot, RunContext, RunPlan, RunUpdate},
     turn::{RunSpending, TurnResult},
     workspace::Workspace,
 };

@@ -9,7 +9,7 @@ use agents::{
 };
 use tokio::{sync::watch, time::interval};
 
-use super::{RunUpdate, job::RunJob, log::tool_line, workspace::WorkspaceKind};
+use super::{job::RunJob, log::tool_line, plan::RunUpdate, workspace::WorkspaceKind};
 use crate::{
     event::RunPhase,
     strangers::{AgentPlace, StrangerText},

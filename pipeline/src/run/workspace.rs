@@ -8,7 +8,10 @@ use agents::{
     model_proxy::ModelAccess,
 };
 
-use super::{RunContext, RunOutcome, RunPlan};
+use super::{
+    outcome::RunOutcome,
+    plan::{RunContext, RunPlan},
+};
 use crate::{
     gates::{GATE_NETWORK, GateRunner},
     host::{AgentSettings, command_gates},

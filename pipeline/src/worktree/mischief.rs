@@ -525,6 +525,45 @@ fn an_agent_works_on_its_branch_behind_landlock() {
     run.is_refused("rm -rf \"$ROOT/.git/objects/\"??");
 }
 
+/// What the table in `docs/design.md` says of Landlock. Some of it works on a private copy, which is gone with the process.
+#[test]
+fn nothing_that_an_agent_may_not_do_reaches_the_repository_behind_landlock() {
+    let fixture = WorktreeFixture::new();
+    let Some(wall) = landlock(&fixture.root().with_file_name("home")) else { return };
+    fs::write(fixture.project.dir().join("bot.toml"), "token").expect("a file");
+    fixture.prepare("8_y");
+    let run = Run::with(fixture, Confinement::Landlock(wall));
+    run.does(COMMIT);
+    let own = "refs/heads/feature/story-7_x/work";
+    for script in [
+        COMMIT_ON_BASE.to_owned(),
+        "git commit -q --no-verify --allow-empty -m evil && git push -q . HEAD:main".into(),
+        "git update-ref refs/heads/main HEAD; git branch -f main HEAD".into(),
+        format!("{BARE} update-ref refs/heads/main HEAD; {BARE} -C \"$ROOT\" update-ref refs/heads/main HEAD"),
+        "git branch -q -D other".into(),
+        format!("{BARE} -C \"$ROOT\" branch -q -D other"),
+        "git tag v1; git branch mine; git config --worktree core.fsmonitor evil".into(),
+        "mkdir -p \"$ROOT/.git/hooks\"; echo evil > \"$ROOT/.git/hooks/post-merge\"".into(),
+        "git -C \"$ROOT\" config core.fsmonitor evil; echo evil >> \"$ROOT/.git/config\"".into(),
+        "echo '* filter=evil' > \"$ROOT/.git/info/attributes\"; echo evil > ../.hooks/pre-commit".into(),
+        "rm -rf \"$ROOT\"/.git/objects/??".into(),
+        "echo evil > \"$ROOT/a.txt\"; echo evil > \"$ROOT/.storkit/work/x\"; echo evil > /etc/storkit-was-here".into(),
+        "git -C \"$ROOT\" rm -q --cached a.txt".into(),
+        format!("{BARE} -C \"$ROOT\" update-ref -d {own}; rm -f \"$ROOT/.git/{own}\""),
+        "cd / && git -C \"$ROOT\" worktree remove --force .storkit/worktrees/8_y; rm -rf \"$ROOT/.git/worktrees\"".into(),
+    ] {
+        run.sh(&script);
+        assert_eq!(run.tampering(), [], "{script}");
+    }
+    assert!(!std::path::Path::new("/etc/storkit-was-here").exists());
+    for path in ["$ROOT/.storkit/bot.toml", "../8_y/a.txt", "$ROOT/a.txt"] {
+        run.is_refused(&format!("cat \"{path}\""));
+    }
+    assert_eq!(run.fixture.git(&["fsck", "--strict"]), "");
+    assert_eq!(run.fixture.git(&["worktree", "list"]).lines().count(), 3);
+    assert_eq!((run.own_log().as_str(), run.worktree.settle().is_ok()), ("first", true));
+}
+
 #[test]
 fn objects_of_other_repositories_are_not_taken_in_by_what_an_agent_borrows() {
     let fixture = WorktreeFixture::new();

@@ -18,6 +18,11 @@ use crate::{
 const YES: &[&str] = &["yes", "y", "ok", "allow", "approve"];
 const NO: &[&str] = &["no", "n", "deny", "reject"];
 const ALWAYS: &[&str] = &["always"];
+const TRY: &[&str] = &["try", "dry-run", "dryrun", "preview", "simulate"];
+const KEEP: &[&str] = &["keep", "apply"];
+
+/// What may follow `try` and `keep`.
+const THIS: &str = "it";
 
 /// A person's message, and the circumstances that tell which question it answers.
 pub(super) struct SaidText<'a> {
@@ -44,6 +49,8 @@ pub fn parse(text: &str) -> Option<ParsedAnswer> {
     let answer = match word.as_str() {
         word if YES.contains(&word) && rest.is_empty() => PersonAnswer::Yes,
         word if ALWAYS.contains(&word) && rest.is_empty() => PersonAnswer::Always,
+        word if TRY.contains(&word) && (rest.is_empty() || rest == THIS) => PersonAnswer::Try,
+        word if KEEP.contains(&word) && (rest.is_empty() || rest == THIS) => PersonAnswer::Keep(None),
         word if NO.contains(&word) => PersonAnswer::No((!rest.is_empty()).then(|| rest.to_owned())),
         _ => return None,
     };
@@ -53,7 +60,7 @@ pub fn parse(text: &str) -> Option<ParsedAnswer> {
 /// Whether the text begins with a word that answers questions.
 pub fn is_answer_word(text: &str) -> bool {
     let word = split_word(text).0.to_lowercase();
-    [YES, NO, ALWAYS].iter().any(|words| words.contains(&word.as_str()))
+    [YES, NO, ALWAYS, TRY, KEEP].iter().any(|words| words.contains(&word.as_str()))
 }
 
 /// Whether the text is an answer to a question named by number and nothing else: meant for no agent, even too late.
@@ -91,14 +98,22 @@ impl RoomTask {
         }
         let Some(parsed) = parsed else { return self.answers_in_words(call, said) };
         match self.questions.find_meant(parsed.question, said.reply_to) {
+            // To a plan or to the model's own question, these are words like others.
+            Ok((question, _))
+                if question.takes_words()
+                    && matches!(parsed.answer, PersonAnswer::Try | PersonAnswer::Keep(_)) =>
+            {
+                return self.answers_in_words(call, said);
+            }
             Ok((question, reference)) => {
                 // A denial does no harm whatever it was meant for.
                 let denies = matches!(parsed.answer, PersonAnswer::No(_));
                 let form = (reference, AnswerForm::Consent);
                 let unseen = self.questions.unseen(question.id, form, said.sent_at);
-                match unseen.filter(|_| !denies) {
-                    Some(why) => self.refuse_unseen(call, &question, why),
-                    None => self.give_answer(call, question.id, parsed.answer),
+                match (unseen.filter(|_| !denies), parsed.answer) {
+                    (Some(why), _) => self.refuse_unseen(call, &question, why),
+                    (None, PersonAnswer::Keep(_)) => self.keep_effect(call, question.id, None, said.sent_at),
+                    (None, answer) => self.give_answer(call, question.id, answer),
                 }
             }
             Err(NotMeant::NotOpen(id)) => {
@@ -123,9 +138,10 @@ impl RoomTask {
         let is_typed = self.adapter.capabilities().choices == ChoiceForm::Numbers;
         let may_confuse = is_typed && !matches!(answer, PersonAnswer::No(_));
         let unseen = self.questions.unseen_pick(id, sent_at).filter(|_| may_confuse);
-        match unseen {
-            Some((question, why)) => self.refuse_unseen(call, &question, why),
-            None => self.give_answer(call, id, answer),
+        match (unseen, answer) {
+            (Some((question, why)), _) => self.refuse_unseen(call, &question, why),
+            (None, PersonAnswer::Keep(effect)) if is_typed => self.keep_effect(call, id, effect, sent_at),
+            (None, answer) => self.give_answer(call, id, answer),
         }
     }
 
@@ -207,7 +223,7 @@ mod tests {
     use super::*;
     use crate::{
         chat::room::fixture::{RoomFixture, now},
-        permission::{DenialReason, PermissionDecision},
+        permission::{AnswerRefused, DenialReason, NoTrial, PermissionDecision},
     };
 
     fn answer(text: &str) -> Option<(PersonAnswer, Option<i64>)> {
@@ -220,6 +236,10 @@ mod tests {
         assert_eq!(answer("  OK! "), Some((PersonAnswer::Yes, None)));
         assert_eq!(answer("y #12"), Some((PersonAnswer::Yes, Some(12))));
         assert_eq!(answer("always 3"), Some((PersonAnswer::Always, Some(3))));
+        assert_eq!(answer("Try #12"), Some((PersonAnswer::Try, Some(12))));
+        assert_eq!(answer("dry-run"), Some((PersonAnswer::Try, None)));
+        assert_eq!(answer("try it"), Some((PersonAnswer::Try, None)));
+        assert_eq!(answer("keep 3"), Some((PersonAnswer::Keep(None), Some(3))));
         assert_eq!(answer("no"), Some((PersonAnswer::No(None), None)));
         assert_eq!(answer("deny 4 too risky"), Some((PersonAnswer::No(Some("too risky".into())), Some(4))));
         assert_eq!(answer("no, use cp"), Some((PersonAnswer::No(Some("use cp".into())), None)));
@@ -236,6 +256,8 @@ mod tests {
         assert_eq!(answer("yes but only in /tmp"), None);
         assert_eq!(answer("always be careful"), None);
         assert_eq!(answer("yesterday"), None);
+        assert_eq!(answer("try again with sudo"), None);
+        assert_eq!(answer("keep the old name"), None);
         assert_eq!(answer(""), None);
     }
 
@@ -361,6 +383,7 @@ mod tests {
         for text in ["status", "status all", "  "] {
             assert!(!takes(&mut fixture, text, None), "{text:?}");
         }
+        assert!(!takes(&mut fixture, "try", None), "the name of a command");
         for prefix in [Addressed::Prefix, Addressed::Slash] {
             let call = fixture.call("ann", Some(prefix));
             let said = SaidText { text: "use another color", reply_to: None, sent_at: now() };
@@ -368,6 +391,21 @@ mod tests {
         }
         assert!(takes(&mut fixture, " use another color\n", None));
         assert_eq!(denied(plan.await.unwrap()), Some("use another color".into()));
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_tried_or_kept_says_why_and_stays_open() {
+        let mut fixture = RoomFixture::new().await;
+        let (id, decision) = fixture.asks_for_bash().await;
+        for (said, expected) in [
+            ("try", replies::answer_refused(&AnswerRefused::NoTrial(id, NoTrial::NoPlace))),
+            ("keep", replies::answer_refused(&AnswerRefused::NoEffect(id))),
+            (&format!("keep {id}"), replies::answer_refused(&AnswerRefused::NoEffect(id))),
+        ] {
+            assert!(takes(&mut fixture, said, None), "{said}");
+            assert!(fixture.transcript().await.ends_with(&format!("bot (failure): {expected}\n")), "{said}");
+        }
+        assert!(!decision.is_finished());
     }
 
     #[tokio::test]

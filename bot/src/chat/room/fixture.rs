@@ -71,7 +71,12 @@ struct NoHost;
 impl PipelineHost for NoHost {
     fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
         let waiting = Arc::new(AtomicUsize::new(0));
-        RunAccess { route: PermissionRoute::Control, waiting, guard: Box::new(()) }
+        RunAccess {
+            route: PermissionRoute::Control,
+            waiting,
+            trials: Default::default(),
+            guard: Box::new(()),
+        }
     }
 }
 

@@ -188,10 +188,10 @@ fn is_meant(
     if matches!(addressed, Some(Addressed::Prefix | Addressed::Slash)) {
         return true;
     }
-    if let Some(begins) = spec.begins {
-        return args.is_empty() || begins(args);
-    }
     let answers_nothing = !question_open && answers::is_answer_word(text) && !answers::names_a_question(text);
+    if let Some(begins) = spec.begins {
+        return !answers_nothing && (args.is_empty() || begins(args));
+    }
     let prose = !spec.takes_text && reads_as_prose(args);
     !answers_nothing && !prose
 }
@@ -244,6 +244,10 @@ mod tests {
     fn a_bare_yes_without_a_question_is_no_command() {
         assert!(!meant("yes", None, false), "it is said to the agent");
         assert!(meant("yes", None, true) && meant("yes 3", None, false));
+        for sentence in ["try again", "apply the patch", "keep 3 copies"] {
+            assert!(!meant(sentence, None, true) && !meant(sentence, None, false), "{sentence}");
+        }
+        assert!(!meant("try", None, false) && meant("try", None, true) && meant("keep 3", None, false));
     }
 
     #[tokio::test]
@@ -309,7 +313,7 @@ mod tests {
         let (id, decision) = fixture.asks_for_bash().await;
         let key = |fixture: &RoomFixture, id: QuestionId| {
             let question = fixture.task.questions.iter().find(|question| question.id == id).cloned();
-            question.unwrap().choices()[0].key.clone()
+            question.unwrap().choices(None)[0].key.clone()
         };
         let yes = key(&fixture, id);
         fixture.picks("bob", &yes).await;

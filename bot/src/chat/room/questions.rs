@@ -6,21 +6,28 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use adapters::{ChoiceForm, MessageId, Outgoing, Tone};
-use agents::claude::{PermissionAnswer, PermissionRequest};
+use adapters::{Choice, ChoiceForm, MessageId, Outgoing, Tone};
+use agents::{
+    claude::{PermissionAnswer, PermissionRequest},
+    trial::TrialPlace,
+};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::{RoomTask, answers};
+use super::{
+    RoomTask, answers,
+    trials::{EffectPlace, SharedEffect, ShownEffect},
+};
 use crate::{
     chat::{
         outbox::{LiveSlot, Report},
         rooms::RoomInput,
     },
     permission::{
-        AnswerKind, PermissionAsk, PermissionDecision, Question, QuestionId, QuestionOutcome, WithdrawReason,
+        AnswerKind, EffectNumber, PermissionAsk, PermissionDecision, PersonAnswer, Question, QuestionId,
+        QuestionOutcome, WithdrawReason,
     },
-    replies,
+    replies::{self, ShownQuestion},
     store::OpenQuestion,
 };
 
@@ -34,7 +41,7 @@ const READING_TIME: Duration = Duration::from_secs(2);
 const NEARBY: Duration = Duration::from_secs(60);
 
 /// People see a message before the messenger tells us that it has it.
-const BEFORE_CONFIRMED: Duration = Duration::from_millis(500);
+pub(super) const BEFORE_CONFIRMED: Duration = Duration::from_millis(500);
 
 /// The questions that a room shows.
 #[derive(Default)]
@@ -51,12 +58,14 @@ struct QuestionCopy {
     /// When the prompt was sent whose turn asks, if it is a turn of this room.
     prompted_at: Option<SystemTime>,
     closed_at: Option<SystemTime>,
+    /// The newest effect that it shows.
+    effect: SharedEffect,
 }
 
 /// Where a copy is, as the outbox learns it.
-type SharedPlace = Arc<Mutex<CopyPlace>>;
+pub(super) type SharedPlace = Arc<Mutex<CopyPlace>>;
 
-enum CopyPlace {
+pub(super) enum CopyPlace {
     /// The messenger has not answered with its id yet. People may see it already.
     Sending,
     At {
@@ -176,6 +185,10 @@ impl OpenQuestions {
     pub(super) fn may_answer_early(&self, message: Option<&MessageId>, text: &str) -> bool {
         let parsed = answers::parse(text);
         let is_answer = parsed.is_some();
+        let keeps = parsed.as_ref().is_some_and(|parsed| matches!(parsed.answer, PersonAnswer::Keep(_)));
+        if keeps && self.open.values().any(|copy| matches!(&*copy.effect.lock(), EffectPlace::Sending)) {
+            return true;
+        }
         let Some(message) = message else {
             // With several open it names none, and a number needs no place.
             let is_bare = parsed.is_some_and(|parsed| parsed.question.is_none());
@@ -230,6 +243,21 @@ impl OpenQuestions {
                 let confused = since.and_then(|since| self.closed_near(copy, form, since, sent));
                 confused.or((!was_shown).then_some(UnseenQuestion::NotShownYet))
             }
+        }
+    }
+
+    /// The message of an open question, and the effect that it shows.
+    pub(super) fn shown(&self, id: QuestionId) -> Option<(LiveSlot, &SharedPlace, &SharedEffect)> {
+        self.open.get(&id).map(|copy| (copy.slot, &copy.place, &copy.effect))
+    }
+
+    /// The effect that an answer sent at this time can mean; `Err(true)` if one was shown only later.
+    pub(super) fn effect_seen(&self, id: QuestionId, sent: SystemTime) -> Result<EffectNumber, bool> {
+        let Some(copy) = self.open.get(&id) else { return Err(false) };
+        match &*copy.effect.lock() {
+            EffectPlace::Shown(ShownEffect { number, since }) if sent >= *since => Ok(*number),
+            EffectPlace::Shown(_) | EffectPlace::Sending => Err(true),
+            EffectPlace::None => Err(false),
         }
     }
 
@@ -298,6 +326,11 @@ impl RoomTask {
             blocked_path: request.blocked_path,
             timeout: self.services.config().claude.permission_timeout.limit(),
         };
+        if let Some(workspace) = &self.turn.place.workspace {
+            let set: Vec<_> = self.services.config().claude.env.clone().into_iter().collect();
+            let place = TrialPlace::new(workspace.confined.clone(), &set, &workspace.env);
+            self.turn.asker.trials().set(place);
+        }
         let (broker, sender, request_id) =
             (self.services.broker.clone(), self.sender.clone(), request.request_id);
         let (hosts, room) = (self.services.connections.hosts.clone(), self.room.clone());
@@ -328,15 +361,8 @@ impl RoomTask {
         // The question must appear below the text that leads to it, so the live message is closed
         // before the question is sent.
         self.pause_live_message();
-        let capabilities = self.adapter.capabilities();
-        let config = self.services.config();
-        let prefix = config.prefixes.first().filter(|_| self.activity.shared);
-        let address = prefix.map(String::as_str).unwrap_or_default();
-        let shown = replies::question(&question, replies::AnswerStyle { files: capabilities.files, address });
-        let choices = match capabilities.choices {
-            ChoiceForm::None => Vec::new(),
-            ChoiceForm::Numbers | ChoiceForm::Buttons { .. } | ChoiceForm::Reactions => question.choices(),
-        };
+        let shown = self.worded(&question);
+        let choices = self.offered(&question, None);
         // The person whose turn waits is mentioned. A question of a story's run belongs to nobody in
         // particular, so it mentions nobody.
         let own = question.asker.session_of() == Some(&self.room);
@@ -347,7 +373,27 @@ impl RoomTask {
         let place = Arc::new(Mutex::new(CopyPlace::Sending));
         let report = self.place_report(question.id, place.clone());
         let slot = self.outbox.ask(message, shown.attachment, report);
-        self.questions.insert(QuestionCopy { question, slot, place, prompted_at, closed_at: None });
+        let (closed_at, effect) = (None, SharedEffect::default());
+        self.questions.insert(QuestionCopy { question, slot, place, prompted_at, closed_at, effect });
+    }
+
+    /// A question as this room reads it.
+    pub(super) fn worded(&self, question: &Question) -> ShownQuestion {
+        let config = self.services.config();
+        let prefix = config.prefixes.first().filter(|_| self.activity.shared);
+        let address = prefix.map(String::as_str).unwrap_or_default();
+        let files = self.adapter.capabilities().files;
+        replies::question(question, replies::AnswerStyle { files, address })
+    }
+
+    /// The choices of a question, where the messenger has some.
+    pub(super) fn offered(&self, question: &Question, effect: Option<EffectNumber>) -> Vec<Choice> {
+        match self.adapter.capabilities().choices {
+            ChoiceForm::None => Vec::new(),
+            ChoiceForm::Numbers | ChoiceForm::Buttons { .. } | ChoiceForm::Reactions => {
+                question.choices(effect)
+            }
+        }
     }
 
     /// Records where the copy is, or reports to the broker that it could not be shown.
@@ -405,7 +451,7 @@ impl RoomTask {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::permission::Asker;
+    use crate::permission::{Asker, NoTrial};
 
     fn question(id: i64, kind: AnswerKind) -> Arc<Question> {
         Arc::new(Question {
@@ -425,13 +471,14 @@ mod tests {
     }
 
     fn open(questions: &mut OpenQuestions, id: i64, place: CopyPlace) -> SharedPlace {
-        open_kind(questions, id, place, AnswerKind::Tool { always: None })
+        open_kind(questions, id, place, AnswerKind::Tool { always: None, trial: Err(NoTrial::NoPlace) })
     }
 
     fn open_kind(questions: &mut OpenQuestions, id: i64, place: CopyPlace, kind: AnswerKind) -> SharedPlace {
         let slot = LiveSlot::for_tests(id.unsigned_abs());
         let (question, place) = (question(id, kind), Arc::new(Mutex::new(place)));
-        let copy = QuestionCopy { question, slot, place: place.clone(), prompted_at: None, closed_at: None };
+        let (prompted_at, closed_at, effect) = (None, None, SharedEffect::default());
+        let copy = QuestionCopy { question, slot, place: place.clone(), prompted_at, closed_at, effect };
         questions.insert(copy);
         place
     }
@@ -579,7 +626,7 @@ mod tests {
     #[test]
     fn only_an_answer_that_fits_the_closed_question_is_confused_with_it() {
         for (kind, form, confused) in [
-            (AnswerKind::Tool { always: None }, AnswerForm::Consent, true),
+            (AnswerKind::Tool { always: None, trial: Err(NoTrial::NoPlace) }, AnswerForm::Consent, true),
             (plan(), AnswerForm::Consent, true),
             (options(), AnswerForm::Consent, false),
             (options(), AnswerForm::Number, true),
@@ -657,6 +704,24 @@ mod tests {
         }
         assert_eq!(questions.closed_just_before(time(3_999)), Some(QuestionId(2)));
         assert_eq!(questions.closed_just_before(time(4_000)), None);
+    }
+
+    #[test]
+    fn keep_means_an_effect_that_was_shown_before() {
+        let mut questions = OpenQuestions::default();
+        let id = QuestionId(1);
+        assert_eq!(questions.effect_seen(id, time(9_000)), Err(false));
+        open(&mut questions, 1, shown_at("m1", 0));
+        assert_eq!(questions.effect_seen(id, time(9_000)), Err(false));
+        let effect = questions.shown(id).expect("it is open").2.clone();
+        *effect.lock() = EffectPlace::Sending;
+        assert_eq!(questions.effect_seen(id, time(9_000)), Err(true));
+        assert!(questions.may_answer_early(None, "keep") && !questions.may_answer_early(None, "yes"));
+        let shown = ShownEffect { number: EffectNumber(2), since: time(5_000) };
+        *effect.lock() = EffectPlace::Shown(shown);
+        assert_eq!(questions.effect_seen(id, time(4_999)), Err(true));
+        assert_eq!(questions.effect_seen(id, time(5_000)), Ok(EffectNumber(2)));
+        assert!(!questions.may_answer_early(None, "keep"));
     }
 
     #[test]

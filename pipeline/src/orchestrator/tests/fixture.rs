@@ -111,6 +111,7 @@ impl PipelineHost for TestHost {
         RunAccess {
             route: PermissionRoute::Mcp { url, token: "t".into() },
             waiting: Arc::new(AtomicUsize::new(0)),
+            trials: Default::default(),
             guard: Box::new(()),
         }
     }

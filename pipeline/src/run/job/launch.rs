@@ -9,6 +9,7 @@ use agents::{
     },
     confine::{Confined, NetworkAccess, NetworkPlan},
     model_proxy::{ModelAccess, ModelProxy},
+    trial::TrialPlace,
 };
 
 use super::{RunJob, blocking, panicked};
@@ -17,7 +18,8 @@ use crate::{
     host::HostAsker,
     open_hosts::registries,
     run::{
-        RunOutcome, prompt,
+        outcome::RunOutcome,
+        prompt,
         workspace::{Workspace, agent_network, needs, own_listener},
     },
 };
@@ -66,7 +68,11 @@ impl RunJob {
         let workspace = self.workspace.as_ref().ok_or_else(panicked)?;
         let mut env: Vec<(String, String)> =
             settings.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        env.extend(workspace.environment());
+        let own = workspace.environment();
+        if let Some(access) = &self.access {
+            access.trials.set(TrialPlace::new(confined.clone(), &env, &own));
+        }
+        env.extend(own);
         let model = if agent.model.is_empty() { &settings.model } else { &agent.model };
         let route = self.access.as_ref().map_or(PermissionRoute::Control, |access| access.route.clone());
         Ok(Launch {

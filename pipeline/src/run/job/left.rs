@@ -7,8 +7,9 @@ use crate::{
     event::RunPhase,
     gates::head_tree,
     run::{
-        RunFailure, RunOutcome, RunUpdate,
         check::{self, BranchContent, StateBefore},
+        outcome::{RunFailure, RunOutcome},
+        plan::RunUpdate,
         turn::TurnResult,
     },
     story::stage::Role,

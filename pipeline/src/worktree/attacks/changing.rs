@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use agents::attacks::{CACHED_PACKAGES, HOME_PROGRAMS};
 use needs::needs;
 
 use super::AttackedMachine;
@@ -12,14 +13,7 @@ fn code_edits_a_cached_package_that_the_operator_runs_later() {
     // Behind Landlock caches cannot be joined, so they start empty.
     let landlock = AttackedMachine::new();
     let machine = AttackedMachine::with_namespaces();
-    for name in [
-        ".cache/pip/wheels/x.whl",
-        ".cache/uv/archive-v0/x/run.py",
-        ".cargo/git/checkouts/x/build.rs",
-        ".cargo/registry/src/x/build.rs",
-        ".npm/_npx/1/node_modules/x/cli.js",
-        "go/pkg/mod/x/x.go",
-    ] {
+    for name in CACHED_PACKAGES {
         let path = machine.home().join(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(&path, "good\n").expect("a file");
@@ -107,16 +101,7 @@ fn code_replaces_a_toolchain_or_the_cli() {
     needs!(Bubblewrap);
     let mut machine = AttackedMachine::new();
     let cli = machine.root().with_file_name("cli");
-    for path in [
-        ".cargo/bin/cargo",
-        ".rustup/toolchains/x/bin/rustc",
-        ".local/bin/claude",
-        ".nvm/versions/node/v1/bin/node",
-    ]
-    .map(|name| machine.home().join(name))
-    .into_iter()
-    .chain([cli.clone()])
-    {
+    for path in HOME_PROGRAMS.map(|name| machine.home().join(name)).into_iter().chain([cli.clone()]) {
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(&path, "good\n").expect("a file");
         if path == cli {

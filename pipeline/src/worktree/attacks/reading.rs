@@ -8,7 +8,10 @@ use std::{
     path::PathBuf,
 };
 
-use agents::confine::HostFolders;
+use agents::{
+    attacks::{OPERATORS_FILES, SYSTEM_SECRETS},
+    confine::HostFolders,
+};
 use needs::needs;
 use tokio_util::sync::CancellationToken;
 
@@ -44,31 +47,7 @@ fn code_reads_another_project() {
 fn code_reads_the_operators_keys_and_tokens() {
     needs!(Bubblewrap);
     let machine = AttackedMachine::new();
-    for name in [
-        ".aws/credentials",
-        ".bash_history",
-        ".cargo/config.toml",
-        ".cargo/credentials.toml",
-        ".claude.json",
-        ".claude/.credentials.json",
-        ".claude/history.jsonl",
-        ".claude/projects/-other/session.jsonl",
-        ".claude/shell-snapshots/snapshot.sh",
-        ".config/gh/hosts.yml",
-        ".config/git/credentials",
-        ".config/never-heard-of/token",
-        ".docker/config.json",
-        ".gnupg/private-keys-v1.d/key",
-        ".kube/config",
-        ".local/share/keyrings/login.keyring",
-        ".mozilla/firefox/p/logins.json",
-        ".netrc",
-        ".npmrc",
-        ".pypirc",
-        ".ssh/id_ed25519",
-        ".zshrc",
-        "notes.txt",
-    ] {
+    for name in OPERATORS_FILES {
         let path = machine.secret(&machine.home().join(name));
         machine.stops(&format!("cat '{}'", path.display()));
     }
@@ -168,18 +147,9 @@ fn code_reads_the_environment_of_storkit_and_kills_it() {
 fn code_reads_what_only_root_or_a_service_may() {
     needs!(Bubblewrap);
     let (machine, with_namespaces) = (AttackedMachine::new(), AttackedMachine::with_namespaces());
-    for path in [
-        "/etc/shadow",
-        "/etc/ssh",
-        "/etc/sudoers",
-        "/etc/ssl/private",
-        "/var/lib",
-        "/var/log",
-        "/boot",
-        "/home",
-        "/srv",
-        "/mnt",
-    ] {
+    for path in
+        SYSTEM_SECRETS.into_iter().filter(|path| !path.starts_with("/dev") && !path.starts_with("/proc"))
+    {
         machine.stops_inside(&format!("ls {path}/ 2> /dev/null || cat {path}"));
         with_namespaces.stops_inside(&format!("test -e {path}"));
     }

@@ -1,7 +1,8 @@
 //! Attacks on the wall itself: namespaces, mounts, system calls, terminals.
 
-use std::{collections::BTreeMap, process::Command};
+use std::process::Command;
 
+use agents::attacks::SYSTEM_CALLS;
 use needs::needs;
 use tokio_util::sync::CancellationToken;
 
@@ -11,39 +12,15 @@ use crate::gates::GateRunner;
 /// Makes the system call in its arguments; fails with its error's number where that is denied or missing.
 const CALL: &str = "perl -e 'exit 0 if syscall($ARGV[0] + 0, map { $_ + 0 } @ARGV[1 .. 5]) >= 0; exit($! == 1 ? 101 : $! == 38 ? 138 : 0)'";
 
-/// By name: x86-64's number, that of other machines, and arguments with which it would succeed or fail for another reason than a filter.
-fn calls() -> BTreeMap<&'static str, (u32, u32, &'static str)> {
-    [
-        ("ptrace", (101, 117, "0 0 0 0 0")),
-        ("keyctl", (250, 219, "0 -3 0 0 0")),
-        ("add_key", (248, 217, "0 0 0 0 -3")),
-        ("request_key", (249, 218, "0 0 0 0 0")),
-        ("bpf", (321, 280, "-1 0 0 0 0")),
-        ("userfaultfd", (323, 282, "-1 0 0 0 0")),
-        ("perf_event_open", (298, 241, "0 0 0 0 0")),
-        ("mount", (165, 40, "0 0 0 0 0")),
-        ("open_tree", (428, 428, "-1 0 -1 0 0")),
-        ("pivot_root", (155, 41, "0 0 0 0 0")),
-        ("setns", (308, 268, "-1 0 0 0 0")),
-        ("unshare (user)", (272, 97, "268435456 0 0 0 0")),
-        ("unshare (mount)", (272, 97, "131072 0 0 0 0")),
-        ("process_vm_readv", (310, 270, "1 0 0 0 0")),
-        ("pidfd_getfd", (438, 438, "-1 0 0 0 0")),
-        ("open_by_handle_at", (304, 265, "0 0 0 0 0")),
-        ("clone3", (435, 435, "0 0 0 0 0")),
-        ("io_uring_setup", (425, 425, "0 0 0 0 0")),
-    ]
-    .into()
-}
-
 #[test]
 fn code_debugs_mounts_or_makes_a_namespace() {
     needs!(Bubblewrap);
     let machine = AttackedMachine::new();
-    for (name, (x86, other, arguments)) in calls() {
-        let number = if cfg!(target_arch = "x86_64") { x86 } else { other };
+    for call in &SYSTEM_CALLS {
+        let name = call.name;
+        let arguments = call.arguments.map(|argument| argument.to_string()).join(" ");
         let expected = if matches!(name, "clone3" | "io_uring_setup") { 138 } else { 101 };
-        for (whom, output) in machine.everywhere(&format!("{CALL} {number} {arguments}")) {
+        for (whom, output) in machine.everywhere(&format!("{CALL} {} {arguments}", call.number)) {
             assert_eq!(output.status.code(), Some(expected), "{whom}: {name}: {output:?}");
         }
     }

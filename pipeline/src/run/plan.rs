@@ -1,0 +1,122 @@
+//! The facts of a run that are fixed at its start, and its channels.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use agents::claude::SessionId;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::{
+    Project,
+    config::{self, ProjectConfig},
+    event::{RunInfo, RunPhase},
+    guard::OwnCommits,
+    host::{AgentSettings, PipelineHost},
+    ledger::RunLedger,
+    story::Story,
+    strangers::{StrangerText, StrangersRead},
+    verdict::{ReviewDecision, StopReason},
+    worktree::Worktrees,
+};
+
+/// State that all runs of a project share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct RunContext {
+    pub project: Project,
+    pub settings: Arc<AgentSettings>,
+    pub host: Arc<dyn PipelineHost>,
+    pub own: OwnCommits,
+    pub ledger: RunLedger,
+    pub worktrees: Worktrees,
+}
+
+/// One run as it was decided. All facts are fixed at its start.
+#[derive(Clone)]
+pub(crate) struct RunPlan {
+    pub run: RunInfo,
+    pub story: Arc<Story>,
+    /// The story's whole file; read when the run starts.
+    pub text: String,
+    pub agent: config::Agent,
+    pub config: Arc<ProjectConfig>,
+    pub base: String,
+    /// Why the last try failed or was rejected.
+    pub feedback: Option<String>,
+    pub resume: Option<SessionId>,
+    pub budget_usd: Option<f64>,
+    /// What its agent has read by strangers.
+    pub read: StrangersRead,
+    pub in_quarantine: bool,
+}
+
+/// An update from a running agent.
+#[derive(Debug, PartialEq)]
+pub(crate) enum RunUpdate {
+    Phase(RunPhase),
+    Pid(Option<u32>),
+    Session(SessionId),
+    Cost(f64),
+    Line(String),
+    Alarm(String),
+    /// What its agent has read by strangers so far.
+    Read(BTreeSet<StrangerText>),
+}
+
+/// Holds an agent's review until its run is over.
+pub(crate) type ReviewSlot = Arc<Mutex<Option<ReviewDecision>>>;
+
+/// The way to a living run.
+#[derive(Debug)]
+pub(crate) struct RunControl {
+    end: watch::Sender<Option<StopReason>>,
+    review: ReviewSlot,
+}
+
+impl RunControl {
+    /// Stops it, for this reason; the first one counts. Its result is still inspected.
+    pub(crate) fn end(&self, why: StopReason) {
+        self.end.send_if_modified(|ended| {
+            let first = ended.is_none();
+            if first {
+                *ended = Some(why);
+            }
+            first
+        });
+    }
+
+    /// The agent's word through its tools; the last one counts.
+    pub(crate) fn review(&self, review: ReviewDecision) {
+        *self.review.lock() = Some(review);
+    }
+}
+
+/// The run's side of its [`RunControl`].
+pub(crate) struct RunSignals {
+    pub ended: watch::Receiver<Option<StopReason>>,
+    pub review: ReviewSlot,
+}
+
+impl RunControl {
+    pub(crate) fn pair() -> (Self, RunSignals) {
+        let (end, ended) = watch::channel(None);
+        let review = Arc::default();
+        (Self { end, review: Arc::clone(&review) }, RunSignals { ended, review })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_reason_to_stop_counts_and_the_last_review() {
+        let (control, signals) = RunControl::pair();
+        assert_eq!((*signals.ended.borrow(), signals.review.lock().clone()), (None, None));
+        control.end(StopReason::Stopped);
+        control.end(StopReason::Shutdown);
+        assert_eq!(*signals.ended.borrow(), Some(StopReason::Stopped));
+        control.review(ReviewDecision::Rejected("no tests".into()));
+        control.review(ReviewDecision::Approved);
+        assert_eq!(*signals.review.lock(), Some(ReviewDecision::Approved));
+    }
+}
