@@ -150,16 +150,20 @@ impl Confined {
     }
 
     /// A command line that starts in the worktree's folder, reaches no network but `reach`, and changes nothing outside of its layers. It
-    /// hands these over by its standard input, a socket ([`LayerFiles::receive`]). Blocks.
+    /// hands these over by its standard input, a socket ([`LayerFiles::receive`]). The files in `hidden` are empty inside. Blocks.
     ///
     /// # Errors
     /// If the private folders cannot be made, or files cannot be layered behind this wall.
-    pub fn layered(&self, argv: Vec<OsString>, reach: NetworkReach) -> io::Result<LayeredCommand> {
+    pub fn layered(
+        &self,
+        argv: Vec<OsString>,
+        reach: NetworkReach,
+        hidden: &[PathBuf],
+    ) -> io::Result<LayeredCommand> {
         let bwrap = self.can_layer().map_err(|_| io::Error::other("this wall cannot layer files"))?;
         let bwrap = Bwrap { reach, ..bwrap.clone() };
         let scratch = ScratchFolders::make(&self.place)?;
-        let LayeredPrefix { words, folders, shown } =
-            bwrap.layered_prefix(&self.place, &scratch, &self.place.folder)?;
+        let LayeredPrefix { words, folders, shown } = bwrap.layered_prefix(&self.place, &scratch, hidden)?;
         let environment = vec![("HOME".into(), bwrap.host.inner_home().into())];
         let argv = words.into_iter().chain(argv).collect();
         let command = WalledCommand { argv, environment, scratch: Some(scratch) };

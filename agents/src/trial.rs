@@ -49,6 +49,7 @@ const NO_NETWORK: &str = "this is a trial, which has no network";
 pub struct TrialPlace {
     confined: Confined,
     environment: Vec<(OsString, OsString)>,
+    hidden: Vec<PathBuf>,
 }
 
 /// A command line, and what it needs beside the environment of its place.
@@ -83,7 +84,14 @@ impl TrialPlace {
         let owned = |(name, value): &(String, String)| (OsString::from(name), OsString::from(value));
         let mut environment = environment::for_commands(set.iter().map(owned), &[]);
         environment.extend(own.iter().map(owned));
-        Self { confined, environment }
+        Self { confined, environment, hidden: Vec::new() }
+    }
+
+    /// The same, where these files of the agent's folder hold secrets: they are empty for a trial.
+    #[must_use]
+    pub fn hiding(mut self, files: Vec<PathBuf>) -> Self {
+        self.hidden = files;
+        self
     }
 
     /// Whether commands can be tried here.
@@ -129,7 +137,7 @@ impl TrialPlace {
     ) -> Result<Trial, TrialFailure> {
         let failed = |error: std::io::Error| TrialFailure::NotStarted(error.to_string());
         let root = WorkspaceRoot::open(self.folder()).map_err(failed)?;
-        let layered = self.confined.layered(command.argv, reach).map_err(failed)?;
+        let layered = self.confined.layered(command.argv, reach, &self.hidden).map_err(failed)?;
         let mut environment = environment::for_commands(std::env::vars_os(), &[]);
         environment.extend(self.environment.iter().cloned());
         environment.extend(command.environment);

@@ -3,6 +3,7 @@
 //! It decides in types. [`crate::replies`] words the decisions, and [`QuestionRooms`] shows the questions.
 
 mod asker;
+mod audit;
 mod concerns;
 mod listed;
 mod paths;
@@ -29,11 +30,11 @@ pub use question::{
     Question, QuestionId, QuestionOutcome, WithdrawReason,
 };
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 pub use trial::{EffectNumber, NoTrial, TrialNews};
 
 use self::{
+    audit::{entry, entry_of, sha256},
     paths::AgentFolder,
     trial::{QuestionTrial, RunningTrials},
 };
@@ -445,36 +446,6 @@ fn covers(rule: &StandingRule, ask: &PermissionAsk) -> bool {
     // Text from a stranger may have sent the agent to this host, with data in the address.
     let is_led = || rule.scope.reaches_a_host() && !ask.asker.read().is_empty();
     is_own && rule.scope.covers(&ask.tool, &ask.input, ask.folder()) && !is_led()
-}
-
-fn entry(ask: &PermissionAsk, question: Option<i64>, outcome: &QuestionOutcome) -> AuditEntry {
-    AuditEntry {
-        question,
-        tool: ask.tool.clone(),
-        input_sha256: sha256(&ask.input),
-        asked_for: ask.asked_for.clone(),
-        rooms: ask.rooms.iter().map(Room::to_string).collect(),
-        outcome: outcome.word().into(),
-        by: outcome.by(),
-    }
-}
-
-fn entry_of(question: &Question, outcome: &QuestionOutcome) -> AuditEntry {
-    AuditEntry {
-        question: Some(question.id.0),
-        tool: question.tool.clone(),
-        input_sha256: sha256(&question.input),
-        asked_for: question.asked_for.clone(),
-        rooms: question.rooms.iter().map(Room::to_string).collect(),
-        outcome: outcome.word().into(),
-        by: outcome.by(),
-    }
-}
-
-// The audit is permanent and an input may hold file contents or secrets, so it records only the digest. The digest is
-// of the canonical form: whoever has the input can prove that this entry is about it.
-fn sha256(input: &Value) -> String {
-    Sha256::digest(rule::canonical(input).as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adapters::testing::fake::FakeRoom;
+use adapters::{Incoming, PersonAct, testing::fake::FakeRoom};
 use agents::trial::TRIAL_LIMIT;
 use e2e::{Bot, Cli, Setup};
 use needs::needs;
@@ -185,8 +185,13 @@ async fn keep_writes_something_else_than_was_shown() {
         room.say("keep").await;
         room.see("`made` is not as it was").await;
         fs::remove_file(at.join("made")).expect("it was there");
+        let stale = room.shown().into_iter().find(|shown| shown.text.contains("**Tried**")).expect("it").id;
         room.say("try").await;
         room.see_edit("**Tried**").await;
+        // A button from before, which shows another effect.
+        let act = PersonAct::Chose { on: stale, key: "q:1:keep2".into() };
+        room.send_incoming(Incoming { act, ..room.incoming("ann", "") }).await;
+        room.see("with another effect than you saw").await;
         room.say("keep").await;
         room.see_edit("kept what a trial of").await;
         room.see("the command has already been run once").await;
@@ -209,7 +214,7 @@ async fn keep_takes_over_what_is_not_the_agents() {
         ("mkdir .storkit; echo x > .storkit/project.toml", "which belongs to git or to me"),
         ("echo x > x; git add x", "it changed git's data"),
         ("mkfifo pipe", "`pipe` is neither a file nor a folder nor a link"),
-        ("head -c 300000000 /dev/zero > big", "its changes did not fit into the copy"),
+        ("head -c 300000000 /dev/zero > big", "⚠️ its changes did not fit into the copy"),
     ]
     .into_iter()
     .enumerate()

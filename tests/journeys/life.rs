@@ -2,7 +2,7 @@
 
 use adapters::testing::fake::FakeRoom;
 use e2e::{Bot, Setup, git};
-use needs::needs;
+use needs::{Need, is_to_be_skipped, needs};
 use scripted_model::ModelScript;
 use serde_json::json;
 
@@ -43,7 +43,10 @@ async fn a_story_goes_from_the_chat_to_a_tested_squash_merge() {
     needs!(Claude);
     let script = ModelScript::new()
         .on_start("Do story 1")
-        .calls("Bash", bash("echo open > door.txt && git add door.txt && git commit -qm 'open the door'"))
+        .calls(
+            "Bash",
+            bash("grep -c Bearer .mcp.json; echo open > door.txt && git add door.txt && git commit -qm 'open the door'"),
+        )
         .then_says("The door is open: {last_tool_result}");
     let bot = start(team(script)).await;
     let room = bot.room("ops");
@@ -54,6 +57,14 @@ async fn a_story_goes_from_the_chat_to_a_tested_squash_merge() {
     // Agents ask in the rooms that follow.
     let question = room.see("git commit -qm").await;
     assert!(question.text.contains("story 1 (coder)"), "{question:?}");
+    if !is_to_be_skipped(Need::Bubblewrap) {
+        room.say("try").await;
+        let tried = room.see_edit("**Tried** by ann: exit 0").await;
+        assert!(tried.text.contains("added `door.txt`"), "{tried:?}");
+        assert!(tried.text.contains("it changed git's data, and only files can be kept"), "{tried:?}");
+        assert!(tried.text.contains("```\n0\n```"), "it has no token of the agent's: {tried:?}");
+        assert!(!bot.file(".storkit/worktrees/1_story_fix_the_door/door.txt").exists());
+    }
     room.say("yes").await;
     room.see("**1 Fix the door**: merged as").await;
     assert_eq!(std::fs::read_to_string(bot.file("door.txt")).expect("it is there"), "open\n");

@@ -162,16 +162,21 @@ impl Bwrap {
         self.line(&view, scratch, before.unwrap_or_default(), folder_of(place, tenant))
     }
 
-    /// The same for a command that starts in `folder` and only seems to change files: every writable folder is a layer over the true one.
+    /// The same for a command that starts in the worktree and only seems to change files: every writable folder is a layer over the true
+    /// one. The files in `hidden` are empty.
     pub(super) fn layered_prefix(
         &self,
         place: &WorktreePaths,
         scratch: &ScratchFolders,
-        folder: &Path,
+        hidden: &[PathBuf],
     ) -> std::io::Result<LayeredPrefix> {
         let only_storkit = || std::io::Error::other("only storkit itself can make layers");
         let own = self.own.as_ref().ok_or_else(only_storkit)?;
+        let folder = place.folder.as_path();
         let mut view = View::new(&self.host, place, scratch, Tenant::Command { folder });
+        for path in hidden.iter().filter(|path| path.exists()) {
+            view.put(path, Shown::ReadOnly("/dev/null".into()));
+        }
         view.layers.iter().try_for_each(super::caches::CacheLayer::make_folders)?;
         let folders = layers::over_writable(&mut view, &scratch.layers());
         let before = layers::before_bwrap(own, &scratch.layers(), &folders, !self.gains_privileges());

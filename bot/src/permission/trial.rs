@@ -17,7 +17,7 @@ use tokio_util::{
 
 use super::{
     AnswerKind, AnswerRefused, PendingQuestion, PermissionBroker, Person, Question, QuestionId,
-    QuestionOutcome, entry_of,
+    QuestionOutcome, audit::entry_of,
 };
 use crate::store::AuditEntry;
 

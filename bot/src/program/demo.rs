@@ -161,7 +161,7 @@ fn files(script: ModelScript) -> ModelScript {
         |conversation: &ModelConversation| conversation.last_line().to_lowercase().contains("make a file");
     script
         .when(move |conversation| made(conversation) && conversation.last_call_failed())
-        .then_drips("The command did **not** run. I was told:\n\n> {last_tool_result}", PACE)
+        .then_drips("My call did **not** run. I was told:\n\n> {last_tool_result}", PACE)
         .when(made)
         .drips(labelled("I make a file with a shell command. It runs only if you allow it."), PACE)
         .calls(

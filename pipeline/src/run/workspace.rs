@@ -1,6 +1,8 @@
 //! Where an agent works, and its sandbox: a story's worktree, or the worktree of a merge conflict.
 
-use std::{fs, io::Write as _, net::SocketAddr, os::unix::fs::OpenOptionsExt as _, path::Path};
+use std::{
+    fs, io::Write as _, net::SocketAddr, os::unix::fs::OpenOptionsExt as _, path::Path, path::PathBuf,
+};
 
 use agents::{
     claude::PermissionRoute,
@@ -21,6 +23,9 @@ use crate::{
     strangers,
     worktree::{DetachedWorktree, Worktree, WorktreeError, WorktreeName},
 };
+
+/// Where a person who opens the CLI in a worktree finds the run's tools, with its token.
+const MCP_FILE: &str = ".mcp.json";
 
 #[derive(Clone)]
 pub(super) struct Workspace {
@@ -108,10 +113,10 @@ impl Workspace {
         else {
             return;
         };
-        if worktree.tracks(".mcp.json") {
+        if worktree.tracks(MCP_FILE) {
             return;
         }
-        let path = worktree.path().join(".mcp.json");
+        let path = worktree.path().join(MCP_FILE);
         let config = serde_json::json!({"mcpServers": {"storkit": {
             "type": "http", "url": url, "headers": {"Authorization": format!("Bearer {token}")},
         }}});
@@ -126,11 +131,21 @@ impl Workspace {
         }
     }
 
+    /// Files with the run's own secrets in the folder.
+    pub(super) fn secret_files(&self) -> Vec<PathBuf> {
+        match &self.kind {
+            WorkspaceKind::Story(worktree) if !worktree.tracks(MCP_FILE) => {
+                vec![worktree.path().join(MCP_FILE)]
+            }
+            WorkspaceKind::Story(_) | WorkspaceKind::Conflict(_) => Vec::new(),
+        }
+    }
+
     /// Takes away what served this run alone: the token in `.mcp.json` is void by now.
     pub(super) fn close(&self) {
         match &self.kind {
-            WorkspaceKind::Story(worktree) if !worktree.tracks(".mcp.json") => {
-                let _ = fs::remove_file(worktree.path().join(".mcp.json"));
+            WorkspaceKind::Story(worktree) if !worktree.tracks(MCP_FILE) => {
+                let _ = fs::remove_file(worktree.path().join(MCP_FILE));
             }
             WorkspaceKind::Story(_) => {}
             WorkspaceKind::Conflict(detached) => {

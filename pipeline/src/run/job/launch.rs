@@ -70,7 +70,7 @@ impl RunJob {
             settings.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
         let own = workspace.environment();
         if let Some(access) = &self.access {
-            access.trials.set(TrialPlace::new(confined.clone(), &env, &own));
+            access.trials.set(TrialPlace::new(confined.clone(), &env, &own).hiding(workspace.secret_files()));
         }
         env.extend(own);
         let model = if agent.model.is_empty() { &settings.model } else { &agent.model };

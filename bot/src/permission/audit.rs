@@ -1,0 +1,40 @@
+//! What the audit log records of a decision.
+
+use adapters::Room;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::{PermissionAsk, Question, QuestionOutcome, rule};
+use crate::store::AuditEntry;
+
+/// The entry of a decision about a call.
+pub(super) fn entry(ask: &PermissionAsk, question: Option<i64>, outcome: &QuestionOutcome) -> AuditEntry {
+    AuditEntry {
+        question,
+        tool: ask.tool.clone(),
+        input_sha256: sha256(&ask.input),
+        asked_for: ask.asked_for.clone(),
+        rooms: ask.rooms.iter().map(Room::to_string).collect(),
+        outcome: outcome.word().into(),
+        by: outcome.by(),
+    }
+}
+
+/// The same for a call that was asked about.
+pub(super) fn entry_of(question: &Question, outcome: &QuestionOutcome) -> AuditEntry {
+    AuditEntry {
+        question: Some(question.id.0),
+        tool: question.tool.clone(),
+        input_sha256: sha256(&question.input),
+        asked_for: question.asked_for.clone(),
+        rooms: question.rooms.iter().map(Room::to_string).collect(),
+        outcome: outcome.word().into(),
+        by: outcome.by(),
+    }
+}
+
+// The audit is permanent and an input may hold file contents or secrets, so it records only the digest. The digest is
+// of the canonical form: whoever has the input can prove that this entry is about it.
+pub(super) fn sha256(input: &Value) -> String {
+    Sha256::digest(rule::canonical(input).as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}
