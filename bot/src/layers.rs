@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 /// Modules in one entry do not know each other.
 const ORDER: [&[&str]; 12] = [
-    &["clock", "metrics", "config", "restart", "live_agents"],
+    &["bot_tasks", "clock", "metrics", "config", "restart", "live_agents"],
     &["messengers"],
     &["store"],
     &["permission"],

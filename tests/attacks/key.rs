@@ -315,8 +315,7 @@ async fn an_agent_sends_its_work_to_another_host() {
 async fn the_operators_own_settings_lead_past_storkits_proxy() {
     needs!(Claude);
     let elsewhere = Elsewhere::start();
-    let model = ScriptedModel::with_key(ModelScript::new().on("hello").then_says("Hello, Ann."), KEY)
-        .expect("the model is served");
+    let model = ScriptedModel::with_key(ModelScript::new(), KEY).expect("the model is served");
     let program = Program::with_real_cli(&model);
     let settings = json!({
         "apiKeyHelper": "echo helpers-key",
@@ -332,7 +331,7 @@ async fn the_operators_own_settings_lead_past_storkits_proxy() {
     let _serving = program.serve();
     let mut terminal = program.terminal();
     terminal.say("hello");
-    terminal.see("Hello, Ann.");
+    terminal.see("You said: hello");
     assert_eq!(elsewhere.came.load(Ordering::SeqCst), 0);
     assert!(model.requests().iter().all(|seen| seen.key.as_deref() == Some(KEY)));
 }

@@ -99,7 +99,7 @@ impl RoomTask {
         Self {
             outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
             queue: PromptQueue::new(room.clone(), services.store.clone()),
-            turn: RoomTurn::new(session, Asker::room(room.clone()), spending, waiting),
+            turn: RoomTurn::new(session, asker, spending, waiting),
             questions: OpenQuestions::default(),
             ticker: LiveTicker::default(),
             commands: RunningCommands::default(),

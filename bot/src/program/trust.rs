@@ -61,7 +61,7 @@ pub fn confirm(project: &Project, given: &TrustArgs) -> ExitCode {
 
 /// State that storkit did not make on this machine: the operator says whether it is theirs.
 fn adopt(project: &Project, store: &TrustStore, error: &StateError, given: &TrustArgs) -> ExitCode {
-    let StateError::Foreign { .. } = error else { return complain(2, &error.to_string()) };
+    let StateError::Foreign { .. } = error else { return complain(1, &error.to_string()) };
     print(&say::foreign_state(error));
     let agreed = match (given.yes, io::stdin().is_terminal()) {
         (true, _) => true,
