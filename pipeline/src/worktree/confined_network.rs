@@ -504,7 +504,8 @@ print("end")
     assert_eq!(said, "end\n");
 }
 
-#[tokio::test]
+/// With a thread for the proxy: this one waits for curl.
+#[tokio::test(flavor = "multi_thread")]
 async fn behind_landlock_the_proxy_is_for_its_own_process_alone() {
     let listed = EchoServer::start("127.0.0.2");
     let Some((room, _gate)) = behind_landlock(&[&listed.entry()]) else { return };
