@@ -39,12 +39,8 @@ const OF_STORKIT: [&str; 4] = [
 ];
 
 /// storkit's state, without `bot.toml`.
-const STATE: [&str; 4] = [
-    ".storkit/logs/storkit.log",
-    ".storkit/matrix/session.json",
-    ".storkit/run/operator-mcp.json",
-    ".storkit/state/backup",
-];
+const STATE: [&str; 3] =
+    [".storkit/logs/storkit.log", ".storkit/run/operator-mcp.json", ".storkit/state/backup"];
 
 /// What the operator's real home may have, besides [`OPERATORS_FILES`].
 const FURTHER_FILES: [&str; 6] =
@@ -173,11 +169,13 @@ impl AttackedMachine {
         let (home, root) = (self.home(), self.project());
         let in_home = |names: &[&str]| -> Vec<PathBuf> { names.iter().map(|name| home.join(name)).collect() };
         let in_root = |names: &[&str]| -> Vec<PathBuf> { names.iter().map(|name| root.join(name)).collect() };
-        let state = [&[".storkit/bot.toml"], &STATE[..]].concat();
+        let mut state = in_root(&[&[".storkit/bot.toml"], &STATE[..]].concat());
+        let messengers = adapters::MESSENGERS.iter().map(|kind| root.join(".storkit").join(kind.name));
+        state.extend(messengers.map(|folder| folder.join("session.json")));
         let read = [
             ("operators-keys", in_home(&OPERATORS_FILES)),
             ("ignored-files", in_root(&[".env", "secrets/key.pem"])),
-            ("storkit-state", in_root(&state)),
+            ("storkit-state", state),
             ("other-project", vec![self.0.join("other/.env"), home.join("src/other/main.rs")]),
             (
                 "other-worktree",
@@ -222,8 +220,9 @@ impl AttackedMachine {
             ("system-secrets", SYSTEM_SECRETS.map(PathBuf::from).to_vec()),
         ]);
         if let Some(project) = project {
-            let state = ["bot.toml", "state", "logs", "run/console.sock", "matrix", "slack", "whatsapp"];
-            open.insert("storkit-state", state.iter().map(|name| project.dir().join(name)).collect());
+            let state = ["bot.toml", "state", "logs", "run/console.sock"].into_iter();
+            let state = state.chain(adapters::MESSENGERS.iter().map(|kind| kind.name));
+            open.insert("storkit-state", state.map(|name| project.dir().join(name)).collect());
             open.insert("ignored-files", vec![project.root().join(".env")]);
             open.insert("other-project", vec![project.root().to_owned()]);
             open.insert("git-credentials", vec![project.root().join(".git/config")]);
