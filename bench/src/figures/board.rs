@@ -84,7 +84,12 @@ fn blocking(effort: Effort) -> anyhow::Result<Outcome> {
         ensure!(text.contains("archived"), "no board: {text}");
         let slots = team();
         let conflicts = BTreeSet::new();
-        let situation = Situation { stories: &board.stories, conflicts: &conflicts, max_retries: 3 };
+        let situation = Situation {
+            stories: &board.stories,
+            conflicts: &conflicts,
+            unaccepted: &BTreeSet::new(),
+            max_retries: 3,
+        };
         let start = Instant::now();
         let assigned = assign(&situation, &slots);
         let assigning = millis(start.elapsed());
