@@ -1,7 +1,7 @@
-//! Harmless attacks on what is around a confined process: one table for `storkit doctor --attack` and for the tests. storkit itself is the
+//! Harmless attacks on the surroundings of a confined process: one table for `storkit doctor --attack` and for the tests. storkit itself is the
 //! attacker ([`enter`]), started in the place of an agent or of a gate.
 //!
-//! A probe reads canaries only: of the operator's own files it learns whether they can be opened. What it writes lies in the folder that
+//! A probe reads canaries only: of the operator's own files it learns whether they can be opened. Its own files lie in the folder that
 //! was made for the attack, and whoever started it looks there afterwards.
 
 mod files;
@@ -31,7 +31,7 @@ pub use self::{
 pub const SUBCOMMAND: &str = "sandbox-attack";
 const ONE: &str = "sandbox-attack-one";
 
-/// In the folder of an attack: what there is to reach, and what was found.
+/// In the folder of an attack: the targets, and the findings.
 const TARGETS: &str = "targets.json";
 const FINDINGS: &str = "findings.json";
 
@@ -39,7 +39,7 @@ const FINDINGS: &str = "findings.json";
 #[derive(Debug)]
 pub struct Attack {
     pub name: &'static str,
-    /// What the attacker does, as the predicate of a sentence: "reads another project".
+    /// The attacker's action, as the predicate of a sentence: "reads another project".
     pub goal: &'static str,
     probe: AttackProbe,
 }
@@ -178,7 +178,7 @@ pub fn prepare(folder: &Path, targets: &AttackTargets) -> io::Result<()> {
     fs::write(folder.join(TARGETS), serde_json::to_vec(targets)?)
 }
 
-/// What the attacker has found; `None` if it did not come to its end.
+/// The attacker's findings; `None` if it did not come to its end.
 pub fn findings(folder: &Path) -> Option<Vec<AttackFinding>> {
     serde_json::from_slice(&fs::read(folder.join(FINDINGS)).ok()?).ok()
 }
@@ -232,7 +232,7 @@ fn try_one(folder: &Path, name: &str) -> io::Result<()> {
     fs::write(finding(folder, name), serde_json::to_vec(&attack.run(&targets))?)
 }
 
-/// Where the process of one attack leaves what it found.
+/// Where the process of one attack leaves its finding.
 fn finding(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.json"))
 }

@@ -130,7 +130,7 @@ pub enum NoLayers {
 pub struct LayeredCommand {
     pub command: WalledCommand,
     pub folders: Vec<LayeredFolder>,
-    /// What is shown inside, by path. These places may be made in a layer.
+    /// The mounts inside, by path. These places may be made in a layer.
     pub shown: BTreeMap<PathBuf, ShownKind>,
 }
 
@@ -138,7 +138,7 @@ impl Confined {
     /// Whether files can be layered behind this wall.
     ///
     /// # Errors
-    /// Why not. What the kernel lacks shows only once a process starts.
+    /// Why not. A missing feature of the kernel shows only once a process starts.
     pub fn can_layer(&self) -> Result<&Bwrap, NoLayers> {
         match &self.confinement {
             Confinement::Bwrap(bwrap) if bwrap.own.is_some() => Ok(bwrap),
@@ -235,7 +235,7 @@ impl Confinement {
         }
     }
 
-    /// The same without what the operator adds to the view.
+    /// The same without the operator's additions to the view.
     pub fn without_additions(&self) -> Self {
         let bare =
             |host: &HostFolders| HostFolders { visible: Vec::new(), writable: Vec::new(), ..host.clone() };

@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::{
     effect::{
-        FileChange, FileChangeKind, LineCount, NoKeep, OutsideChange, OutsideKind, TrialAttempt, TrialEffect,
-        TrialEnd, TrialOutput,
+        FileChangeKind, LineCount, NoKeep, OutsideChange, OutsideKind, TrialAttempt, TrialEffect, TrialEnd,
+        TrialFileChange, TrialOutput,
     },
     keep::KeepFailure,
 };
@@ -52,7 +52,7 @@ pub struct TrialPlace {
     hidden: Vec<PathBuf>,
 }
 
-/// A command line, and what it needs beside the environment of its place.
+/// A command line, and its additions to the environment of its place.
 #[derive(Clone, Debug)]
 pub struct TrialCommand {
     pub argv: Vec<OsString>,

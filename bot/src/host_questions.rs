@@ -34,7 +34,7 @@ pub struct HostQuestions {
     settings: Arc<LiveSettings>,
     /// Who is asked. Set once the messengers are there; until then nobody can be asked.
     desk: OnceLock<(PermissionBroker, ConnectedMessengers)>,
-    /// Knows what the agents of a story have read.
+    /// Knows the strangers' text that the agents of a story have read.
     pipeline: OnceLock<Pipeline>,
     granted: Mutex<Vec<HostGrant>>,
 }

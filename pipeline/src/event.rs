@@ -139,7 +139,7 @@ pub struct PipelineSnapshot {
     pub wall: WallState,
     /// Stories in quarantine.
     pub quarantined: BTreeMap<StoryId, Quarantine>,
-    /// What the agents of a story have read by strangers since a person last spoke about it.
+    /// Text by strangers that the agents of a story have read since a person last spoke about it.
     pub strangers_read: BTreeMap<StoryId, BTreeSet<StrangerText>>,
 }
 
@@ -153,7 +153,7 @@ pub enum WallState {
     Missing(String),
 }
 
-/// A wall, and what it cannot do on this machine.
+/// A wall, and its gaps on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuiltWall {
     pub name: String,

@@ -78,11 +78,11 @@ pub struct StoryChange {
     pub depends_on: Option<Vec<StoryId>>,
 }
 
-/// Who writes or changes a story, and what of strangers' may be in it.
+/// Who writes or changes a story, and the strangers' text that may be in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Author {
     pub by: Actor,
-    /// What the agent whose words they are has read by strangers since a person last spoke to it.
+    /// Text by strangers that the agent whose words they are has read since a person last spoke to it.
     pub read: BTreeSet<StrangerText>,
 }
 

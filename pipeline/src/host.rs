@@ -128,7 +128,7 @@ impl AgentSettings {
         Confinement::chosen(&self.wall, host)
     }
 
-    /// What the wall is called in reports; where it cannot be built, the reason. Blocks.
+    /// The wall's name in reports; where it cannot be built, the reason. Blocks.
     pub fn wall_name(&self) -> String {
         self.confinement().map_or_else(|why| why, |wall| wall.name())
     }

@@ -45,7 +45,7 @@ pub enum StrangerText {
     Page(String),
     /// The results of a web search.
     SearchResults,
-    /// What a program printed that fetches from a network, such as `gh`.
+    /// The output of a program that fetches from a network, such as `gh`.
     Program(String),
     /// Answers of this MCP server, e.g. issues and pull requests of a forge.
     Server(String),
@@ -137,7 +137,7 @@ impl StrangersRead {
         self.state.lock().under_way.remove(id);
     }
 
-    /// It was allowed this call. From here on its ideas may come from whoever wrote what the call lets in.
+    /// It was allowed this call. From here on its ideas may come from the authors of the text that the call brings in.
     pub fn on_allowed(&self, tool: &str, input: &serde_json::Value) {
         let call = ToolUse { id: String::new(), name: tool.to_owned(), input: input.clone() };
         self.on_read(calls::texts_of(&call, None));
@@ -161,12 +161,12 @@ impl StrangersRead {
         }
     }
 
-    /// A person gave it a task: what it does now is their idea.
+    /// A person gave it a task: its next calls are their idea.
     pub fn on_person_spoke(&self) {
         self.state.lock().read.clear();
     }
 
-    /// What it has read since a person last spoke to it.
+    /// The texts that it has read since a person last spoke to it.
     pub fn texts(&self) -> BTreeSet<StrangerText> {
         self.state.lock().read.clone()
     }

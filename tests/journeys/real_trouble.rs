@@ -147,8 +147,8 @@ async fn a_killed_cli_is_said_its_tool_goes_with_it_and_the_next_prompt_resumes(
     room.see("tail -f").await;
     room.say("yes").await;
     let tool = post.pid().await;
-    kill_9(bot.agent_pid());
-    room.see("ended by signal 9 before its answer was complete").await;
+    kill_9(bot.cli_pid());
+    room.see("ended with code 137 before its answer was complete").await;
     ended(tool).await;
     room.settled().await;
     assert_eq!(bot.agent_processes(), 0);

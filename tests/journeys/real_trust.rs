@@ -56,7 +56,8 @@ async fn an_untrusted_projects_settings_take_no_effect_and_its_instructions_are_
     bot.app.shutdown().await;
 }
 
-/// So that the test above can fail: the same project does all of it where a person vouched for it.
+/// So that the test above can fail: the same project does it where a person vouched for it, and only its address of the model has no
+/// effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trusted_projects_settings_take_effect() {
     needs!(Claude);
@@ -65,12 +66,13 @@ async fn a_trusted_projects_settings_take_effect() {
     let bot = setup.config("[claude]\ntrust_project_settings = true").start().await;
     let room = bot.room("a");
     room.say("hello").await;
-    room.see("I am elsewhere.").await;
+    room.see("I am at home.").await;
     room.settled().await;
     for left in ["hook-ran", "server-ran"] {
         assert!(bot.file(left).exists(), "{left}");
     }
-    let seen = elsewhere.requests().into_iter().find(|seen| !seen.is_side_request()).expect("a request");
+    assert_eq!(elsewhere.requests().len(), 0, "the way to the model stays the operator's");
+    let seen = last_request(&bot);
     let known = format!("{} {}", seen.system, seen.conversation.reminders);
     assert_eq!(known.matches("PANGOLIN").count(), 1, "CLAUDE.md is read once");
     bot.app.shutdown().await;

@@ -73,10 +73,11 @@ async fn a_cli_killed_from_outside_takes_its_open_question_with_it() {
     let room = bot.room("a");
     room.say("bash touch orphan.txt").await;
     let question = room.see("Question 1").await;
-    e2e::kill_9(bot.agent_pid());
+    e2e::kill_9(bot.cli_pid());
     let closed = room.see_edit("the agent that asked has ended").await;
     assert_eq!(closed.id, question.id);
-    room.see("by signal 9").await;
+    // Bubblewrap, like a shell, exits with 128 and the number of the signal.
+    room.see("with code 137").await;
     room.say("yes 1").await;
     room.see("Question 1 is not open").await;
     room.say("history").await;

@@ -359,6 +359,24 @@ impl Bot {
         agents[0].0.cast_signed()
     }
 
+    /// The id of the one running CLI itself, behind its wall: the programs of the wall around it have its arguments, too, and it has no
+    /// child with them.
+    pub fn cli_pid(&self) -> i32 {
+        let mut pid = self.agent_pid();
+        let is_session = |child: &i32| {
+            let arguments = std::fs::read(format!("/proc/{child}/cmdline")).unwrap_or_default();
+            arguments.split(|byte| *byte == 0).any(|word| word == b"--session-id")
+        };
+        loop {
+            let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+            let children = children.expect("the process lives");
+            match children.split_whitespace().filter_map(|child| child.parse().ok()).find(is_session) {
+                Some(child) => pid = child,
+                None => return pid,
+            }
+        }
+    }
+
     /// The number of running processes of the bot's agents, with everything they started.
     pub fn agent_processes(&self) -> usize {
         self.app.services().commands.sample().1.iter().map(|(_, tree)| tree.processes).sum()

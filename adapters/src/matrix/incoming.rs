@@ -10,7 +10,7 @@ use super::{
     reactions,
     rooms::RoomAddress,
     send,
-    sent::Author,
+    sent::MessageAuthor,
 };
 use crate::{Addressed, Incoming, MessageId, PersonAct, Sender, matrix::undecryptable, text::address};
 
@@ -70,7 +70,7 @@ async fn read_message(
     said: TextContent,
     place: &RoomAddress,
 ) -> Incoming {
-    bot.sent.add(&event.event_id, Author::Others, place.thread.as_ref().map(ToString::to_string));
+    bot.sent.add(&event.event_id, MessageAuthor::Others, place.thread.as_ref().map(ToString::to_string));
     let to_me = match &said.reply_to {
         Some(id) => replies_to_me(bot, place, id).await,
         None => false,

@@ -22,7 +22,7 @@ use super::{
     pace::SendPriority,
     reactions,
     rooms::RoomAddress,
-    sent::Author,
+    sent::MessageAuthor,
 };
 use crate::{
     AdapterError, Attachment, Choice, MessageId, Outgoing, Room, Tone, delivery::backoff::Backoff,
@@ -51,7 +51,7 @@ pub(super) async fn send_message(
         content["m.relates_to"] = relation;
     }
     let id = dispatch(bot, &place, "m.room.message", content, priority_of(message)).await?;
-    bot.sent.add(id.as_str(), Author::Mine, place.thread.as_ref().map(ToString::to_string));
+    bot.sent.add(id.as_str(), MessageAuthor::Mine, place.thread.as_ref().map(ToString::to_string));
     if !choices.is_empty() {
         reactions::offer_choices(bot, &place, &id, &choices);
     }
@@ -113,7 +113,7 @@ pub(super) async fn upload(
         })
     };
     let id = send_with_retries(bot, &place, SendPriority::Final, attempt).await?;
-    bot.sent.add(id.as_str(), Author::Mine, place.thread.as_ref().map(ToString::to_string));
+    bot.sent.add(id.as_str(), MessageAuthor::Mine, place.thread.as_ref().map(ToString::to_string));
     Ok(MessageId::new(id.as_str()))
 }
 
@@ -237,13 +237,13 @@ pub(super) async fn is_mine(
     id: &OwnedEventId,
 ) -> Result<bool, AdapterError> {
     if let Some((whose, _)) = bot.sent.find(id.as_str()) {
-        return Ok(whose == Author::Mine);
+        return Ok(whose == MessageAuthor::Mine);
     }
     let room = bot.room(place, Instant::now()).await?;
     match room.event(id, None).await {
         Ok(event) => {
             let mine = event.kind.sender().as_deref() == Some(room.own_user_id());
-            bot.sent.add(id.as_str(), if mine { Author::Mine } else { Author::Others }, None);
+            bot.sent.add(id.as_str(), if mine { MessageAuthor::Mine } else { MessageAuthor::Others }, None);
             Ok(mine)
         }
         Err(error) => match failure(&error) {

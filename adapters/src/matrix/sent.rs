@@ -21,7 +21,7 @@ struct OfferedChoices {
 #[derive(Default)]
 struct SentState {
     /// The thread that each message is in, if any, by its id: the bot's own, and people's that a redaction may name.
-    threads: HashMap<String, (Author, Option<String>)>,
+    threads: HashMap<String, (MessageAuthor, Option<String>)>,
     order: VecDeque<String>,
     offers: HashMap<String, OfferedChoices>,
     /// Open questions that only words answer, until the first reaction to each was answered with a notice.
@@ -30,7 +30,7 @@ struct SentState {
 
 /// Who wrote a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Author {
+pub(super) enum MessageAuthor {
     Mine,
     Others,
 }
@@ -42,7 +42,7 @@ pub(super) struct SentMessages {
 
 impl SentMessages {
     /// Remembers a message that was sent or received, with its thread.
-    pub(super) fn add(&self, id: &str, whose: Author, thread: Option<String>) {
+    pub(super) fn add(&self, id: &str, whose: MessageAuthor, thread: Option<String>) {
         let mut state = self.state.lock();
         if state.threads.insert(id.to_owned(), (whose, thread)).is_some() {
             return;
@@ -58,7 +58,7 @@ impl SentMessages {
     }
 
     /// The message's author and thread; `None` for one that is not remembered.
-    pub(super) fn find(&self, id: &str) -> Option<(Author, Option<String>)> {
+    pub(super) fn find(&self, id: &str) -> Option<(MessageAuthor, Option<String>)> {
         self.state.lock().threads.get(id).cloned()
     }
 
@@ -168,8 +168,11 @@ mod tests {
     fn old_messages_are_forgotten() {
         let sent = SentMessages::default();
         for n in 0..=MOST {
-            sent.add(&format!("${n}"), Author::Mine, Some("$t".into()));
+            sent.add(&format!("${n}"), MessageAuthor::Mine, Some("$t".into()));
         }
-        assert_eq!((sent.find("$0"), sent.find("$1")), (None, Some((Author::Mine, Some("$t".into())))));
+        assert_eq!(
+            (sent.find("$0"), sent.find("$1")),
+            (None, Some((MessageAuthor::Mine, Some("$t".into()))))
+        );
     }
 }

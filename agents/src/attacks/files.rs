@@ -12,7 +12,7 @@ use super::targets::{AttackFiles, AttackTargets, has_canary};
 /// More of a file is not read.
 const MOST: u64 = 1 << 20;
 
-/// What is opened for writing, and not written: with a program's name in the third one, the kernel runs that program outside.
+/// Files that are opened for writing, and not written: with a program's name in the third one, the kernel runs that program outside.
 const SYSTEM_FILES: [&str; 6] = [
     "/etc/passwd",
     "/etc/ld.so.preload",

@@ -16,7 +16,7 @@ use reqwest::Url;
 
 use super::targets::AttackTargets;
 
-/// Loopback connections answer at once, and what is closed refuses at once.
+/// Loopback connections answer at once, and closed ports refuse at once.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 const SHORTLY: Duration = Duration::from_millis(300);

@@ -1,4 +1,4 @@
-//! Attacks on other processes, and on what a process inherits.
+//! Attacks on other processes, and by inherited files and variables.
 
 use std::{
     fs::{self, OpenOptions},

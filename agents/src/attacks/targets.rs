@@ -86,7 +86,7 @@ pub const SYSTEM_SECRETS: [&str; 14] = [
     "/proc/kcore",
 ];
 
-/// What an attacker looks for. It holds no canary: an attacker that finds one has found it elsewhere.
+/// The targets of an attacker. They hold no canary: an attacker that finds one has found it elsewhere.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AttackTargets {
     /// Files with a canary, by the attack that reads them.

@@ -1,4 +1,4 @@
-//! What the kernel offers to walls, and the limits under which storkit's processes run: for `doctor`.
+//! The kernel's features for walls, and the limits under which storkit's processes run: for `doctor`.
 
 use std::{
     fs,

@@ -55,21 +55,21 @@ pub struct LayeredFolder {
 pub(super) struct LayeredPrefix {
     pub words: Vec<OsString>,
     pub folders: Vec<LayeredFolder>,
-    /// What is shown inside, by path.
+    /// The mounts inside, by path.
     pub shown: BTreeMap<PathBuf, ShownKind>,
 }
 
-/// What is at a path inside.
+/// The kind of mount at a path inside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShownKind {
     ReadOnly,
     /// A layer.
     Layer,
-    /// A folder with nothing in it but what is shown below it.
+    /// A folder with nothing but the entries below it.
     Empty,
 }
 
-/// What a view shows, once its writable folders are layers.
+/// A view whose writable folders are layers.
 pub(super) fn kinds(view: &View) -> BTreeMap<PathBuf, ShownKind> {
     let kind = |shown: &Shown| match shown {
         Shown::Writable(_) => ShownKind::Layer,
@@ -84,7 +84,7 @@ pub(super) fn kinds(view: &View) -> BTreeMap<PathBuf, ShownKind> {
 pub struct LayerFiles(OwnedFd);
 
 impl LayerFiles {
-    /// What was changed in the folder with this number, as overlayfs stores it.
+    /// The changes in the folder with this number, as overlayfs stores them.
     pub fn changed(&self, number: usize) -> PathBuf {
         use std::os::fd::AsRawFd as _;
         // The kernel leads from here to the open file, in no namespace's names.

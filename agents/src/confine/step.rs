@@ -40,7 +40,7 @@ pub(super) const PORT: &str = "--port";
 /// few enough that the machine can still be used: an agent's mistake can be a fork bomb.
 const MAX_PROCESSES: u64 = 16_384;
 
-/// Added to what the kernel thinks of ending a process when memory runs out: those inside go before storkit and the operator's.
+/// Added to the kernel's score for ending a process when memory runs out: those inside go before storkit and the operator's.
 const OUT_OF_MEMORY_SCORE: &str = "300";
 
 static REGISTERED: OnceLock<OwnProgram> = OnceLock::new();
@@ -141,7 +141,7 @@ fn before(arguments: &[OsString]) -> io::Result<Never> {
     Err(Command::new(&command[0]).args(&command[1..]).exec())
 }
 
-/// What a process inside, and all that it starts, can take of the machine. A limit that the kernel refuses is left out.
+/// The resource limits of a process inside, and of all that it starts. A limit that the kernel refuses is left out.
 pub(super) fn limit_resources() {
     // An image of memory is a file on the machine, outside.
     let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });

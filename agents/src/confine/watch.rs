@@ -1,5 +1,5 @@
 //! Watches the system calls of a trial that name files and addresses. The kernel asks storkit before each of them, and storkit lets all of
-//! them pass: it is no wall, and a program that wants to deceive it can. What it reports was asked for; more may have been.
+//! them pass: it is no wall, and a program that wants to deceive it can. Its reports are true, and may not be complete.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ use super::file_passing::{receive, send};
 /// In the folder of the sockets, where a process is to be watched.
 pub(super) const SOCKET: &str = "watch";
 
-/// What a call asks for, at the path that one of its arguments names.
+/// The request of a call, for the path that one of its arguments names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NamedPath {
     pub kind: CallKind,
@@ -115,7 +115,7 @@ fn ask_first() -> io::Result<OwnedFd> {
     let mut program = program();
     let length = program.len().try_into().map_err(io::Error::other)?;
     let program = libc::sock_fprog { len: length, filter: program.as_mut_ptr().cast() };
-    // SAFETY: the kernel reads the program, which lives until the call returns. What it returns is a new file descriptor.
+    // SAFETY: the kernel reads the program, which lives until the call returns. It returns a new file descriptor.
     let listener = unsafe {
         let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
         libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
@@ -158,7 +158,7 @@ fn program() -> Vec<sock_filter> {
 }
 
 impl SeenCall {
-    /// What it asks for.
+    /// The request in it.
     pub fn names(&self) -> &'static [NamedPath] {
         let plain = CALLS.iter().map(|(call, names)| (call, names));
         let opening = OPENING.iter().map(|(call, _, names)| (call, names));
@@ -171,7 +171,7 @@ impl SeenCall {
 pub struct CallListener(OwnedFd);
 
 impl CallListener {
-    /// Takes over what a process hands over right before it becomes the command: `None` if it ended before, and no listener where the
+    /// Receives the listener that a process hands over right before it becomes the command: `None` if it ended before, and no listener where the
     /// kernel cannot report calls.
     ///
     /// # Errors

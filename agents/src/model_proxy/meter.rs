@@ -42,7 +42,7 @@ pub struct ModelSpending {
     pub output_tokens: u64,
 }
 
-/// What a budget is for.
+/// The purpose of a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BudgetScope {
     Run,

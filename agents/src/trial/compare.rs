@@ -1,6 +1,6 @@
 //! Compares the layer over an agent's folder with the folder: which files differ, and the steps that would make the folder the same.
 //!
-//! The layer is as overlayfs stores it (Documentation/filesystems/overlayfs.rst): a character device 0/0 in the place of what was deleted, an
+//! The layer is as overlayfs stores it (Documentation/filesystems/overlayfs.rst): a character device 0/0 in the place of a deleted file, an
 //! attribute on a folder that hides the one below it. Nothing can change it any more.
 
 use std::{
@@ -14,7 +14,7 @@ use std::{
 };
 
 use super::{
-    FileChange, FileChangeKind, NoKeep,
+    FileChangeKind, NoKeep, TrialFileChange,
     effect::LineCount,
     keep::{KeepAction, KeepPlan, KeepStep},
     moved,
@@ -37,13 +37,13 @@ const MODE: u32 = 0o777;
 
 /// How an agent's folder and its layer differ.
 pub(super) struct Compared {
-    pub files: Vec<FileChange>,
+    pub files: Vec<TrialFileChange>,
     pub lines: LineCount,
     pub plan: KeepPlan,
     pub no_keep: Option<NoKeep>,
 }
 
-/// `shown`: what the wall shows, whose places may be made in the layer. `started`: when the command began.
+/// `shown`: the mounts inside, whose places may be made in the layer. `started`: when the command began.
 pub(super) fn compare(
     root: &WorkspaceRoot,
     layer: &Path,
@@ -88,7 +88,7 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// What the layer has below a folder. `is_below`: whether the true folder has it, too.
+    /// The layer's entries below a folder. `is_below`: whether the true folder has it, too.
     fn folder(&mut self, path: &Path, is_below: bool) {
         let above = std::mem::replace(&mut self.is_below, is_below);
         self.entries(path);
@@ -151,7 +151,7 @@ impl Comparison<'_> {
         self.folder(path, stays);
     }
 
-    /// Removes what a folder of the layer does not show of the true one.
+    /// Removes the entries of the true folder that the layer's folder hides.
     fn remove_hidden(&mut self, path: &Path) {
         let Ok(below) = self.root.names(path) else {
             return self.hinder(NoKeep::Unreadable(path.to_owned()));
@@ -215,7 +215,7 @@ impl Comparison<'_> {
         self.step(path, before, KeepAction::Link { target });
     }
 
-    /// Removes what is in the place of something of another kind. Returns what has to be there then.
+    /// Removes an entry of another kind. Returns the state that has to be there then.
     fn make_room(&mut self, path: &Path, before: PathState) -> Option<PathState> {
         match before {
             PathState::Missing => Some(before),
@@ -230,7 +230,7 @@ impl Comparison<'_> {
         }
     }
 
-    /// What is deleted, with everything in it.
+    /// A deleted entry, with everything in it.
     fn remove(&mut self, path: &Path, before: &PathState) {
         if self.seen >= MAX_FILES {
             return self.hinder(NoKeep::TooMany);
@@ -278,7 +278,7 @@ impl Comparison<'_> {
     }
 
     fn change(&mut self, path: &Path, kind: FileChangeKind) {
-        self.found.files.push(FileChange { path: path.to_owned(), kind });
+        self.found.files.push(TrialFileChange { path: path.to_owned(), kind });
     }
 
     /// The first reason counts.

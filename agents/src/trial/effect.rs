@@ -1,23 +1,23 @@
-//! What was seen of a trial.
+//! The effect of a trial, as far as it was seen.
 
 use std::{path::PathBuf, time::Duration};
 
 use crate::confine::CallKind;
 
-/// What a command did, as far as it was seen.
+/// The effect of a command, as far as it was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrialEffect {
     pub end: TrialEnd,
     pub took: Duration,
     pub output: TrialOutput,
     /// In the agent's folder, by path.
-    pub files: Vec<FileChange>,
+    pub files: Vec<TrialFileChange>,
     pub lines: LineCount,
     /// Elsewhere in the wall; the first of them.
     pub outside: Vec<OutsideChange>,
     /// How many these are in all.
     pub outside_count: usize,
-    /// What it asked for and could not have.
+    /// Requests that were refused.
     pub attempts: Vec<TrialAttempt>,
     /// Whether the kernel reported such calls.
     pub is_watched: bool,
@@ -38,7 +38,7 @@ pub enum TrialEnd {
     TimedOut,
 }
 
-/// The beginning of what a command printed.
+/// The beginning of a command's output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TrialOutput {
     pub head: String,
@@ -50,7 +50,7 @@ pub struct TrialOutput {
 
 /// A file in the agent's folder that is not as before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileChange {
+pub struct TrialFileChange {
     /// Relative to the folder.
     pub path: PathBuf,
     pub kind: FileChangeKind,
@@ -63,7 +63,7 @@ pub enum FileChangeKind {
     Deleted,
 }
 
-/// Lines of text files. What is no text, or too long, is not counted.
+/// Lines of text files. Other files, and long ones, are not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LineCount {
     pub added: usize,
@@ -91,7 +91,7 @@ pub enum OutsideKind {
     Shared,
 }
 
-/// Something that a command asked for outside of what it has: a file to delete, to write or to look at, an address to connect to. Seen
+/// A request of a command for something outside of its layers: a file to delete, to write or to look at, an address to connect to. Seen
 /// before the call, which failed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TrialAttempt {

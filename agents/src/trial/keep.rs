@@ -19,7 +19,7 @@ use super::{
 };
 use crate::confine::{LAYER_BYTES, LayerFiles, SCRATCH};
 
-/// How a path becomes what it is in the layer.
+/// How a path gets its state in the layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum KeepAction {
     /// It stays, and is only checked.
@@ -45,12 +45,12 @@ pub(super) enum KeepAction {
 pub(super) struct KeepStep {
     /// Relative to the agent's folder.
     pub path: PathBuf,
-    /// What has to be there; `None` where another step is about that.
+    /// The state that has to be there; `None` where another step is about that.
     pub before: Option<PathState>,
     pub action: KeepAction,
 }
 
-/// The steps, in the order in which they were found: what is in a folder before its removal, and after its making.
+/// The steps, in the order in which they were found: a folder's content before its removal, and after its making.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct KeepPlan {
     steps: Vec<KeepStep>,
@@ -90,7 +90,7 @@ impl KeepPlan {
     pub fn apply(&self, folder: &Path, private: &Path, layers: &LayerFiles) -> Result<(), KeepFailure> {
         let failed = |error: io::Error| KeepFailure::Failed(error.to_string());
         let root = WorkspaceRoot::open(folder).map_err(failed)?;
-        let stage = Stage::make(folder, private).map_err(failed)?;
+        let stage = StagedFiles::make(folder, private).map_err(failed)?;
         for (number, step) in self.steps.iter().enumerate() {
             if let KeepAction::Write { mode } = step.action {
                 let source = layers.changed(self.layer).join(&step.path);
@@ -131,7 +131,7 @@ impl KeepPlan {
 }
 
 impl KeepStep {
-    /// Whether what it is about is still as it was.
+    /// Whether its path is still as it was.
     fn is_due(&self, root: &WorkspaceRoot) -> bool {
         match &self.before {
             None => true,
@@ -143,7 +143,7 @@ impl KeepStep {
         }
     }
 
-    fn take(&self, root: &WorkspaceRoot, stage: &Stage, number: usize) -> io::Result<()> {
+    fn take(&self, root: &WorkspaceRoot, stage: &StagedFiles, number: usize) -> io::Result<()> {
         let (parent, name) = root.parent(&self.path)?;
         match &self.action {
             KeepAction::Remove => unlinkat(parent, name, AtFlags::empty())?,
@@ -169,12 +169,12 @@ impl KeepStep {
 }
 
 /// A folder of storkit's, which no agent can reach, with the new files: each of them appears in its place at once.
-struct Stage {
+struct StagedFiles {
     place: tempfile::TempDir,
     folder: OwnedFd,
 }
 
-impl Stage {
+impl StagedFiles {
     fn make(workspace: &Path, private: &Path) -> io::Result<Self> {
         let above = private.join(SCRATCH);
         fs::create_dir_all(&above)?;

@@ -1,4 +1,4 @@
-//! What a trial changed outside of the agent's folder, where the wall lets it: in its private home, in git's data, in folders that the
+//! A trial's changes outside of the agent's folder, where the wall lets it: in its private home, in git's data, in folders that the
 //! operator made writable.
 
 use std::{fs, os::unix::fs::FileTypeExt as _, path::Path};
@@ -28,7 +28,7 @@ pub(super) fn changes(
             walk.visit(&layers.changed(number), Path::new(""), &mut found);
         }
     }
-    // What the operator shares goes before what is only the process's own.
+    // Folders that the operator shares go before the process's own.
     found.changes.sort_by_key(|change| match change.kind {
         OutsideKind::Shared => 0,
         OutsideKind::Git => 1,
@@ -60,7 +60,7 @@ impl Walk<'_> {
             let path = path.join(entry.file_name());
             let inside = self.folder.at.join(&path);
             let Ok(kind) = entry.file_type() else { continue };
-            // Made for what the wall shows there.
+            // Made as a place for a mount.
             if self.layered.shown.contains_key(&inside) {
                 continue;
             }

@@ -23,21 +23,21 @@ pub(super) fn now() -> Stamp {
     (now.tv_sec, now.tv_nsec)
 }
 
-/// What is at a path, as far as it has to be the same later.
+/// The state of a path, as far as it has to be the same later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PathState {
     Missing,
     /// A folder; with the names in it where none may be added.
     Folder(Option<Vec<OsString>>),
-    File(FileStamp),
-    Link(FileStamp),
+    File(PathStamp),
+    Link(PathStamp),
     /// Neither, or reached through a link.
     Other,
 }
 
 /// Differs after any change of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FileStamp {
+pub(super) struct PathStamp {
     place: (u64, u64),
     size: u64,
     pub mode: u32,
@@ -46,7 +46,7 @@ pub(super) struct FileStamp {
     pub changed: Stamp,
 }
 
-impl FileStamp {
+impl PathStamp {
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion)] // Their types differ between machines.
     fn of(found: &Stat) -> Self {
         Self {
@@ -102,8 +102,8 @@ impl WorkspaceRoot {
             Err(_) => PathState::Other,
             Ok(Some(found)) => match FileType::from_raw_mode(found.st_mode) {
                 FileType::Directory => PathState::Folder(None),
-                FileType::RegularFile => PathState::File(FileStamp::of(&found)),
-                FileType::Symlink => PathState::Link(FileStamp::of(&found)),
+                FileType::RegularFile => PathState::File(PathStamp::of(&found)),
+                FileType::Symlink => PathState::Link(PathStamp::of(&found)),
                 _ => PathState::Other,
             },
         }

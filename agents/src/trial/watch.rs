@@ -1,4 +1,4 @@
-//! What a trial asked for outside of its layers, as far as it was seen. None of that was there to be had.
+//! Requests of a trial for things outside of its layers, as far as they were seen. All of them were refused.
 
 use std::{
     collections::BTreeSet,
@@ -42,7 +42,7 @@ pub(super) struct TrialWatch {
     watching: JoinHandle<Watched>,
 }
 
-/// What it saw.
+/// The requests that it saw.
 #[derive(Default)]
 pub(super) struct Watched {
     /// Whether the command started at all.
@@ -74,7 +74,7 @@ impl TrialWatch {
         Ok(Self { over, watching })
     }
 
-    /// What was seen; to be called once nothing of the trial is left.
+    /// The requests that were seen; to be called once nothing of the trial is left.
     pub fn end(self) -> Watched {
         self.over.store(true, Ordering::Relaxed);
         self.watching.join().unwrap_or_default()

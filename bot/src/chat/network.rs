@@ -1,4 +1,4 @@
-//! A chat room's ways out of its wall: the hosts that its agent may reach, its way to the model, and what it may spend there.
+//! A chat room's ways out of its wall: the hosts that its agent may reach, its way to the model, and its budget there.
 
 use std::{
     sync::{Arc, atomic::AtomicUsize},
@@ -61,7 +61,7 @@ pub struct DayBudget {
 #[derive(Default)]
 struct CountedDay {
     midnight: Option<SystemTime>,
-    /// What the meter had counted when the day began.
+    /// The meter's count when the day began.
     before_usd: f64,
 }
 
@@ -79,7 +79,7 @@ impl DayBudget {
         if day.midnight != Some(midnight) {
             *day = CountedDay { midnight: Some(midnight), before_usd: counted };
         }
-        // The record has what an earlier storkit spent today, and the meter what turns under way do.
+        // The record has an earlier storkit's spending of today, and the meter that of turns under way.
         let spent = recorded_usd.max(counted - day.before_usd);
         self.meter.begin(
             usd.map(|usd| SpendingBudget { scope: BudgetScope::Day, usd }),
@@ -116,7 +116,7 @@ impl RoomSpending {
         self.meter.refusal()
     }
 
-    /// The agent program reports so much more; returns what is new by the greater count.
+    /// The agent program reports so much more; returns the new part by the greater count.
     pub fn take(&mut self, by_program_usd: f64) -> f64 {
         self.by_program_usd += by_program_usd;
         let total = self.by_program_usd.max(self.meter.spending().usd);

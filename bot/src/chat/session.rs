@@ -76,13 +76,13 @@ pub struct RoomSession {
     lives: Arc<AtomicBool>,
 }
 
-/// What a room's session has to do with besides its room.
+/// The surroundings of a room's session.
 pub struct SessionOptions {
     pub agents: LiveAgents,
     pub idle_timeout: Option<Duration>,
     /// Counts the questions about hosts that wait for a person.
     pub waiting: Arc<AtomicUsize>,
-    /// Counts what it spends. A turn whose budget is spent is stopped.
+    /// Counts its spending. A turn whose budget is spent is stopped.
     pub meter: Arc<SpendingMeter>,
     /// What its agent has read by strangers.
     pub read: StrangersRead,

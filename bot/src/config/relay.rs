@@ -1,4 +1,4 @@
-//! `[relay]` of `bot.toml`: where the agents of chat rooms work, what they may reach, and what they may spend.
+//! `[relay]` of `bot.toml`: where the agents of chat rooms work, their hosts, and their budgets.
 
 use adapters::Room;
 use agents::confine::NetworkAccess;
@@ -16,7 +16,7 @@ pub struct RelaySection {
     pub worktree_rooms: Vec<String>,
     /// Rooms that work in the main checkout.
     pub checkout_rooms: Vec<String>,
-    /// What the agents of chat rooms may reach.
+    /// The hosts that the agents of chat rooms may reach.
     pub network: NetworkValue,
     /// US dollars for one turn.
     pub turn_usd: Option<f64>,
@@ -41,7 +41,7 @@ impl RelaySection {
         }
     }
 
-    /// What the agents of rooms may reach. [`BotConfig::load`] refuses what is no setting.
+    /// The hosts that the agents of rooms may reach. [`BotConfig::load`] refuses other values.
     pub fn network_access(&self) -> NetworkAccess {
         let access = self.network.clone().network("relay.network");
         // Nothing, should a value ever get here unchecked.

@@ -68,7 +68,7 @@ impl Asker {
         Self::new(Some(RuleOwner::Role(role)), StrangersRead::default())
     }
 
-    /// A story's run in this role, of which the pipeline knows what it has read.
+    /// A story's run in this role, whose reading the pipeline records.
     pub fn run(role: Role, read: StrangersRead) -> Self {
         Self::new(Some(RuleOwner::Role(role)), read)
     }
@@ -147,7 +147,7 @@ impl Asker {
         }
     }
 
-    /// What it has read by strangers since a person last spoke to it.
+    /// Text by strangers that it has read since a person last spoke to it.
     pub fn read(&self) -> &StrangersRead {
         &self.shared.read
     }

@@ -1,4 +1,4 @@
-//! What the audit log records of a decision.
+//! The audit log's record of a decision.
 
 use adapters::Room;
 use serde_json::Value;

@@ -90,7 +90,7 @@ pub enum PersonAnswer {
     No(Option<String>),
     /// Now and by rule from now on.
     Always,
-    /// Not yet: first show what it would do.
+    /// Not yet: first show its effect.
     Try,
     /// Instead of the call, make true what this trial showed.
     Keep(Option<EffectNumber>),
@@ -120,7 +120,7 @@ pub enum QuestionOutcome {
         /// Why, for the model.
         reason: Option<String>,
     },
-    /// What a trial of it showed was made true instead.
+    /// The effect of its trial was applied instead.
     Kept { by: Person, effect: Arc<TrialEffect> },
     /// A standing rule covered it; nobody was asked.
     ByRule { rule: i64 },
@@ -173,7 +173,7 @@ pub enum DenialReason {
         /// Whether the question was about a plan.
         plan: bool,
     },
-    /// It ran as a trial already, and what it did is true now.
+    /// It ran as a trial already, and its changes were applied.
     Kept { by: Person, effect: Arc<TrialEffect> },
     /// Nobody answered in time.
     TimedOut,

@@ -38,7 +38,7 @@ pub enum WalledKind {
     Mergemaster,
 }
 
-/// What was found from inside one of them.
+/// The findings from inside one of them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AttackedProcess {
     pub kind: WalledKind,
@@ -49,7 +49,7 @@ pub struct AttackedProcess {
     pub not_started: Option<String>,
 }
 
-/// What was found.
+/// The findings.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AttackReport {
     pub processes: Vec<AttackedProcess>,
@@ -65,7 +65,7 @@ impl AttackReport {
             && findings.all(|finding| finding.got_through.is_empty() && finding.not_tried.is_none())
     }
 
-    /// The kinds of process that an attack got through from, with what it reached.
+    /// The kinds of process that an attack got through from, with the targets that it reached.
     pub fn got_through<'a>(&'a self, attack: &'a str) -> impl Iterator<Item = (WalledKind, &'a [String])> {
         let finding = move |process: &'a AttackedProcess| {
             let found = process.findings.iter().find(|finding| finding.name == attack)?;

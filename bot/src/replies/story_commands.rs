@@ -141,6 +141,24 @@ pub fn story_released(id: StoryId) -> String {
     format!("Story `{id}` is released from quarantine.")
 }
 
+/// The answer to `release all`; `left` stay in quarantine.
+pub fn stories_released(released: usize, left: usize) -> String {
+    let stories = |count| super::text::count(count, "story", "stories");
+    let mut text = match released {
+        0 => "No story in quarantine came with the repository.".to_owned(),
+        1 => "1 story is released from quarantine.".to_owned(),
+        many => format!("{many} stories are released from quarantine."),
+    };
+    if left > 0 {
+        let it = if left == 1 { "it" } else { "them" };
+        text.push_str(&format!(
+            " {} that agents wrote after reading text by strangers: read {it} with `show ID`, then `release ID`.",
+            stories(left)
+        ));
+    }
+    text
+}
+
 /// The answer to `reject`.
 pub fn story_rejected(id: StoryId) -> String {
     format!("Story `{id}` goes back to its coder.")
@@ -220,7 +238,7 @@ pub fn story_page(
     page
 }
 
-/// A story's quarantine: why, and what it means.
+/// A story's quarantine: why, and its effect.
 fn in_quarantine(id: StoryId, cause: &QuarantineCause) -> String {
     let read = match cause {
         QuarantineCause::Repository => String::new(),

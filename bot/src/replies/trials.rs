@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use adapters::markdown::{code_block, code_span, inert};
 use agents::trial::{
-    CallKind, FileChange, FileChangeKind, KeepFailure, LineCount, NoKeep, OutsideKind, TRIAL_LIMIT,
-    TrialEffect, TrialEnd, TrialFailure,
+    CallKind, FileChangeKind, KeepFailure, LineCount, NoKeep, OutsideKind, TRIAL_LIMIT, TrialEffect,
+    TrialEnd, TrialFailure, TrialFileChange,
 };
 use settings::duration::human;
 
@@ -89,8 +89,8 @@ fn lines(lines: LineCount) -> Option<String> {
     }
 }
 
-fn file_lines(files: &[FileChange]) -> Vec<String> {
-    let line = |change: &FileChange| {
+fn file_lines(files: &[TrialFileChange]) -> Vec<String> {
+    let line = |change: &TrialFileChange| {
         let kind = match change.kind {
             FileChangeKind::Added => "added",
             FileChangeKind::Changed => "changed",
@@ -222,7 +222,7 @@ pub fn no_trial(id: QuestionId, why: NoTrial) -> String {
     format!("Question {id} cannot be tried: {why}. Answer `yes {id}` or `no {id}`.")
 }
 
-/// To somebody who wants to try what is being tried.
+/// To somebody who wants to try a command that is being tried.
 pub fn being_tried(id: QuestionId) -> String {
     format!("Question {id} is being tried. Wait for its effect.")
 }
@@ -353,8 +353,8 @@ mod tests {
         }
     }
 
-    fn change(kind: FileChangeKind, path: &str) -> FileChange {
-        FileChange { path: path.into(), kind }
+    fn change(kind: FileChangeKind, path: &str) -> TrialFileChange {
+        TrialFileChange { path: path.into(), kind }
     }
 
     #[test]

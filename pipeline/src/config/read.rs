@@ -132,7 +132,7 @@ impl Default for NetworkValue {
 }
 
 impl NetworkValue {
-    /// What the value of this key allows.
+    /// The access that the value of this key allows.
     ///
     /// # Errors
     /// If it is no setting, or names something that is no host.

@@ -107,7 +107,7 @@ impl Orchestrator {
             // Returns before `conclusion`, which resets the count of waits in a row.
             RunOutcome::Busy { until } => return self.wait_for_service(id, *until),
             RunOutcome::ContinueMerge if self.stories.started.quarantine(id).is_some() => {
-                // Not what a person has accepted.
+                // Not the version that a person has accepted.
                 self.set_accepted(id, false);
             }
             RunOutcome::ContinueMerge => self.queue_merge(&story, |_, _| ()),

@@ -120,7 +120,7 @@ impl Orchestrator {
         }
     }
 
-    /// A person has said what is to be done with the story: from here on it is their idea again.
+    /// A person has decided about the story: from here on it is their idea again.
     fn on_person_spoke(&mut self, id: StoryId, by: &Actor) {
         if matches!(by, Actor::Person(_)) {
             self.memos.change(id, |memo| memo.read.clear());

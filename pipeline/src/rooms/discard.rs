@@ -11,7 +11,7 @@ use crate::{
     worktree::{BranchFate, RoomName, SizeLimits, Worktrees},
 };
 
-/// What the branches of discarded changes begin with; `SLUG-SECONDS` follows.
+/// The prefix of the branches of discarded changes; `SLUG-SECONDS` follows.
 const COPIES: &str = "storkit/discarded/";
 
 const COPY_AGE: Duration = Duration::from_secs(14 * 24 * 3600);

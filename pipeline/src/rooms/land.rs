@@ -32,7 +32,7 @@ pub(crate) struct LandRequest {
     pub room: String,
     /// Title of the story, and message of the commit of uncommitted changes.
     pub title: String,
-    /// What the room's agent has read by strangers.
+    /// Text by strangers that the room's agent has read.
     pub read: BTreeSet<StrangerText>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct PendingLand {
     pub commit: String,
     /// `3 files, +20 -4` against base.
     pub diff: Option<String>,
-    /// What the room's agent had read by strangers.
+    /// Text by strangers that the room's agent had read.
     #[serde(default)]
     pub read: BTreeSet<StrangerText>,
 }
@@ -59,7 +59,7 @@ pub struct LandedStory {
     pub commit: String,
     /// An earlier story of this room that it builds on, and that is to be merged first.
     pub after: Option<StoryId>,
-    /// What the room's agent had read by strangers.
+    /// Text by strangers that the room's agent had read.
     pub read: BTreeSet<StrangerText>,
 }
 

@@ -11,16 +11,16 @@ use agents::{
 use super::workspace::{RoomWorkspace, blocking};
 use crate::{Pipeline, PipelineError, open_hosts::registries, run::needs};
 
-/// What the setting is called in sentences.
+/// The setting's name in sentences.
 pub const ROOM_NETWORK: &str = "`network` below `[relay]` in `.storkit/bot.toml`";
 
-/// What a room's agent may reach.
+/// The hosts that a room's agent may reach.
 #[derive(Clone)]
 pub struct RoomNetwork {
     pub access: NetworkAccess,
     /// Decides about hosts that no setting lists.
     pub gate: Arc<dyn HostGate>,
-    /// Counts what the room spends at its model.
+    /// Counts the room's spending at its model.
     pub meter: Arc<SpendingMeter>,
     /// The branch whose files say which registries are open.
     pub base: String,

@@ -159,7 +159,7 @@ impl RunJob {
         Ok(TurnResult { outcome, ended })
     }
 
-    /// Reports what the agent has read by strangers, where that is news.
+    /// Reports the text by strangers that the agent has read, where that is news.
     async fn tell_read(&mut self, told: &mut BTreeSet<StrangerText>) {
         let read = self.plan.read.texts();
         if read != *told {

@@ -1,4 +1,4 @@
-//! What a tool call brings in that strangers may have written: decided from the tool and its input.
+//! The text by strangers that a tool call may bring in: decided from the tool and its input.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +8,13 @@ use serde_json::Value;
 
 use super::{StrangerText, familiar::FamiliarFiles};
 
-/// Storkit's own tools. It knows itself what they answer.
+/// Storkit's own tools, whose answers it knows.
 const OWN_SERVER: &str = "storkit";
 
-/// Tools that write a whole file: what is in it then is the agent's own.
+/// Tools that write a whole file: its content is the agent's own then.
 const WRITERS: [&str; 1] = ["Write"];
 
-/// Tools that only write: what they are called with brings nothing in.
+/// Tools that only write: their input brings nothing in.
 const EDITORS: [&str; 3] = ["Edit", "MultiEdit", "NotebookEdit"];
 
 /// Keys by which tools name the files that they read.

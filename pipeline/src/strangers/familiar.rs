@@ -37,7 +37,7 @@ pub(super) struct FamiliarFiles {
     folder: PathBuf,
     /// `None` without a commit: then there is nothing that a stranger's file could be compared with.
     base: Option<Oid>,
-    /// What is checked out, or the tip of its own branch.
+    /// The commit that is checked out, or the tip of its own branch.
     tip: Option<Oid>,
     owns_branch: bool,
     written: Arc<Mutex<BTreeSet<PathBuf>>>,
@@ -58,14 +58,14 @@ impl FamiliarFiles {
         })
     }
 
-    /// Takes over what the agent wrote before, in the same folder.
+    /// Takes over the list of files that the agent wrote before, in the same folder.
     pub(super) fn written_in(&self, before: &Self) {
         if before.folder == self.folder {
             self.written.lock().clone_from(&before.written.lock());
         }
     }
 
-    /// The agent writes this file itself. What it changes in a stranger's file leaves it a stranger's.
+    /// The agent writes this file itself. A stranger's file that it changes stays a stranger's.
     pub(super) fn on_written(&self, named: &str) {
         let path = self.absolute(named);
         self.written.lock().insert(path);

@@ -1,4 +1,4 @@
-//! What the operator confirmed, which stories were started on this machine, and which are in quarantine: stored for each
+//! The settings that the operator confirmed, which stories were started on this machine, and which are in quarantine: stored for each
 //! project's real path, outside of every repository.
 
 use std::{

@@ -23,7 +23,7 @@ use super::{
 const SECRET: &str = "s3cret-of-the-operator";
 
 /// A machine with an operator who has secrets, and a story's worktree.
-struct AttackedMachine {
+struct AttackedWorktree {
     fixture: WorktreeFixture,
     worktree: Worktree,
     confined: Confined,
@@ -31,7 +31,7 @@ struct AttackedMachine {
     landlock: Option<Confined>,
 }
 
-impl AttackedMachine {
+impl AttackedWorktree {
     fn new() -> Self {
         let fixture = WorktreeFixture::new();
         let home = fixture.root().with_file_name("home");
@@ -110,7 +110,7 @@ impl AttackedMachine {
         self.everywhere_after(|| (), script)
     }
 
-    /// As [`AttackedMachine::everywhere`], each time after something else.
+    /// As [`AttackedWorktree::everywhere`], each time after something else.
     fn everywhere_after(&self, before: impl Fn(), script: &str) -> Vec<(String, Output)> {
         let tenants = [
             ("a gate", Tenant::Command { folder: self.worktree.path() }),
@@ -133,7 +133,7 @@ impl AttackedMachine {
         assert!(outside.status.success(), "it is no attack: {script}: {outside:?}");
     }
 
-    /// As [`AttackedMachine::stops`], where this machine may forbid it outside, too.
+    /// As [`AttackedWorktree::stops`], where this machine may forbid it outside, too.
     #[track_caller]
     fn stops_inside(&self, script: &str) {
         // A wall that does not start stops nothing.

@@ -1,4 +1,4 @@
-//! What the egress proxy does with a request that it admits: a tunnel, or one request with its answer.
+//! Serves a request that the egress proxy admits: a tunnel, or one request with its answer.
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -190,7 +190,7 @@ fn is_meant(
     }
     let answers_nothing = !question_open && answers::is_answer_word(text) && !answers::names_a_question(text);
     if let Some(begins) = spec.begins {
-        return !answers_nothing && (args.is_empty() || begins(args));
+        return if args.is_empty() { !answers_nothing } else { begins(args) };
     }
     let prose = !spec.takes_text && reads_as_prose(args);
     !answers_nothing && !prose
@@ -248,6 +248,7 @@ mod tests {
             assert!(!meant(sentence, None, true) && !meant(sentence, None, false), "{sentence}");
         }
         assert!(!meant("try", None, false) && meant("try", None, true) && meant("keep 3", None, false));
+        assert!(meant("reject 1 take both", None, false), "also the name of a command");
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! Trials of this room's open questions: the question's message shows what a command did, and `keep` means what its sender has seen.
+//! Trials of this room's open questions: the question's message shows the effect of a command, and `keep` means the effect that its sender has seen.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -71,7 +71,7 @@ impl RoomTask {
         can_keep: bool,
     ) {
         let Some((slot, _, effect)) = self.questions.shown(question.id) else { return };
-        // What was shown before is not the newest any more.
+        // The effect shown before is not the newest any more.
         *effect.lock() = if number.is_some() { EffectPlace::Sending } else { EffectPlace::None };
         let text = format!("{}\n\n{addition}", self.worded(question).text);
         let choices = self.offered(question, number.filter(|_| can_keep));

@@ -1,4 +1,4 @@
-//! What the room's turns may cost, and the record of what they did cost.
+//! The budget of the room's turns, and the record of their cost.
 
 use agents::{claude::TurnEnd, model_proxy::SpendingBudget};
 
@@ -39,7 +39,7 @@ impl RoomTask {
         self.show_cost();
     }
 
-    /// Records what the proxy has counted and the agent program has not reported.
+    /// Records spending that the proxy has counted and the agent program has not reported.
     pub(super) fn count_rest(&mut self, turn: Option<&CurrentTurn>) {
         let usd = self.turn.spending.take(0.0);
         if usd == 0.0 {

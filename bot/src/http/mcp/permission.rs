@@ -37,7 +37,7 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
     };
     let run = &call.run;
     if let Some(id) = &asked.tool_use_id {
-        // What the agent read before this call belongs into the question.
+        // The question lists the text by strangers that the agent read before this call.
         run.asker.read().wait_for_report(id).await;
     }
     let followers = call.services.messengers.followers(&call.services.settings.config().pipeline);

@@ -42,7 +42,7 @@ const OF_STORKIT: [&str; 4] = [
 const STATE: [&str; 3] =
     [".storkit/logs/storkit.log", ".storkit/run/operator-mcp.json", ".storkit/state/backup"];
 
-/// What the operator's real home may have, besides [`OPERATORS_FILES`].
+/// Files that the operator's real home may have, besides [`OPERATORS_FILES`].
 const FURTHER_FILES: [&str; 6] =
     [".ssh", ".gnupg", ".aws", ".git-credentials", ".local/share/keyrings", ".claude/history.jsonl"];
 
@@ -55,7 +55,7 @@ const SERVICES: [&str; 5] = [
     "/run/systemd/private",
 ];
 
-/// The machine's folder and what is in it.
+/// The machine's folder and its content.
 #[derive(Clone, Debug)]
 pub struct AttackedMachine(PathBuf);
 
@@ -161,7 +161,7 @@ impl AttackedMachine {
         fs::set_permissions(file, fs::Permissions::from_mode(0o600))
     }
 
-    /// What is to be reached here. The parts that live are added by the storkit that is attacked.
+    /// The targets here. The parts that live are added by the storkit that is attacked.
     ///
     /// # Errors
     /// If the operator's files cannot be listed.
@@ -260,7 +260,7 @@ impl WatchedFile {
             .collect()
     }
 
-    /// Puts back what an attack has changed; returns the attack and the path then.
+    /// Puts back an attack's changes; returns the attack and the path then.
     pub fn put_back(&self) -> Option<(&str, &Path)> {
         if fs::read(&self.path).ok() == self.content && mode(&self.path) == self.mode {
             return None;

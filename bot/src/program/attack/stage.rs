@@ -60,7 +60,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// The room whose agent is the attacker.
 const ROOM: &str = "attack:room";
 
-/// Serves, has itself attacked, and prints what was found.
+/// Serves, has itself attacked, and prints the findings.
 pub async fn run(machine: &AttackedMachine) -> ExitCode {
     match attacked(machine).await {
         Ok(report) => match serde_json::to_string(&report) {
@@ -310,7 +310,7 @@ impl StagedAttack<'_> {
     ) -> io::Result<AttackedProcess> {
         let mut targets = self.targets.clone();
         if kind == WalledKind::RoomInCheckout {
-            // These are what it works on.
+            // These are its working files.
             let (read, write, open) = (&mut targets.read, &mut targets.write, &mut targets.open);
             let _ = (
                 read.remove("ignored-files"),
@@ -379,7 +379,7 @@ fn changed(watched: &[WatchedFile]) -> ChangedFiles {
     found
 }
 
-/// What the attacker found, and what is seen outside.
+/// The attacker's findings, and the changes seen outside.
 fn joined(mut findings: Vec<AttackFinding>, seen: &ChangedFiles) -> Vec<AttackFinding> {
     for finding in &mut findings {
         let paths = seen.get(&finding.name).into_iter().flatten();

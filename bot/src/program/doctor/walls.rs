@@ -1,4 +1,4 @@
-//! Which wall each kind of process has, and what the machine offers to walls.
+//! The wall of each kind of process, and the machine's features for walls.
 
 use agents::confine::{Confinement, HostFolders, KernelMeans, ProcessLimits};
 use pipeline::trust::{ProjectTrust, TrustError};

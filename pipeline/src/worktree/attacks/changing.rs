@@ -5,14 +5,14 @@ use std::fs;
 use agents::attacks::{CACHED_PACKAGES, HOME_PROGRAMS};
 use needs::needs;
 
-use super::AttackedMachine;
+use super::AttackedWorktree;
 
 #[test]
 fn code_edits_a_cached_package_that_the_operator_runs_later() {
     needs!(Bubblewrap);
     // Behind Landlock caches cannot be joined, so they start empty.
-    let landlock = AttackedMachine::new();
-    let machine = AttackedMachine::with_namespaces();
+    let landlock = AttackedWorktree::new();
+    let machine = AttackedWorktree::with_namespaces();
     for name in CACHED_PACKAGES {
         let path = machine.home().join(name);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -35,7 +35,7 @@ fn code_edits_a_cached_package_that_the_operator_runs_later() {
         let below = fs::read_dir(path.parent().expect("a folder")).expect("a folder").count();
         assert_eq!(below, 1, "{name}");
     }
-    let mut other = AttackedMachine::new();
+    let mut other = AttackedWorktree::new();
     other.confined.place = machine.fixture.prepare("8_y").enclose().expect("a place");
     assert!(!other.as_gate("grep -rq evil ~/.npm ~/.cargo").status.success());
 }
@@ -43,7 +43,7 @@ fn code_edits_a_cached_package_that_the_operator_runs_later() {
 #[test]
 fn code_writes_what_the_operators_next_session_executes() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     let claude = machine.home().join(".claude");
     fs::create_dir_all(claude.join("shell-snapshots")).expect("a folder");
     fs::write(claude.join("shell-snapshots/snapshot.sh"), "good\n").expect("a file");
@@ -75,7 +75,7 @@ fn files_below(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
 #[test]
 fn a_gate_finds_state_of_the_agent() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     let said = machine
         .as_agent("echo left > ~/left; echo left > /tmp/left; echo left > ~/.claude/left; ls -a ~/.claude");
     assert!(String::from_utf8_lossy(&said.stdout).contains("projects"), "{said:?}");
@@ -88,7 +88,7 @@ fn a_gate_finds_state_of_the_agent() {
 #[test]
 fn a_sessions_transcript_is_lost_for_the_storys_next_run() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     let script = "slug=$(pwd | sed 's/[^A-Za-z0-9]/-/g'); cd ~/.claude/projects/$slug";
     assert!(machine.as_agent(&format!("{script} && echo said > session.jsonl")).status.success());
     assert!(machine.as_agent(&format!("{script} && grep -q said session.jsonl")).status.success());
@@ -99,7 +99,7 @@ fn a_sessions_transcript_is_lost_for_the_storys_next_run() {
 #[test]
 fn code_replaces_a_toolchain_or_the_cli() {
     needs!(Bubblewrap);
-    let mut machine = AttackedMachine::new();
+    let mut machine = AttackedWorktree::new();
     let cli = machine.root().with_file_name("cli");
     for path in HOME_PROGRAMS.map(|name| machine.home().join(name)).into_iter().chain([cli.clone()]) {
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -122,8 +122,8 @@ fn code_replaces_a_toolchain_or_the_cli() {
 #[test]
 fn code_changes_the_repository_that_the_operators_git_reads() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
-    let with_namespaces = AttackedMachine::with_namespaces();
+    let machine = AttackedWorktree::new();
+    let with_namespaces = AttackedWorktree::with_namespaces();
     let config = fs::read(machine.root().join(".git/config")).expect("a file");
     for script in [
         "echo evil > \"$ROOT/.git/hooks/post-merge\"",
@@ -149,7 +149,7 @@ fn code_changes_the_repository_that_the_operators_git_reads() {
 #[test]
 fn code_prepares_a_link_for_the_next_mount() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     let victim = machine.root().with_file_name("victim");
     fs::create_dir_all(&victim).expect("a folder");
     // Where the next process's mounts are made, to the machine's own files as bubblewrap sees them, and as a path.
@@ -169,7 +169,7 @@ fn code_prepares_a_link_for_the_next_mount() {
 #[test]
 fn code_reaches_a_file_by_a_hard_link_in_its_worktree() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     let secret = machine.secret(&machine.root().join(".env"));
     // A hard link to a file outside, made while the worktree is on the same file system.
     machine.stops(&format!("ln -f '{}' linked && cat linked", secret.display()));

@@ -15,7 +15,7 @@ use agents::{
 use needs::needs;
 use tokio_util::sync::CancellationToken;
 
-use super::AttackedMachine;
+use super::AttackedWorktree;
 use crate::gates::GateRunner;
 
 /// Connects to the Unix socket in its argument; a name that begins with `@` is an abstract one.
@@ -25,7 +25,7 @@ const CONNECT: &str = "perl -MSocket -e 'socket(my $s, AF_UNIX, SOCK_STREAM, 0) 
 #[test]
 fn code_reads_the_ignored_files_of_the_main_checkout() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     for name in [".env", "secrets/key.pem", "a.txt.bak"] {
         let path = machine.secret(&machine.root().join(name));
         machine.stops(&format!("cat '{}'", path.display()));
@@ -36,7 +36,7 @@ fn code_reads_the_ignored_files_of_the_main_checkout() {
 #[test]
 fn code_reads_another_project() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     for path in ["other/.env", "home/src/other/.env", "home/work/main.rs"] {
         let path = machine.secret(&machine.root().with_file_name(path));
         machine.stops(&format!("cat '{}'", path.display()));
@@ -46,7 +46,7 @@ fn code_reads_another_project() {
 #[test]
 fn code_reads_the_operators_keys_and_tokens() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     for name in OPERATORS_FILES {
         let path = machine.secret(&machine.home().join(name));
         machine.stops(&format!("cat '{}'", path.display()));
@@ -58,7 +58,7 @@ fn code_reads_the_operators_keys_and_tokens() {
 #[test]
 fn code_reads_storkits_own_state() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     for name in [
         "bot.toml",
         "context.md",
@@ -76,7 +76,7 @@ fn code_reads_storkits_own_state() {
 #[test]
 fn code_reads_another_runs_worktree() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     let other = machine.fixture.prepare("8_y");
     machine.secret(&other.path().join("plan.txt"));
     machine.stops("cat ../8_y/plan.txt");
@@ -87,7 +87,7 @@ fn code_reads_another_runs_worktree() {
 #[test]
 fn code_reads_credentials_from_gits_configuration() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     let secret = super::SECRET;
     let address = format!("https://ann:{secret}@example.org/x.git");
     machine.fixture.git(&["remote", "add", "origin", &address]);
@@ -109,7 +109,7 @@ fn code_reads_credentials_from_gits_configuration() {
 #[test]
 fn code_connects_to_the_operators_agents_and_services() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     let beside = machine.root().with_file_name("run");
     std::fs::create_dir_all(machine.home().join(".gnupg")).expect("a folder");
     std::fs::create_dir_all(&beside).expect("a folder");
@@ -125,7 +125,7 @@ fn code_connects_to_the_operators_agents_and_services() {
 #[test]
 fn code_connects_to_an_abstract_socket() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     let name = format!("storkit-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).expect("a name");
     let _listener = UnixListener::bind_addr(&address).expect("a socket");
@@ -135,18 +135,18 @@ fn code_connects_to_an_abstract_socket() {
 #[test]
 fn code_reads_the_environment_of_storkit_and_kills_it() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     machine.stops("cat /proc/$STORKIT_PID/environ > /dev/null");
     machine.stops("kill -0 $STORKIT_PID");
     machine.stops("ls /proc/$STORKIT_PID/root/");
     // Of the processes outside there is none: these are the wall's and the script's.
-    AttackedMachine::with_namespaces().stops("test $(ls -d /proc/[0-9]* | wc -l) -ge 9");
+    AttackedWorktree::with_namespaces().stops("test $(ls -d /proc/[0-9]* | wc -l) -ge 9");
 }
 
 #[test]
 fn code_reads_what_only_root_or_a_service_may() {
     needs!(Bubblewrap);
-    let (machine, with_namespaces) = (AttackedMachine::new(), AttackedMachine::with_namespaces());
+    let (machine, with_namespaces) = (AttackedWorktree::new(), AttackedWorktree::with_namespaces());
     for path in
         SYSTEM_SECRETS.into_iter().filter(|path| !path.starts_with("/dev") && !path.starts_with("/proc"))
     {
@@ -161,7 +161,7 @@ fn code_reads_what_only_root_or_a_service_may() {
 #[tokio::test]
 async fn a_gate_uses_an_open_file_of_storkits() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     let folder = std::fs::File::open("/").expect("a folder");
     // Without `CLOEXEC`, as one that storkit's own parent left open.
     let leaked = rustix::io::dup(&folder).expect("a descriptor");
@@ -178,7 +178,7 @@ async fn a_gate_uses_an_open_file_of_storkits() {
 #[test]
 fn code_reaches_a_file_through_a_link_that_it_left_in_its_worktree() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     let secret = machine.secret(&machine.home().join(".ssh/id"));
     let secret = secret.display().to_string();
     machine.stops(&format!("ln -sf '{secret}' link && cat link"));
@@ -197,7 +197,7 @@ fn code_reaches_a_file_through_a_link_that_it_left_in_its_worktree() {
 #[test]
 fn a_home_folder_that_is_the_project_shows_nothing_else_of_it() {
     needs!(Bubblewrap);
-    let mut machine = AttackedMachine::new();
+    let mut machine = AttackedWorktree::new();
     let root = machine.root();
     machine.change_host(|host| {
         *host = HostFolders { programs: host.programs.clone(), ..HostFolders::of_home(&root) };

@@ -6,7 +6,7 @@ use agents::attacks::SYSTEM_CALLS;
 use needs::needs;
 use tokio_util::sync::CancellationToken;
 
-use super::AttackedMachine;
+use super::AttackedWorktree;
 use crate::gates::GateRunner;
 
 /// Makes the system call in its arguments; fails with its error's number where that is denied or missing.
@@ -15,7 +15,7 @@ const CALL: &str = "perl -e 'exit 0 if syscall($ARGV[0] + 0, map { $_ + 0 } @ARG
 #[test]
 fn code_debugs_mounts_or_makes_a_namespace() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     for call in &SYSTEM_CALLS {
         let name = call.name;
         let arguments = call.arguments.map(|argument| argument.to_string()).join(" ");
@@ -41,7 +41,7 @@ fn code_debugs_mounts_or_makes_a_namespace() {
 #[test]
 fn code_gains_privileges() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     machine.allows(
         "grep -q 'NoNewPrivs:.1' /proc/self/status && grep -q 'CapEff:.0000000000000000' /proc/self/status",
     );
@@ -57,7 +57,7 @@ fn code_gains_privileges() {
 #[test]
 fn code_calls_the_host_of_this_machine() {
     needs!(Bubblewrap);
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     // AF_VSOCK, which belongs to no network namespace.
     machine.stops_inside("perl -MSocket -e 'socket(my $s, 40, SOCK_STREAM, 0) or exit 1'");
     machine.allows("perl -MSocket -e 'socket(my $s, AF_INET, SOCK_STREAM, 0) or exit 1'");
@@ -85,7 +85,7 @@ async fn a_gate_types_into_the_operators_terminal() {
         assert!(output.status.success(), "{output:?}");
         return;
     }
-    let machine = AttackedMachine::new();
+    let machine = AttackedWorktree::new();
     assert_eq!(machine.outside(TYPE).status.code(), Some(0), "this process has a terminal");
     for wall in [None, Some(machine.confined.clone()), machine.landlock.clone()] {
         let gate = GateRunner { commands: vec![TYPE.into()], wall, ..GateRunner::default() };
