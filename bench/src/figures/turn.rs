@@ -63,6 +63,9 @@ async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
 
 const WARM_UP: usize = 3;
 
+const PROXIES: [&str; 6] =
+    ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"];
+
 fn script() -> ModelScript {
     ModelScript::new().says("A short answer.")
 }
@@ -92,9 +95,17 @@ fn twin(world: &World, model: &ScriptedModel) -> anyhow::Result<Bare> {
             *value = model.base_url().into();
         }
     }
-    // The bot kills leftover processes that carry its mark.
-    environment.retain(|(name, _)| name != "STORKIT_RUN");
+    // The bot kills leftover processes that carry its mark. The wall's proxies are not there outside.
+    environment.retain(|(name, _)| name != "STORKIT_RUN" && !PROXIES.iter().any(|proxy| name == proxy));
     let cwd: PathBuf = world.place.project();
+    // Its settings lead to the model of storkit's own.
+    let file = argv.iter().position(|word| word == "--settings").context("no --settings")? + 1;
+    let mut settings: serde_json::Value =
+        serde_json::from_slice(&fs::read(argv.get(file).context("no settings")?)?)?;
+    settings["env"] = serde_json::json!({});
+    let own = cwd.with_file_name("twin-settings.json");
+    fs::write(&own, settings.to_string())?;
+    *argv.get_mut(file).context("no settings")? = own.into();
     Bare::start(&argv, &environment, &cwd)
 }
 
