@@ -77,7 +77,7 @@ async fn a_terminal_without_bubblewrap_works_in_a_worktree_and_says_so() {
     terminal.say("bash echo made > made.txt");
     terminal.see("may I use **Bash**");
     terminal.say("yes");
-    terminal.see("allowed");
+    terminal.see("completed with no output");
     terminal.say("git");
     terminal.see("1 file uncommitted");
     assert!(!program.file("made.txt").exists());
