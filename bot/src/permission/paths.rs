@@ -55,8 +55,10 @@ impl AgentFolder<'_> {
         let climbs = |name: &&str| Path::new(name).components().any(|part| part == Component::ParentDir);
         let found = texts.into_iter().flat_map(names).take(MOST_NAMES).filter(climbs).find_map(|name| {
             let path = self.absolute(name)?;
-            let real = path.canonicalize().unwrap_or_else(|_| without_parents(&path));
-            (!real.starts_with(&root)).then_some(real)
+            // Where it cannot be told, people see the path as it is written.
+            let real = reached_path(&path).unwrap_or(path);
+            let is_known = has_no_parent(&real);
+            (!is_known || !real.starts_with(&root)).then_some(real)
         });
         found.map(|path| path.display().to_string())
     }
@@ -69,19 +71,6 @@ impl AgentFolder<'_> {
             None => None,
         }
     }
-}
-
-/// Where a path leads in its words alone.
-fn without_parents(path: &Path) -> PathBuf {
-    let mut plain = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => drop(plain.pop()),
-            Component::CurDir => {}
-            part => plain.push(part),
-        }
-    }
-    plain
 }
 
 /// Whether a path is absolute and has no `..`, so that the same words always mean the same file, whatever the agent's current folder.
@@ -108,6 +97,30 @@ pub(super) fn real_path(path: &Path) -> Option<PathBuf> {
         }
     }
     None
+}
+
+/// The place that a command reaches by a path, with `..` as the kernel takes it, for people to read; rules need [`real_path`]. `None`
+/// where it cannot be told.
+fn reached_path(path: &Path) -> Option<PathBuf> {
+    let mut real = PathBuf::new();
+    for part in path.components() {
+        match part {
+            // As the kernel does it: `real` has no links, so this is the folder behind a link and not the one before it.
+            Component::ParentDir => drop(real.pop()),
+            Component::CurDir => {}
+            part => {
+                let next = real.join(part);
+                real = match (next.canonicalize(), next.symlink_metadata()) {
+                    (Ok(found), _) => found,
+                    // A link to nothing is not a missing file: whoever writes to it makes a file elsewhere.
+                    (Err(_), Ok(_)) => return None,
+                    (Err(_), Err(error)) if error.kind() != io::ErrorKind::NotFound => return None,
+                    (Err(_), Err(_)) => next,
+                };
+            }
+        }
+    }
+    Some(real)
 }
 
 fn has_no_parent(path: &Path) -> bool {
@@ -180,6 +193,21 @@ mod tests {
 
     fn held(dir: &tempfile::TempDir, named: &str) -> bool {
         AgentFolder(Some(&dir.path().join("work"))).holds(named)
+    }
+
+    #[test]
+    fn dots_behind_a_link_lead_out_of_the_folder_behind_it_also_to_a_file_that_is_not_there_yet() {
+        let dir = scene();
+        let (work, above) = (dir.path().join("work"), dir.path().canonicalize().unwrap());
+        let folder = AgentFolder(Some(&work));
+        for (text, outside) in [
+            ("echo x > out-link/../new", Some(above.join("new"))),
+            ("echo x > in-link/../new", None),
+            ("cat src/../a", None),
+            ("cat dangling/../a", Some(work.join("dangling/../a"))),
+        ] {
+            assert_eq!(folder.outside([text]), outside.map(|path| path.display().to_string()), "{text}");
+        }
     }
 
     #[test]
