@@ -16,6 +16,10 @@ pub fn unknown_command(word: &str, near: Option<&str>) -> String {
     }
 }
 
+/// The answer to a button that means nothing here, such as one of an older version.
+pub const UNKNOWN_BUTTON: &str =
+    "I do not know that button, so nothing happened. Write what you want, or `help` for the commands.";
+
 /// Arguments that do not fit.
 pub fn usage(wrong: &str, usage: &str) -> String {
     format!("{wrong}\nUsage: `{usage}`")
