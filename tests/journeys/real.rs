@@ -85,8 +85,7 @@ async fn a_command_is_tried_and_kept_and_the_model_reads_its_output() {
     assert!(!bot.file("made").exists());
     room.say("keep").await;
     room.see_edit("ann kept what a trial of").await;
-    let said = room.see("I was told:").await;
-    assert!(said.text.contains("the command has already been run once"), "{said:?}");
+    room.see("the command has already been run once").await;
     let made = std::fs::read_to_string(bot.file("made")).expect("a file");
     assert_eq!(made, format!("{}-1\n", bot.file("").canonicalize().expect("a path").display()));
     assert!(
