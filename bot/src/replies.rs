@@ -3,8 +3,11 @@
 
 pub mod attacks;
 pub mod board;
+mod call_detail;
+mod call_warnings;
 mod commands;
 mod cost;
+mod denials;
 mod digest;
 pub mod doctor;
 mod git_report;
@@ -30,6 +33,7 @@ mod visible;
 pub use board::board;
 pub use commands::*;
 pub use cost::*;
+pub use denials::*;
 pub use digest::digest;
 pub use git_report::git_report;
 pub use htop_frame::{AgentRow, htop_frame};

@@ -38,6 +38,7 @@ mod rooms;
 mod secrets;
 #[cfg(feature = "slack")]
 mod slack;
+mod slash;
 mod stop;
 mod stories;
 mod terminal;

@@ -54,9 +54,10 @@ impl RoomTask {
     pub(super) fn is_prompt(&self, text: &str, addressed: Option<Addressed>) -> bool {
         match self.services.commands.registry.parse(text, addressed) {
             ParsedText::Command(command, args) => {
-                !is_meant(command.spec(), (text, args), addressed, !self.questions.is_empty())
+                let form = form_of(text, addressed);
+                !is_meant(command.spec(), (text, args), form, !self.questions.is_empty())
             }
-            ParsedText::Unknown(..) => false,
+            ParsedText::Unknown(..) | ParsedText::AgentOnly(..) => false,
             ParsedText::Prompt => !text.trim().is_empty(),
         }
     }
@@ -80,9 +81,13 @@ impl RoomTask {
             return self.mark_acted_on(&incoming.id);
         }
         let services = self.services.clone();
+        let form = form_of(text, incoming.addressed);
         match services.commands.registry.parse(text, incoming.addressed) {
+            ParsedText::AgentOnly(word, why) => {
+                self.say(replies::only_in_the_cli(word, why), Tone::Failure, call.message);
+            }
             ParsedText::Command(command, args)
-                if is_meant(command.spec(), (text, args), incoming.addressed, !self.questions.is_empty()) =>
+                if is_meant(command.spec(), (text, args), form, !self.questions.is_empty()) =>
             {
                 self.mark_acted_on(&incoming.id);
                 self.call_command(command, args.to_owned(), call).await;
@@ -174,7 +179,7 @@ impl RoomTask {
             };
         }
         let prompt = QueuedPrompt {
-            message: incoming.id.clone(),
+            message: Some(incoming.id.clone()),
             sender_id: incoming.sender.id.to_string(),
             sender_name: incoming.sender.name.to_string(),
             text: text.to_owned(),
@@ -191,6 +196,11 @@ impl RoomTask {
         }
         self.next_in_queue();
     }
+}
+
+// Nobody begins a sentence with `/clear`.
+fn form_of(text: &str, addressed: Option<Addressed>) -> Option<Addressed> {
+    if text.trim_start().starts_with('/') { Some(Addressed::Slash) } else { addressed }
 }
 
 /// Whether a text that begins with a command's name is that command. With a prefix it always is.
