@@ -254,10 +254,12 @@ impl Screen {
 
     fn left(&self) -> String {
         let mut state = self.state.lock();
-        let moved = state.painted.moved.take();
-        if let Some(text) = moved.filter(|_| state.printing == PrintProgress::No) {
+        if let Some(text) = state.painted.moved.take() {
             // reedline derives the prompt's first row from the rows that this text takes now. It must be the text on the screen, which
             // the terminal has wrapped anew; any other would leave rows of it behind or erase rows above it.
+            if let PrintProgress::HandedOver { .. } = state.printing {
+                state.printing = PrintProgress::HandedOver { asked: true };
+            }
             drop(state);
             self.redraw();
             return text;
@@ -440,6 +442,23 @@ mod tests {
         let before = repaints.load(Ordering::Relaxed);
         assert_eq!(screen.left(), "load 1\n");
         assert_eq!(repaints.load(Ordering::Relaxed), before + 1);
+        assert_eq!(screen.left(), "load 2\n");
+    }
+
+    #[test]
+    fn a_resize_between_handing_over_and_printing_first_finds_the_region() {
+        let screen = Screen::new(false);
+        screen.show(&[], showing("load 1").region(), None);
+        assert_eq!(screen.left(), "load 1\n");
+        screen.right();
+        screen.show(&[PrintRequest::Bye("printed".into())], showing("load 2").region(), None);
+        assert!(screen.next_print().is_some());
+        screen.resized_to((40, 24), 1);
+        for expected in ["load 1\n", ""] {
+            assert_eq!(screen.left(), expected);
+            screen.right();
+        }
+        screen.right();
         assert_eq!(screen.left(), "load 2\n");
     }
 
