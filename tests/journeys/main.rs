@@ -40,6 +40,7 @@ mod secrets;
 mod slack;
 mod stop;
 mod stories;
+mod talk;
 mod trouble;
 mod upkeep;
 mod week;

@@ -4,13 +4,16 @@
 //! Nothing here waits for a network or a process: the [`Outbox`] sends, the session has a task of its own.
 
 mod activity;
+mod answer_text;
 mod answers;
+mod background;
 #[cfg(test)]
 pub(super) mod fixture;
 mod intake;
 mod left_work;
 mod prompt_queue;
 mod questions;
+mod requests;
 mod run_command;
 mod sent_times;
 mod ticker;
@@ -89,6 +92,7 @@ impl RoomTask {
         let options = SessionOptions {
             agents: services.commands.agents.clone(),
             idle_timeout: idle,
+            background_timeout: services.config().claude.background_timeout.limit(),
             waiting: Arc::default(),
             meter: spending.meter(),
             read: asker.read().clone(),
@@ -210,6 +214,7 @@ impl RoomTask {
             worktree: self.works_in_worktree(),
             place: self.place(),
             last_request: self.turn.last_request.clone(),
+            background: self.turn.background.view(Instant::now()),
         }
     }
 
