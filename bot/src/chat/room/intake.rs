@@ -167,6 +167,7 @@ impl RoomTask {
             shared: incoming.shared,
             sent_at,
             is_command: false,
+            continues: false,
         };
         // Before the push, which makes the room busy. Only a prompt that waits behind another is worth a notice.
         let busy = self.is_busy();

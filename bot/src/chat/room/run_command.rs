@@ -253,7 +253,9 @@ impl RoomTask {
 
     fn begin_queued_command(&mut self, command: Arc<dyn Command>, args: String, call: CommandCall) {
         if let Some(number) = call.number {
-            self.log_store_error(self.services.store.prompt_started(number));
+            self.log_store_error(
+                self.services.store.set_prompt_state(number, crate::store::PromptState::Acts),
+            );
         }
         let services = self.services.clone();
         let room = self.room.clone();
