@@ -128,6 +128,7 @@ fn background() -> ModelScript {
         .then_says("I saw its end.")
         .on("hello")
         .says("Good morning.")
+        .then_says("I saw its end.")
 }
 
 #[tokio::test(flavor = "multi_thread")]

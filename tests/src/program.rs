@@ -194,9 +194,14 @@ impl Program {
         Serving::new(self.spawn(&["serve", "--port", "0"]), self.place.clone())
     }
 
-    /// Attaches a terminal to the storkit that serves the project.
+    /// Attaches a terminal to the storkit that serves the project, in the room `main`.
     pub fn terminal(&self) -> Terminal {
-        Terminal::attach(self.place.clone())
+        Terminal::attach(self.place.clone(), None)
+    }
+
+    /// The same in a room of its own.
+    pub fn terminal_in(&self, room: &str) -> Terminal {
+        Terminal::attach(self.place.clone(), Some(room))
     }
 
     /// Starts `storkit ARGUMENTS` and leaves it running.

@@ -5,6 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use rustix::{
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     confine::{WalledCommand, environment::uses_login},
     event::{AgentEvent, PermissionAnswer},
-    model_proxy::{ModelAccess, ModelProxy},
+    model_proxy::{ModelAccess, ModelProxy, SpendingMeter},
     pty::{self, ProcessLeader, PtyReader, PtyTerminal},
 };
 
@@ -43,6 +44,8 @@ pub struct AgentProcess {
     input: Option<LineQueue>,
     stop: CancellationToken,
     ended: Option<JoinHandle<usize>>,
+    /// Knows the limits of the service, where the process reaches it through a proxy.
+    meter: Option<Arc<SpendingMeter>>,
 }
 
 /// Names the operation that failed.
@@ -127,6 +130,11 @@ impl AgentProcess {
             tracing::error!(%error, "the task that ends a Claude Code process failed");
             0
         })
+    }
+
+    /// When the limit of the model's service is lifted, as its last refusal told.
+    pub fn limit_ends(&self) -> Option<SystemTime> {
+        self.meter.as_ref()?.limit_ends()
     }
 
     fn push(&self, line: String) -> Result<(), ProcessError> {
@@ -218,6 +226,7 @@ impl StartedProcess {
         })?;
         let session = self.launch.session_id().clone();
         let (folder, run, model) = (self.folder, self.run, self.launch.model);
+        let meter = model.proxy.as_ref().map(|(proxy, _)| proxy.meter());
         let process = (Arc::clone(&leader), stop.clone());
         let supervised = ProcessSupervisor {
             leader,
@@ -232,7 +241,7 @@ impl StartedProcess {
             last,
         };
         let ended = Some(tokio::spawn(supervised.run()));
-        Ok((AgentProcess { leader: process.0, input, stop: process.1, ended }, receiver))
+        Ok((AgentProcess { leader: process.0, input, stop: process.1, ended, meter }, receiver))
     }
 
     fn start_threads(

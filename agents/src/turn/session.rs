@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     claude::{AgentProcess, Launch, ProcessError},
-    event::{AgentEvent, BackgroundTask, PermissionAnswer, PermissionMode, ProcessExit},
+    event::{AgentEvent, BackgroundTask, BusyService, PermissionAnswer, PermissionMode, ProcessExit},
 };
 
 /// An event of the process, and the outcome of the attempt if it is over with it.
@@ -144,6 +144,7 @@ impl AgentSession {
         let is_of_earlier_turn = self.is_awake && matches!(event, AgentEvent::TurnEnded(_));
         let attempt = self.attempt.as_mut().filter(|_| !is_of_earlier_turn);
         let outcome = attempt.and_then(|attempt| attempt.on_event(&event, now));
+        let outcome = outcome.map(|outcome| self.with_limit(outcome));
         if outcome.is_some() {
             self.attempt = None;
         }
@@ -167,6 +168,17 @@ impl AgentSession {
             _ => {}
         }
         TurnUpdate { event, outcome }
+    }
+
+    /// The reset time of a limit, where the agent program does not tell it and the way to the service has seen it.
+    fn with_limit(&self, outcome: TurnOutcome) -> TurnOutcome {
+        match outcome {
+            TurnOutcome::Busy { service: BusyService::UsageLimit, until: None } => {
+                let until = self.live.as_ref().and_then(|live| live.process.limit_ends());
+                TurnOutcome::Busy { service: BusyService::UsageLimit, until }
+            }
+            outcome => outcome,
+        }
     }
 
     fn note_background(&mut self, event: &AgentEvent) {

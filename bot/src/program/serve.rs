@@ -130,6 +130,8 @@ async fn run(
     if front == FrontEnd::Terminal {
         trust::ask_at_start(&project, &store);
     }
+    // What goes on in a demo is nobody else's.
+    let is_demo = label.is_some();
     let options = app_options(&project, loaded, store, console.as_ref(), label).await?;
     let mut signals = ExitSignals::listen().map_err(|error| complain(1, &say::no_signals(&error)))?;
     let app = App::start(options).await.map_err(|error| not_started(&error))?;
@@ -146,7 +148,7 @@ async fn run(
             () = signals.one_came() => (Ok(0), false),
             () = app.restart_asked() => (Ok(0), false),
         };
-        let asks = is_left && front == FrontEnd::Terminal && matches!(code, Ok(0));
+        let asks = is_left && front == FrontEnd::Terminal && !is_demo && matches!(code, Ok(0));
         if !asks || may_end(&app, &mut signals).await {
             break code;
         }

@@ -316,6 +316,11 @@ impl OpenQuestions {
         since: SystemTime,
         AnswerSender { id: sender, sent }: AnswerSender<'_>,
     ) -> Option<UnseenQuestion> {
+        // Whoever has answered one part of the model's call knows that the next one follows.
+        let is_part_before = |other: &QuestionCopy| {
+            other.answered_by.as_deref() == Some(sender) && other.question.asker.is(&open.question.asker)
+        };
+        let is_next_part = open.question.is_later_part() && self.settled.iter().any(is_part_before);
         let may_be_meant = |other: &&QuestionCopy| {
             let Some(closed_at) = other.closed_at.filter(|_| form.fits(&other.question)) else {
                 return false;
@@ -326,10 +331,6 @@ impl OpenQuestions {
             let is_of_a_later_turn = open.prompted_at.is_some_and(|prompted_at| prompted_at > closed_at);
             // Whoever saw the older one may not have noticed that this one took its place.
             let is_replaced = other.question.id < open.question.id && closed_at + NEARBY >= since;
-            // Whoever has answered one part of the model's call knows that the next one follows.
-            let is_next_part = open.question.is_later_part()
-                && other.answered_by.as_deref() == Some(sender)
-                && other.question.asker.is(&open.question.asker);
             is_before || is_replaced && !is_of_a_later_turn && !is_next_part && sent < since + READING_TIME
         };
         let other = self.settled.iter().filter(may_be_meant).max_by_key(|copy| copy.closed_at)?;

@@ -883,7 +883,11 @@ mod tests {
         assert!(shown.contains(&format!("Question {id} is closed: the bot is shutting down.")), "{shown}");
         assert!(shown.ends_with(&format!("bot (notice): {}\n", replies::STOPPED_BY_SHUTDOWN)), "{shown}");
         let left = vec![("fix it".into(), true)];
-        assert_eq!((fixture.left(), fixture.task.turn.is_running()), (left, false), "the next start reports it");
+        assert_eq!(
+            (fixture.left(), fixture.task.turn.is_running()),
+            (left, false),
+            "the next start reports it"
+        );
         assert!(fixture.task.questions.is_empty());
     }
 
