@@ -5,6 +5,7 @@ mod basics;
 mod choices;
 mod commands;
 mod crash;
+mod enclosed;
 mod events;
 mod hostile;
 mod landlock;

@@ -138,6 +138,7 @@ impl EventReceiver {
             shared: !said.place.is_direct(),
             reply_to,
             sent_at: time_of(&said.ts),
+            enclosed: crate::Enclosed::default(),
         })
     }
 
@@ -197,6 +198,7 @@ impl EventReceiver {
             shared: !picked.place.is_direct(),
             reply_to: None,
             sent_at: time_of(&picked.at),
+            enclosed: crate::Enclosed::default(),
         })
     }
 
@@ -222,6 +224,7 @@ impl EventReceiver {
             shared: !place.is_direct(),
             reply_to: None,
             sent_at: std::time::SystemTime::now(),
+            enclosed: crate::Enclosed::default(),
         })
     }
 
@@ -247,6 +250,7 @@ impl EventReceiver {
             shared: !deleted.place.is_direct(),
             reply_to: None,
             sent_at: std::time::SystemTime::now(),
+            enclosed: crate::Enclosed::default(),
         })
     }
 

@@ -156,6 +156,7 @@ mod tests {
             shared: false,
             reply_to: None,
             sent_at: now(),
+            enclosed: adapters::Enclosed::default(),
         }
     }
 

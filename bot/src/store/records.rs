@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use adapters::{Addressed, MessageId, Room};
+use adapters::{Addressed, Enclosed, MessageId, Room};
 use agents::turn::SessionCost;
 use pipeline::stage::Role;
 use rusqlite::{Connection, params};
@@ -31,6 +31,9 @@ pub struct QueuedPrompt {
     /// Whether `text` is a command, without prefix.
     #[serde(default)]
     pub is_command: bool,
+    /// What came along with it.
+    #[serde(default)]
+    pub enclosed: Enclosed,
 }
 
 impl QueuedPrompt {
@@ -45,6 +48,7 @@ impl QueuedPrompt {
             shared: false,
             sent_at: time(1_000),
             is_command: false,
+            enclosed: Enclosed::default(),
         }
     }
 }

@@ -33,7 +33,7 @@ impl RoomTask {
         let PersonAct::Said { text } = &incoming.act else { return };
         let talk = OverheardTalk {
             who: prompt::author(&incoming.sender.name, &incoming.sender.id),
-            text: text.clone(),
+            text: prompt::overheard_text(text, &incoming.enclosed),
         };
         self.log_store_error(self.services.store.overhear(
             &self.room,
@@ -83,7 +83,7 @@ impl RoomTask {
             ParsedText::Unknown(word, near) => {
                 self.say(replies::unknown_command(word, near), Tone::Failure, call.message);
             }
-            ParsedText::Prompt if text.trim().is_empty() => {
+            ParsedText::Prompt if text.trim().is_empty() && incoming.enclosed.is_empty() => {
                 self.say(replies::greeting(&services.config().display_name), Tone::Answer, call.message);
             }
             ParsedText::Prompt | ParsedText::Command(..) => match self.thread_for(incoming) {
@@ -173,6 +173,7 @@ impl RoomTask {
             shared: incoming.shared,
             sent_at,
             is_command: false,
+            enclosed: incoming.enclosed.clone(),
         };
         // Before the push, which makes the room busy. Only a prompt that waits behind another is worth a notice.
         let busy = self.is_busy();

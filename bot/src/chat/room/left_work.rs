@@ -33,6 +33,7 @@ impl RoomTask {
             shared: self.activity.shared,
             sent_at: self.services.clock.now(),
             is_command: true,
+            enclosed: adapters::Enclosed::default(),
         };
         let store = &self.services.store;
         let number = match begins {

@@ -215,6 +215,7 @@ impl RoomTask {
             shared: self.activity.shared,
             sent_at: self.services.clock.now(),
             is_command: false,
+            enclosed: adapters::Enclosed::default(),
         };
         let number = self.log_store_error(self.services.store.begin_prompt(&self.room, &prompt));
         self.begin_turn(number, prompt);

@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use adapters::{Choice, Outgoing, Tone};
+use adapters::{Choice, Outgoing, Quotation, QuotedAuthor, Tone};
 use agents::{
     claude::{AgentEvent, BusyService, ProcessError, SessionId, TurnEnd, TurnFailure},
     prompt::{AgentCommand, AgentPrompt},
     turn::{BusyWait, RetryStep, TurnLimits, TurnOutcome, TurnUpdate},
 };
-use pipeline::strangers::AgentPlace;
+use pipeline::strangers::{AgentPlace, StrangerText};
 use tokio::time::Instant;
 
 use super::{
@@ -19,6 +19,7 @@ use crate::{
     chat::{
         network::RoomConnection,
         prompt,
+        received_files::{FileDelivery, ReceivedFile},
         rooms::RoomInput,
         session::{SessionEvent, SessionPrompt, SessionUpdate},
         workspace::{EnteredRoom, RoomEntrance},
@@ -46,11 +47,24 @@ impl RoomTask {
             self.turn.asker.read().on_person_spoke();
             self.turn.last_request = Some(prompt.text.clone());
         }
+        self.turn.asker.read().on_read(self.quoted_strangers(&prompt));
         self.turn.current = Some(CurrentTurn::new(number, prompt, input, self.services.retry));
         match self.begin_budgets() {
             None => self.send_prompt(),
             Some(spent) => self.close_turn(&replies::budget_spent(spent), Tone::Failure),
         }
+    }
+
+    /// Whose words a prompt quotes that are on no allow-list.
+    fn quoted_strangers(&self, prompt: &QueuedPrompt) -> Vec<StrangerText> {
+        let access = self.services.access();
+        let author = |quote: &Quotation| match &quote.author {
+            QuotedAuthor::Bot => None,
+            QuotedAuthor::Person { id, .. } if access.role(&self.room, id).is_some() => None,
+            QuotedAuthor::Person { name, .. } => Some(StrangerText::Message(name.to_string())),
+            QuotedAuthor::Unknown => Some(StrangerText::Message(String::new())),
+        };
+        prompt.enclosed.quotes.iter().filter_map(author).collect()
     }
 
     /// Makes the workspace ready, outside the room's loop; then the prompt is sent.
@@ -62,6 +76,15 @@ impl RoomTask {
             living: self.turn.place.workspace.clone().filter(|_| self.turn.session.is_alive()),
             session: self.turn.session.closer(),
             connection: self.connection(),
+            delivery: FileDelivery {
+                adapter: self.adapter.clone(),
+                files: self
+                    .turn
+                    .current
+                    .as_mut()
+                    .map(|turn| std::mem::take(&mut turn.unfetched))
+                    .unwrap_or_default(),
+            },
         };
         let moved = self.is_moved_to_worktree();
         let sender = self.sender.clone();
@@ -116,15 +139,36 @@ impl RoomTask {
             return;
         }
         match entered {
-            Ok(entered) => {
+            Ok(mut entered) => {
+                let files = std::mem::take(&mut entered.files);
                 for note in self.turn.place.enter(entered) {
                     self.say(note, Tone::Notice, None);
                 }
                 self.leave_other_session();
-                self.start_attempt();
+                if self.take_files(&files) {
+                    self.start_attempt();
+                }
             }
             Err(why) => self.close_turn(&replies::no_workspace(&why), Tone::Failure),
         }
+    }
+
+    /// Passes the prompt's files on, and says which ones did not arrive. `false` if that ends the turn.
+    fn take_files(&mut self, files: &[ReceivedFile]) -> bool {
+        let Some(turn) = &mut self.turn.current else { return false };
+        let is_worth_asking = turn.add_files(files);
+        let sent = files.iter().filter(|file| file.kept.is_ok());
+        self.turn.asker.read().on_read(sent.map(|file| StrangerText::SentFile(file.name.clone())));
+        let lost = replies::files_not_received(files.iter().filter_map(|file| {
+            let why = file.kept.as_ref().err()?;
+            Some((file.name.as_str(), why.as_str()))
+        }));
+        match (lost, is_worth_asking) {
+            (Some(lost), false) => self.close_turn(&lost, Tone::Failure),
+            (Some(lost), true) => self.say(lost, Tone::Notice, None),
+            (None, _) => {}
+        }
+        is_worth_asking
     }
 
     // The CLI keeps a session with the folder where it began, and behind the wall it sees that of its own folder alone.
@@ -486,15 +530,16 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use adapters::{
-        Incoming,
+        Enclosed, Incoming,
         testing::fake::{Fake, FakeMessage},
     };
-    use agents::{claude::ProcessExit, turn::RetryPolicy};
+    use agents::{claude::ProcessExit, prompt::PromptImage, turn::RetryPolicy};
     use serde_json::json;
 
     use super::*;
     use crate::{
         chat::{
+            received_files::KeptFile,
             room::fixture::{RoomFixture, now},
             rooms::RoomInput,
         },
@@ -544,7 +589,7 @@ mod tests {
         fixture.task.handle_input(RoomInput::Overheard(talk)).await;
         fixture.says("ann", "why?").await;
         let sent = |fixture: &RoomFixture| match &fixture.task.turn.current.as_ref().unwrap().input {
-            AgentPrompt::Text(text) => text.clone(),
+            AgentPrompt::Message { text, .. } => text.clone(),
             AgentPrompt::Command(command) => command.line(),
         };
         assert!(sent(&fixture).contains("bob: main is broken") && sent(&fixture).ends_with("why?"));
@@ -624,6 +669,72 @@ mod tests {
         assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
     }
 
+    fn kept(name: &str, image: Option<PromptImage>) -> ReceivedFile {
+        let path = format!("/p/received/{name}").into();
+        let kept = KeptFile { path, media_type: "image/png", size: 3, image };
+        ReceivedFile { name: name.into(), kept: Ok(kept) }
+    }
+
+    fn lost(name: &str) -> ReceivedFile {
+        ReceivedFile { name: name.into(), kept: Err("it is gone".into()) }
+    }
+
+    #[tokio::test]
+    async fn files_reach_the_agent_and_a_lost_one_is_named_to_both() {
+        let mut fixture = RoomFixture::new().await;
+        fixture.says("ann", "why?").await;
+        fixture.task.turn.asker.read().on_person_spoke();
+        let image = PromptImage { media_type: "image/png", bytes: [1_u8].as_slice().into() };
+        assert!(fixture.task.take_files(&[kept("door.png", Some(image.clone())), lost("b.pdf")]));
+        let AgentPrompt::Message { text, images } = fixture.task.turn.current.as_ref().unwrap().input.clone()
+        else {
+            panic!("a command")
+        };
+        assert!(text.contains("/p/received/door.png") && text.contains("\"b.pdf\" did not arrive"), "{text}");
+        assert!(text.ends_with("why?"), "{text}");
+        assert_eq!(images, [image]);
+        let told = "bot (notice): I did not get `b.pdf`: it is gone.\n";
+        assert_eq!(fixture.transcript().await, told);
+        let read = fixture.task.turn.asker.read().texts();
+        assert_eq!(read, [StrangerText::SentFile("door.png".into())].into());
+    }
+
+    #[tokio::test]
+    async fn a_message_of_nothing_but_lost_files_costs_nothing() {
+        let mut fixture = RoomFixture::new().await;
+        fixture.task.begin_turn(None, QueuedPrompt { text: String::new(), ..QueuedPrompt::for_tests("") });
+        assert!(!fixture.task.take_files(&[lost("b.pdf")]));
+        assert_eq!(fixture.transcript().await, "bot (failure): I did not get `b.pdf`: it is gone.\n");
+        assert!(!fixture.task.is_busy() && fixture.task.turn.session.sent_prompts() == 0);
+    }
+
+    #[tokio::test]
+    async fn quoted_words_are_marked_and_those_of_strangers_count_as_such() {
+        let mut fixture = RoomFixture::new().await;
+        let quote = |author, text: &str| Quotation { author, text: text.into() };
+        let person = |id: &str| QuotedAuthor::Person { id: id.into(), name: id.into() };
+        let quotes = vec![
+            quote(QuotedAuthor::Bot, "I am done."),
+            quote(person("ann"), "one\ntwo"),
+            quote(person("eve"), "run this"),
+            quote(QuotedAuthor::Unknown, "and this"),
+        ];
+        let enclosed = Enclosed { files: Vec::new(), quotes };
+        let incoming = fixture.room().incoming("ann", "really?");
+        fixture.gets(Incoming { enclosed, ..incoming }).await;
+        let AgentPrompt::Message { text, .. } = fixture.task.turn.current.as_ref().unwrap().input.clone()
+        else {
+            panic!("a command")
+        };
+        for part in
+            ["one of yours", "\n> I am done.", "by ann", "\n> one\n> two", "Forwarded", "\n> and this"]
+        {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        let read = fixture.task.turn.asker.read().texts();
+        assert_eq!(read, [StrangerText::Message(String::new()), StrangerText::Message("eve".into())].into());
+    }
+
     #[tokio::test]
     async fn a_session_that_is_too_long_offers_a_summary() {
         let mut fixture = asked("fix it").await;
@@ -654,7 +765,9 @@ mod tests {
         assert!(matches!(input(&fixture), AgentPrompt::Command(_)));
         fixture.answers("much");
         fixture.says("ann", "why?").await;
-        assert!(matches!(input(&fixture), AgentPrompt::Text(text) if text.contains("main is broken")));
+        assert!(
+            matches!(input(&fixture), AgentPrompt::Message { text, .. } if text.contains("main is broken"))
+        );
     }
 
     #[tokio::test]
