@@ -80,3 +80,32 @@ pub(super) fn with_answers(input: Value, answers: Vec<(String, String)>) -> Valu
     input.insert("answers".into(), Value::Object(answers));
     Value::Object(input)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn asked(count: usize) -> Vec<ModelQuestion> {
+        let options = json!([{ "label": "Red" }, { "label": "Blue" }]);
+        let one = |n: usize| json!({ "question": format!("Which {n}?"), "options": options });
+        selections(&json!({ "questions": (1..=count).map(one).collect::<Vec<_>>() })).unwrap()
+    }
+
+    #[test]
+    fn the_answer_to_a_single_question_may_have_several_lines() {
+        assert_eq!(answers(&asked(1), "neither\n\ngreen").unwrap()[0].1, "neither\n\ngreen");
+        assert_eq!(answers(&asked(1), " 2 ").unwrap()[0].1, "Blue");
+        assert_eq!(answers(&asked(2), "1\n\ngreen").unwrap()[1].1, "green");
+        assert_eq!(answers(&asked(2), "1"), Err(ExpectedAnswer::Lines(2)));
+    }
+
+    #[test]
+    fn a_number_is_an_option_and_a_wrong_one_a_mistake() {
+        let expected = Err(ExpectedAnswer::Number { most: 2, several: false });
+        for wrong in ["0", "3", "1 2", ""] {
+            assert_eq!(answers(&asked(1), wrong), expected, "{wrong}");
+        }
+    }
+}
