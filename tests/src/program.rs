@@ -159,11 +159,11 @@ impl Program {
     }
 
     /// Runs `storkit ARGUMENTS` with these lines on standard input and waits for its exit.
-    pub fn run(&self, arguments: &[&str], lines: &str) -> Output {
+    pub fn run(&self, arguments: &[&str], lines: impl AsRef<[u8]>) -> Output {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().expect("storkit starts");
         let mut input = child.stdin.take().expect("a pipe");
         // A program that exited early has closed its input. The test checks its output.
-        let _ = input.write_all(lines.as_bytes());
+        let _ = input.write_all(lines.as_ref());
         drop(input);
         self.checked(child.wait_with_output().expect("storkit ends"))
     }
@@ -182,6 +182,17 @@ impl Program {
     /// Checks a log file for secrets.
     pub fn check_log(&self, path: &Path) {
         self.place.check_all("the log", &String::from_utf8_lossy(&fs::read(path).unwrap_or_default()));
+    }
+
+    /// An interactive shell in the project; `$STORKIT` is the program.
+    pub fn shell(&self) -> Command {
+        let storkit = self.command(&[]);
+        let mut shell = Command::new("bash");
+        shell.args(["--norc", "--noprofile", "-i"]);
+        shell.envs(storkit.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.env("STORKIT", storkit.get_program()).env("PS1", "$ ");
+        shell.current_dir(storkit.get_current_dir().expect("a folder"));
+        shell
     }
 
     /// Runs the command in a terminal.

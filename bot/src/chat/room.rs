@@ -5,6 +5,7 @@
 
 mod activity;
 mod answers;
+mod edits;
 #[cfg(test)]
 pub(super) mod fixture;
 mod intake;
@@ -33,6 +34,7 @@ use turn::RoomTurn;
 
 use crate::{
     chat::{
+        delivery::DeliveryReport,
         network::RoomSpending,
         outbox::Outbox,
         rooms::{RoomInput, RoomMailbox, RoomSender},
@@ -97,7 +99,13 @@ impl RoomTask {
         let session =
             RoomSession::new(move |update| _ = updates.send(RoomInput::Session(update)), options, tracker);
         Self {
-            outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
+            outbox: Outbox::new(
+                adapter.clone(),
+                room.clone(),
+                services.redactor.clone(),
+                DeliveryReport::new(&services, &room),
+                tracker,
+            ),
             queue: PromptQueue::new(room.clone(), services.store.clone()),
             turn: RoomTurn::new(session, asker, spending, waiting),
             questions: OpenQuestions::default(),
