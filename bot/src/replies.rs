@@ -2,6 +2,7 @@
 //! never directly before the period.
 
 pub mod attacks;
+mod background;
 pub mod board;
 mod call_detail;
 mod call_warnings;
@@ -30,6 +31,7 @@ pub mod trust;
 mod turns;
 mod visible;
 
+pub use background::*;
 pub use board::board;
 pub use commands::*;
 pub use cost::*;

@@ -41,6 +41,7 @@ mod slack;
 mod slash;
 mod stop;
 mod stories;
+mod talk;
 mod terminal;
 mod trouble;
 mod upkeep;
