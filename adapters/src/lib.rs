@@ -25,7 +25,7 @@ pub use delivery::{
     deliver, supervise,
     webhook::{self, Webhooks},
 };
-pub use health::{AdapterHealth, HealthSnapshot};
+pub use health::{AdapterHealth, HealthSnapshot, UnreachedConversation};
 pub use messenger::{
     Activity, ActivityState, Adapter, AdapterContext, AdapterError, Addressed, Attachment, Capabilities,
     Choice, ChoiceForm, CommandInfo, Enclosed, Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct,
@@ -34,7 +34,7 @@ pub use messenger::{
 pub use people::AllowedPeople;
 pub use plugin::{BuiltMessenger, MessengerConfig, MessengerKind, MessengerSection, MessengerSections};
 pub use secret::Secret;
-pub use text::{address, markdown, split};
+pub use text::{address, markdown, mentions, split};
 
 /// The messengers that a `bot.toml` can name. A new one adds its row here, and nothing outside this crate changes.
 pub static MESSENGERS: &[MessengerKind] = &[

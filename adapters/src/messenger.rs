@@ -46,6 +46,11 @@ impl Room {
     pub fn id(&self) -> &str {
         &self.id
     }
+
+    /// The id of the conversation that the room is, or is a thread of: messengers with threads write `conversation/thread`.
+    pub fn conversation(&self) -> &str {
+        self.id.split('/').next().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Room {
@@ -121,6 +126,13 @@ pub enum PersonAct {
         on: MessageId,
         /// The [`Choice::key`] that was picked.
         key: String,
+    },
+    /// Changed an earlier message of theirs. The adapter vouches that the sender wrote that message.
+    Edited {
+        /// The message that was changed.
+        message: MessageId,
+        /// Its text now, without its address, trimmed.
+        text: String,
     },
     /// Took back an earlier message of theirs.
     Redacted {

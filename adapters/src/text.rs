@@ -4,4 +4,5 @@ pub mod address;
 pub mod markdown;
 #[cfg(any(feature = "slack", feature = "whatsapp"))]
 pub(crate) mod marks;
+pub mod mentions;
 pub mod split;

@@ -1,6 +1,7 @@
 //! The chat rooms: from a message that comes in to everything that is posted in reply.
 
 pub mod ambient;
+pub mod delivery;
 pub mod network;
 pub mod notify;
 mod outbox;

@@ -2,6 +2,7 @@
 //! never directly before the period.
 
 pub mod attacks;
+mod background;
 pub mod board;
 mod call_detail;
 mod call_warnings;
@@ -31,6 +32,7 @@ pub mod trust;
 mod turns;
 mod visible;
 
+pub use background::*;
 pub use board::board;
 pub use commands::*;
 pub use cost::*;

@@ -42,6 +42,8 @@ mod slack;
 mod slash;
 mod stop;
 mod stories;
+mod talk;
+mod terminal;
 mod trouble;
 mod upkeep;
 mod week;

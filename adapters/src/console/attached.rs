@@ -170,7 +170,7 @@ impl AttachedTerminal {
         };
         let files = match &act {
             PersonAct::Said { text } => named_files::named_in(text),
-            PersonAct::Chose { .. } | PersonAct::Redacted { .. } => Vec::new(),
+            PersonAct::Edited { .. } | PersonAct::Chose { .. } | PersonAct::Redacted { .. } => Vec::new(),
         };
         Incoming {
             id: self.shared.ids.next(),

@@ -84,6 +84,8 @@ struct ConsoleShared {
     ids: MessageIds,
     rooms: Mutex<HashMap<Arc<str>, RoomLog>>,
     completions: Mutex<Vec<Completion>>,
+    /// The first words to a person.
+    greeting: Mutex<Option<String>>,
     /// The configuration of the operator's own Claude Code.
     mcp_config: Mutex<Option<serde_json::Value>>,
     /// Cancelled when no terminal is served any more.
@@ -100,6 +102,7 @@ impl Console {
             ids: MessageIds::new(),
             rooms: Mutex::default(),
             completions: Mutex::default(),
+            greeting: Mutex::default(),
             mcp_config: Mutex::default(),
             closed: CancellationToken::new(),
         };
@@ -116,6 +119,16 @@ impl Console {
     /// Sets what terminals complete, from the bot's command registry; attached terminals get it too.
     pub fn set_completions(&self, completions: Vec<Completion>) {
         *self.shared.completions.lock() = completions;
+        self.greet_again();
+    }
+
+    /// Sets the first words to a person; attached terminals get them too.
+    pub fn set_greeting(&self, markdown: String) {
+        *self.shared.greeting.lock() = Some(markdown);
+        self.greet_again();
+    }
+
+    fn greet_again(&self) {
         for (name, room) in self.shared.rooms.lock().iter_mut() {
             room.greet(&self.shared.hello(name));
         }
@@ -315,6 +328,7 @@ impl ConsoleShared {
             prefixes: self.identity.prefixes.clone(),
             room: room.into(),
             completions: self.completions.lock().clone(),
+            greeting: self.greeting.lock().clone(),
         }
     }
 }

@@ -15,7 +15,9 @@ use super::{
     noise::{printable, without_leading_escapes},
     wording::{self, ResultWords},
 };
-use crate::event::{AgentEvent, McpServer, PermissionRequest, SessionId, ToolUse, TurnEnd, UnparsedOutput};
+use crate::event::{
+    AgentEvent, BackgroundTask, McpServer, PermissionRequest, SessionId, ToolUse, TurnEnd, UnparsedOutput,
+};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum LineMeaning {
@@ -63,6 +65,8 @@ fn dispatch(head: &LineHead<'_>, json: &str, emit: &mut impl FnMut(LineMeaning))
         (Some("system"), Some("status")) => status(json, emit),
         (Some("system"), Some("compact_boundary")) => compact_boundary(json, emit),
         (Some("system"), Some("api_retry")) => api_retry(json, emit),
+        (Some("system"), Some("background_tasks_changed")) => background_tasks(json, emit),
+        (Some("system"), Some("task_notification")) => task_ended(json, emit),
         (Some("control_request"), _) => control_request(json, emit),
         (Some("control_response"), _) => control_response(json, emit),
         (Some("control_cancel_request"), _) => control_cancel(json, emit),
@@ -310,6 +314,40 @@ fn api_retry(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
         error: line.error,
     };
     emit(event.into());
+    Ok(())
+}
+
+fn background_tasks(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
+    #[derive(Deserialize)]
+    struct Line {
+        tasks: Vec<ListedTask>,
+    }
+    #[derive(Deserialize)]
+    struct ListedTask {
+        task_id: String,
+        #[serde(default)]
+        task_type: String,
+        #[serde(default)]
+        description: String,
+    }
+    let tasks = serde_json::from_str::<Line>(json)?.tasks.into_iter().map(|task| BackgroundTask {
+        id: task.task_id,
+        kind: wording::background_kind(&task.task_type),
+        description: task.description,
+    });
+    emit(AgentEvent::BackgroundTasks(tasks.collect()).into());
+    Ok(())
+}
+
+fn task_ended(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
+    #[derive(Deserialize)]
+    struct Line {
+        task_id: String,
+        #[serde(default)]
+        status: String,
+    }
+    let Line { task_id: id, status } = serde_json::from_str(json)?;
+    emit(AgentEvent::TaskEnded { id, end: wording::task_end(&status) }.into());
     Ok(())
 }
 

@@ -102,6 +102,11 @@ impl AgentProcess {
         }))
     }
 
+    /// Ends a task in the background; [`AgentEvent::TaskEnded`] follows. Fails as [`AgentProcess::prompt`] does.
+    pub async fn stop_task(&self, id: &str) -> Result<(), ProcessError> {
+        self.push(input::request(&json!({"subtype": "stop_task", "task_id": id})))
+    }
+
     /// Answers a [`super::PermissionRequest`]. Fails as [`AgentProcess::prompt`] does.
     pub async fn answer(&self, request_id: &str, answer: &PermissionAnswer) -> Result<(), ProcessError> {
         self.push(input::answer(request_id, answer))

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     claude::{AgentProcess, Launch, ProcessError},
-    event::{AgentEvent, PermissionAnswer, PermissionMode, ProcessExit},
+    event::{AgentEvent, BackgroundTask, PermissionAnswer, PermissionMode, ProcessExit},
     prompt::AgentPrompt,
 };
 
@@ -39,6 +39,10 @@ pub struct AgentSession {
     asked_elsewhere: Option<Arc<AtomicUsize>>,
     /// Permission requests of the living process that wait for a person.
     open_requests: BTreeSet<String>,
+    /// What the living process does beside the conversation.
+    background: Vec<BackgroundTask>,
+    /// The agent program began a turn by itself, after a task in the background.
+    is_awake: bool,
 }
 
 struct LiveProcess {
@@ -137,21 +141,26 @@ impl AgentSession {
         if let AgentEvent::Mode(mode) = &event {
             self.check_mode(mode);
         }
-        let outcome = self.attempt.as_mut().and_then(|attempt| attempt.on_event(&event, now));
+        // The end of a turn that began by itself, before the prompt of this attempt was sent.
+        let is_of_earlier_turn = self.is_awake && matches!(event, AgentEvent::TurnEnded(_));
+        let attempt = self.attempt.as_mut().filter(|_| !is_of_earlier_turn);
+        let outcome = attempt.and_then(|attempt| attempt.on_event(&event, now));
         if outcome.is_some() {
             self.attempt = None;
         }
+        self.note_background(&event);
         match &event {
             AgentEvent::Permission(request) => _ = self.open_requests.insert(request.request_id.clone()),
             AgentEvent::PermissionCancelled { request_id } => _ = self.open_requests.remove(request_id),
             AgentEvent::Exited(_) => {
-                self.open_requests.clear();
+                self.forget_process();
                 if let Some(live) = self.live.take() {
                     // In the background: the search for descendants must not delay the outcome.
                     tokio::spawn(end(live.process));
                 }
             }
-            AgentEvent::TurnEnded(_) => {
+            // From here on its idle time is counted.
+            AgentEvent::TurnEnded(_) | AgentEvent::BackgroundTasks(_) => {
                 if let Some(live) = &mut self.live {
                     live.idle_since = now;
                 }
@@ -159,6 +168,21 @@ impl AgentSession {
             _ => {}
         }
         TurnUpdate { event, outcome }
+    }
+
+    fn note_background(&mut self, event: &AgentEvent) {
+        match event {
+            AgentEvent::BackgroundTasks(tasks) => self.background.clone_from(tasks),
+            AgentEvent::Started { .. } => self.is_awake = self.attempt.is_none(),
+            AgentEvent::TurnEnded(_) => self.is_awake = false,
+            _ => {}
+        }
+    }
+
+    fn forget_process(&mut self) {
+        self.open_requests.clear();
+        self.background.clear();
+        self.is_awake = false;
     }
 
     /// A process that asks less than agreed is ended at once: each of its next calls could run unasked.
@@ -201,12 +225,34 @@ impl AgentSession {
     ///
     /// Fails as [`AgentProcess::interrupt`] does; the process is killed in time even so.
     pub async fn stop(&mut self) -> Result<(), ProcessError> {
-        // The turn may be over since the person asked, and the next one must not suffer for that.
-        let (Some(attempt), Some(live)) = (&mut self.attempt, &self.live) else { return Ok(()) };
+        let Some(live) = &self.live else { return Ok(()) };
+        let Some(attempt) = &mut self.attempt else {
+            // A turn that nobody prompted has no outcome. Without any turn an interrupt would still end sub-agents.
+            return if self.is_awake { live.process.interrupt().await } else { Ok(()) };
+        };
         match attempt.stop(Instant::now()) {
             AttemptAction::Interrupt => live.process.interrupt().await,
             AttemptAction::Nothing | AttemptAction::Kill => Ok(()),
         }
+    }
+
+    /// Ends all work in the background; the events follow. Fails as [`AgentProcess::stop_task`] does.
+    pub async fn stop_background(&self) -> Result<(), ProcessError> {
+        let Some(live) = &self.live else { return Ok(()) };
+        for task in &self.background {
+            live.process.stop_task(&task.id).await?;
+        }
+        Ok(())
+    }
+
+    /// What its process does beside the conversation.
+    pub fn background(&self) -> &[BackgroundTask] {
+        &self.background
+    }
+
+    /// Whether a question of it waits for a person.
+    pub fn has_open_requests(&self) -> bool {
+        !self.open_requests.is_empty()
     }
 
     /// Kills the process without an interrupt before; the outcome of its turn follows.
@@ -220,7 +266,7 @@ impl AgentSession {
     /// Terminates the process and forgets its turn: no update follows.
     pub async fn close(&mut self) {
         self.attempt = None;
-        self.open_requests.clear();
+        self.forget_process();
         let Some(LiveProcess { process, mut events, .. }) = self.live.take() else { return };
         // Drained, so that a full channel does not delay a process that still writes while it exits.
         let drain = tokio::spawn(async move { while events.recv().await.is_some() {} });
@@ -255,9 +301,10 @@ impl AgentSession {
         self.live.as_ref().map(|live| live.process.pid())
     }
 
-    /// Since when the process waits for a prompt; `None` while it works or does not live.
+    /// Since when the process waits for a prompt; `None` while it works or does not live. Work in the background may go on meanwhile.
     pub fn idle_since(&self) -> Option<Instant> {
-        let idle = self.live.as_ref().filter(|live| self.attempt.is_none() && !live.ending);
+        let works = self.attempt.is_some() || self.is_awake;
+        let idle = self.live.as_ref().filter(|live| !works && !live.ending);
         idle.map(|live| live.idle_since)
     }
 }

@@ -101,6 +101,7 @@ impl FakeRoom {
         let did = match &incoming.act {
             PersonAct::Said { text } => format!(": {text}"),
             PersonAct::Chose { key, .. } => format!(" picks {key}"),
+            PersonAct::Edited { text, .. } => format!(" changes a message: {text}"),
             PersonAct::Redacted { .. } => " takes a message back".to_owned(),
         };
         let id = incoming.id.clone();
@@ -120,6 +121,23 @@ impl FakeRoom {
             self.fail(&format!("nobody offered the choice {label_or_key:?}"))
         };
         self.send_incoming(Incoming { act: PersonAct::Chose { on, key }, ..self.incoming(person, "") }).await
+    }
+
+    /// `ann` changes the text of an earlier message of hers.
+    pub async fn change(&self, id: &MessageId, text: &str) -> MessageId {
+        self.change_as("ann", id, text).await
+    }
+
+    /// The same by another person.
+    pub async fn change_as(&self, person: &str, id: &MessageId, text: &str) -> MessageId {
+        self.send_incoming(self.changed(person, id, text)).await
+    }
+
+    /// What [`FakeRoom::change_as`] would send.
+    pub fn changed(&self, person: &str, id: &MessageId, text: &str) -> Incoming {
+        let incoming = self.incoming(person, text);
+        let PersonAct::Said { text } = incoming.act.clone() else { return incoming };
+        Incoming { act: PersonAct::Edited { message: id.clone(), text }, ..incoming }
     }
 
     /// `ann` takes an earlier message back.

@@ -49,7 +49,7 @@ use crate::{
     host_questions::HostQuestions,
     live_agents::LiveAgents,
     messengers::ConnectedMessengers,
-    permission::{Asker, PermissionAsk, PermissionBroker, PermissionDecision, QuestionId},
+    permission::{PermissionAsk, PermissionBroker, PermissionDecision, QuestionId},
     restart::{RestartRequest, RunningProgram},
     store::{QueuedPrompt, Store},
 };
@@ -233,8 +233,9 @@ impl RoomFixture {
     ) -> (QuestionId, JoinHandle<PermissionDecision>) {
         let room = self.task.room.clone();
         let ask = PermissionAsk {
-            rooms: vec![room.clone()],
-            asker: Asker::room(room),
+            rooms: vec![room],
+            asker: self.task.turn.asker.clone(),
+            request: self.task.turn.requests.insert_for_tests(),
             folder: None,
             call: None,
             blocked_path: None,

@@ -17,6 +17,7 @@ use tokio::{
     time::Instant,
 };
 
+use super::{background::BackgroundWork, requests::OpenRequests};
 use crate::{
     chat::{
         network::RoomSpending, outbox::LiveSlot, prompt, received_files::ReceivedFile, session::RoomSession,
@@ -41,6 +42,8 @@ pub(super) struct RoomTurn {
     pub(super) spending: RoomSpending,
     /// Counts the questions about hosts that wait for a person.
     pub(super) waiting: Arc<AtomicUsize>,
+    pub(super) requests: OpenRequests,
+    pub(super) background: BackgroundWork,
 }
 
 /// Where the room works, as of its last turn.
@@ -126,6 +129,8 @@ impl RoomTurn {
             folder: None,
             spending,
             waiting,
+            requests: OpenRequests::default(),
+            background: BackgroundWork::default(),
         }
     }
 

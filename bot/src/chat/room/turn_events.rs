@@ -1,10 +1,10 @@
 //! The room's turn from its prompt to its final message: what each event and each outcome does in the room.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use adapters::{Choice, Outgoing, Quotation, QuotedAuthor, Tone};
 use agents::{
-    claude::{AgentEvent, BusyService, ProcessError, SessionId, TurnEnd, TurnFailure},
+    claude::{AgentEvent, BackgroundTask, BusyService, ProcessError, SessionId, TurnEnd, TurnFailure},
     prompt::{AgentCommand, AgentPrompt},
     turn::{BusyWait, RetryStep, TurnLimits, TurnOutcome, TurnUpdate},
 };
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{
     RoomTask,
+    requests::RequestOwner,
     turn::{CurrentTurn, EnteringTask, StopAction},
 };
 use crate::{
@@ -256,6 +257,7 @@ impl RoomTask {
                     self.on_outcome(outcome);
                 }
             }
+            SessionEvent::Closed { ended, was_idle } => self.on_session_closed(&ended, was_idle),
             SessionEvent::Failed(error) if is_current => self.on_no_process(&error),
             SessionEvent::Failed(error) => {
                 tracing::warn!(%error, room = %self.room, "an older prompt had no session")
@@ -265,17 +267,21 @@ impl RoomTask {
 
     fn on_agent_event(&mut self, event: AgentEvent) {
         let changed = self.turn.current.as_mut().is_some_and(|turn| turn.transcript.apply(&event));
+        for (task, end) in self.turn.background.on_event(&event, self.turn.is_running(), Instant::now()) {
+            self.say(replies::background_ended(&task, end), Tone::Notice, None);
+        }
         match event {
             AgentEvent::Started { session, .. } => self.keep_session(session),
             AgentEvent::Permission(request) => self.permission_asked(request),
-            AgentEvent::PermissionCancelled { .. } => self.withdraw_questions(WithdrawReason::AgentCancelled),
             // In a turn it is a line of its message.
             AgentEvent::Compacted { automatic, before, after } if !self.turn.is_running() => {
                 self.say(replies::compacted(automatic, before, after), Tone::Notice, None);
             }
+            AgentEvent::PermissionCancelled { request_id } => self.on_request_cancelled(&request_id),
             AgentEvent::TurnEnded(end) => self.on_result(*end),
             AgentEvent::Exited(_) => {
-                self.withdraw_questions(WithdrawReason::AgentGone);
+                self.withdraw_questions(RequestOwner::Session, WithdrawReason::AgentGone);
+                self.tell_ended_background(None);
                 if !self.turn.is_running() {
                     self.count_rest(None);
                 }
@@ -292,6 +298,8 @@ impl RoomTask {
             | AgentEvent::ToolResult { .. }
             | AgentEvent::SubAgentToolUse(_)
             | AgentEvent::SubAgentToolResult { .. }
+            | AgentEvent::BackgroundTasks(_)
+            | AgentEvent::TaskEnded { .. }
             | AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
             | AgentEvent::Text(_)
@@ -319,6 +327,8 @@ impl RoomTask {
         self.record.session = None;
         let now = self.services.clock.now();
         self.log_store_error(self.services.store.end_session(&self.room, why, now));
+        self.withdraw_questions(RequestOwner::Session, WithdrawReason::AgentGone);
+        self.tell_ended_background(None);
         self.turn.session.close();
     }
 
@@ -362,14 +372,41 @@ impl RoomTask {
         self.count_cost(&end);
         // Nobody prompted: a background task woke the model.
         let is_own = !self.turn.is_running() || end.unprompted;
-        if is_own && !end.text.trim().is_empty() {
-            self.say(end.text, Tone::Answer, None);
+        if !is_own {
+            return;
+        }
+        // A prompt that was sent meanwhile has not begun: what its message shows is of this turn.
+        if let Some(turn) = &mut self.turn.current {
+            turn.forget_attempt();
+        }
+        match end.failure {
+            // Whoever stopped it was told so.
+            Some(TurnFailure::Interrupted) => {}
+            Some(cause) => self.say(replies::turn_failed(cause, &end.text), Tone::Failure, None),
+            None if end.text.trim().is_empty() => {}
+            None => self.say(end.text, Tone::Answer, None),
+        }
+    }
+
+    /// The session's process was closed, by us.
+    fn on_session_closed(&mut self, ended: &[BackgroundTask], was_idle: bool) {
+        let config = self.services.config();
+        let idle = config.claude.background_timeout.limit().filter(|_| was_idle && !ended.is_empty());
+        self.withdraw_questions(RequestOwner::Session, WithdrawReason::AgentGone);
+        self.tell_ended_background(idle);
+    }
+
+    /// The room hears what ended with the session's process.
+    fn tell_ended_background(&mut self, idle: Option<Duration>) {
+        let ended = self.turn.background.take();
+        if !ended.is_empty() {
+            self.say(replies::background_closed(&ended, idle), Tone::Notice, None);
         }
     }
 
     fn on_outcome(&mut self, outcome: TurnOutcome) {
         // Nobody waits for these answers any more: a later click must get "not open" instead of a seeming success.
-        self.withdraw_questions(WithdrawReason::TurnOver);
+        self.withdraw_questions(RequestOwner::Conversation, WithdrawReason::TurnOver);
         let now = self.services.clock.now();
         let Some(turn) = &mut self.turn.current else { return };
         match turn.on_outcome(outcome, now) {
@@ -494,13 +531,24 @@ impl RoomTask {
         });
     }
 
+    /// Stops the turn, and whatever goes on beside it.
     pub(super) fn stop_turn(&mut self) {
-        let Some(turn) = &mut self.turn.current else { return };
-        let action = turn.stop();
-        self.withdraw_questions(WithdrawReason::Stopped);
+        let is_awake = self.turn.background.view(Instant::now()).is_awake;
+        let action = self.turn.current.as_mut().map(CurrentTurn::stop);
+        self.withdraw_questions(RequestOwner::Session, WithdrawReason::Stopped);
+        let ended = self.turn.background.stop();
+        if !ended.is_empty() {
+            self.say(replies::background_stopped(&ended), Tone::Notice, None);
+            self.turn.session.stop_background();
+        }
         match action {
-            StopAction::Interrupt => self.turn.session.interrupt(),
-            StopAction::End => self.close_turn(&replies::stopped(), Tone::Answer),
+            Some(StopAction::Interrupt) => self.turn.session.interrupt(),
+            Some(StopAction::End) => self.close_turn(&replies::stopped(), Tone::Answer),
+            None if is_awake => {
+                self.say(replies::stopped(), Tone::Answer, None);
+                self.turn.session.interrupt();
+            }
+            None => {}
         }
     }
 
@@ -511,8 +559,9 @@ impl RoomTask {
 
     /// Stops the turn and announces it. No further input is handled.
     pub(super) fn shut_down(&mut self) {
-        self.withdraw_questions(WithdrawReason::ShuttingDown);
+        self.withdraw_questions(RequestOwner::Session, WithdrawReason::ShuttingDown);
         self.stop_ticker();
+        self.tell_ended_background(None);
         if let Some(turn) = self.turn.current.take() {
             let text = turn.cut_short(self.verbosity(), replies::STOPPED_BY_SHUTDOWN);
             self.finish_message(&turn, Outgoing::text(text).with_tone(Tone::Notice));
@@ -888,7 +937,7 @@ mod tests {
             (|fixture| fixture.answers("done"), WithdrawReason::TurnOver),
             (|fixture| fixture.task.stop_turn(), WithdrawReason::Stopped),
             (
-                |fixture| fixture.event(AgentEvent::PermissionCancelled { request_id: "1".into() }),
+                |fixture| fixture.event(AgentEvent::PermissionCancelled { request_id: "r0".into() }),
                 WithdrawReason::AgentCancelled,
             ),
             (
