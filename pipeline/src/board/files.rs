@@ -3,11 +3,11 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     ffi::{OsStr, OsString},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
-use super::{Board, BoardProblem, index::relative};
+use super::{Board, BoardProblem};
 use crate::story::{Story, StoryId, stage::Stage};
 
 /// A stage and a file's name in it.
@@ -131,6 +131,11 @@ impl<T> StoryFiles<T> {
             self.by_number.remove(&id);
         }
     }
+}
+
+/// The path of a file relative to the work folder.
+pub(super) fn relative(stage: Stage, name: impl AsRef<OsStr>) -> PathBuf {
+    Path::new(stage.dir()).join(name.as_ref())
 }
 
 #[cfg(test)]

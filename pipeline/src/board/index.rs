@@ -4,7 +4,7 @@ use std::{
     ffi::{OsStr, OsString},
     io,
     os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     thread,
     time::{Duration, SystemTime},
@@ -18,7 +18,7 @@ use rustix::{
 
 use super::{
     Board, BoardProblem,
-    files::{FilePlace, FileReading, StoryFiles},
+    files::{FilePlace, FileReading, StoryFiles, relative},
 };
 use crate::story::{FileName, Story, StoryDocument, StoryId, stage::Stage};
 
@@ -318,9 +318,4 @@ pub(super) fn inside(work: &Path, path: &Path) -> Option<(Stage, OsString)> {
     let (stage, name) = (parts.next()?, parts.next()?);
     let stage = Stage::from_dir(stage.to_str()?)?;
     parts.next().is_none().then(|| (stage, name.to_owned()))
-}
-
-/// The path of a file relative to the work folder.
-pub(super) fn relative(stage: Stage, name: impl AsRef<OsStr>) -> PathBuf {
-    Path::new(stage.dir()).join(name.as_ref())
 }

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     Board, BoardProblem,
+    files::relative,
     index::{self, BoardIndex},
     number,
     place::{self, ReplaceResult, SeenFile},
@@ -270,7 +271,7 @@ impl WorkFolder {
     /// Where a story's file is, absolute.
     pub fn path(&self, id: StoryId) -> Result<PathBuf, WorkError> {
         let (stage, name) = self.only_place(&mut *self.scanned()?, id)?;
-        Ok(self.dir.join(index::relative(stage, name)))
+        Ok(self.dir.join(relative(stage, name)))
     }
 
     fn scanned(&self) -> Result<MutexGuard<'_, BoardIndex>, WorkError> {
@@ -285,8 +286,7 @@ impl WorkFolder {
     // if it has moved.
     fn only_place(&self, index: &mut BoardIndex, id: StoryId) -> Result<(Stage, OsString), WorkError> {
         let known = index.places(id);
-        let stale =
-            |(stage, name): &(Stage, OsString)| !self.dir.join(index::relative(*stage, name)).exists();
+        let stale = |(stage, name): &(Stage, OsString)| !self.dir.join(relative(*stage, name)).exists();
         if known.is_empty() || known.iter().any(stale) {
             index.scan(&self.dir).map_err(disk(&self.dir))?;
         }
@@ -320,7 +320,7 @@ impl WorkFolder {
     }
 
     fn read(&self, stage: Stage, name: &OsStr) -> Result<String, WorkError> {
-        let path = index::relative(stage, name);
+        let path = relative(stage, name);
         let text = index::text(&self.dir, &path).map_err(disk(&path))?;
         text.map_err(|why| WorkError::Problem(BoardProblem::Unreadable { path, why }))
     }
