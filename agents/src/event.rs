@@ -163,7 +163,7 @@ pub struct ToolUse {
 }
 
 /// Work that goes on beside the conversation, also after its turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackgroundTask {
     pub id: String,
     pub kind: BackgroundKind,
@@ -171,7 +171,7 @@ pub struct BackgroundTask {
     pub description: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BackgroundKind {
     Command,
     SubAgent,

@@ -122,7 +122,9 @@ async fn several_picks_and_several_questions_go_back_as_the_cli_expects() {
     let both = asked(&bot, json!([question("First?", false), question("Second?", true)]));
     let first = room.see("First?").await;
     assert!(first.text.contains("(1 of 2)") && !first.text.contains("Second?"), "{first:?}");
-    room.say_as("bob", "2").await;
+    room.say("2").await;
+    room.see("Question 1 is closed; question 2 has options").await;
+    room.say_as("bob", "#2 2").await;
     room.see("bob answered `B`").await;
     room.see("(2 of 2)").await;
     room.say_as("bob", "1 2").await;

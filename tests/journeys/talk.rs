@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use e2e::{Bot, PidPost, Setup, ended, runs};
+use e2e::{Bot, PidPost, Setup, ended};
 use needs::needs;
 use scripted_model::ModelScript;
 use serde_json::{Value, json};
@@ -121,13 +121,13 @@ fn background() -> ModelScript {
         .on("look around")
         .calls("Agent", json!({ "description": "look around", "prompt": "child: touch", "subagent_type": "general-purpose" }))
         .then_says("It looks around.")
+        .then_says("I saw its end.")
         .on("count")
         .calls("Bash", json!({ "command": waits, "description": "count", "run_in_background": true }))
         .then_says("It counts.")
+        .then_says("I saw its end.")
         .on("hello")
         .says("Good morning.")
-        .on("task-notification")
-        .says("I saw its end.")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,7 +137,6 @@ async fn a_sub_agents_question_outlives_its_turn_and_the_talk_after_it() {
     let room = bot.room("a");
     room.say("look around").await;
     room.see("touch made-by-child").await;
-    room.see("It looks around.").await;
     room.say("hello").await;
     room.see("Good morning.").await;
     room.say("status").await;
@@ -160,7 +159,7 @@ async fn a_command_in_the_background_delays_the_idle_close_and_reports_its_end()
     room.see("**Bash**").await;
     room.say("yes").await;
     room.see("It counts.").await;
-    let command = post.pid().await;
+    post.pid().await;
     // This one is idle later than the first, and is closed.
     other.say("hello").await;
     other.see("Good morning.").await;
@@ -171,7 +170,7 @@ async fn a_command_in_the_background_delays_the_idle_close_and_reports_its_end()
     if let Some(pid) = name(&bot, "fake:b") {
         tokio::time::timeout(Duration::from_secs(60), ended(pid)).await.expect("closed when idle");
     }
-    assert!(runs(command) && name(&bot, "fake:a").is_some());
+    assert!(name(&bot, "fake:a").is_some(), "{}", room.transcript());
     fs::write(bot.file("go"), "").expect("written");
     room.see("In the background: command `count` is done.").await;
     room.see("I saw its end.").await;
@@ -195,6 +194,7 @@ async fn stop_ends_what_runs_in_the_background_and_names_it() {
     ended(command).await;
     room.say("hello").await;
     room.see("Good morning.").await;
+    room.settled().await;
     room.say("stop").await;
     room.see("Nothing runs here").await;
     bot.app.shutdown().await;

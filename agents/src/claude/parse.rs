@@ -524,7 +524,7 @@ mod tests {
             lines::{LineSplitter, StreamLine},
             noise::SHOWN,
         },
-        event::RateLimitStatus,
+        event::{BackgroundKind, RateLimitStatus, TaskEnd},
     };
 
     fn meanings(stream: &[u8], step: usize) -> Vec<LineMeaning> {
@@ -558,6 +558,33 @@ mod tests {
         assert_eq!(one(&line("manual", sizes.clone())), compacted(false, 105, Some(25)));
         assert_eq!(one(&line("auto", sizes)), compacted(true, 105, Some(25)));
         assert_eq!(one(&line("auto", json!({"pre_tokens": 105}))), compacted(true, 105, None));
+    }
+
+    #[test]
+    fn work_in_the_background_is_listed_and_its_end_told() {
+        let tasks = json!([
+            { "task_id": "b1", "run_id": "r", "task_type": "local_bash", "description": "count" },
+            { "task_id": "a1", "task_type": "local_agent", "subagent_type": "general-purpose" },
+            { "task_id": "x1", "task_type": "brand_new" },
+        ]);
+        let listed = one(&json!({ "type": "system", "subtype": "background_tasks_changed", "tasks": tasks }));
+        let task = |id: &str, kind, description: &str| BackgroundTask {
+            id: id.into(),
+            kind,
+            description: description.into(),
+        };
+        let expected = AgentEvent::BackgroundTasks(vec![
+            task("b1", BackgroundKind::Command, "count"),
+            task("a1", BackgroundKind::SubAgent, ""),
+            task("x1", BackgroundKind::Other, ""),
+        ]);
+        assert_eq!(listed, [expected.into()]);
+        for (status, end) in
+            [("completed", TaskEnd::Completed), ("stopped", TaskEnd::Stopped), ("failed", TaskEnd::Failed)]
+        {
+            let line = json!({ "type": "system", "subtype": "task_notification", "task_id": "b1", "status": status });
+            assert_eq!(one(&line), [AgentEvent::TaskEnded { id: "b1".into(), end }.into()]);
+        }
     }
 
     /// Shows an event as one short line, so that a recording reads like a chat.

@@ -440,6 +440,80 @@ mod tests {
         }
     }
 
+    /// Begins a task in the background, ends it when it is told to, and then begins a turn by itself.
+    const WORKS_ON: &str = r#"
+        say() { echo "$1"; }
+        read -r line
+        say '{"type":"system","subtype":"background_tasks_changed","tasks":[{"task_id":"b1","task_type":"local_bash","description":"count"}]}'
+        say '{"type":"result","subtype":"success","is_error":false,"result":"started"}'
+        read -r stop
+        case $stop in *stop_task*b1*) ;; *) exit 9 ;; esac
+        say '{"type":"system","subtype":"task_notification","task_id":"b1","status":"stopped"}'
+        say '{"type":"system","subtype":"background_tasks_changed","tasks":[]}'
+        say '{"type":"system","subtype":"init","session_id":"s"}'
+        read -r interrupt
+        case $interrupt in *interrupt*) ;; *) exit 9 ;; esac
+        say '{"type":"result","subtype":"error_during_execution","is_error":true,"terminal_reason":"aborted_tools"}'
+        exec sleep 600"#;
+
+    /// Reads events up to this one.
+    async fn until(session: &mut AgentSession, is_it: impl Fn(&AgentEvent) -> bool) -> TurnUpdate {
+        let found = async {
+            loop {
+                let update = session.next().await;
+                if is_it(&update.event) {
+                    return update;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), found).await.expect("the event comes")
+    }
+
+    #[tokio::test]
+    async fn work_in_the_background_is_known_and_stopped_and_a_turn_after_it_is_no_idleness() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut session = AgentSession::default();
+        let live = launch(folder.path(), PromptMode::Live, WORKS_ON);
+        session.prompt(live, "count", TurnLimits::default()).await.expect("it starts");
+        assert_eq!(answer(outcome(&mut session).await), "started");
+        assert_eq!(session.background().iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["b1"]);
+        assert!(session.idle_since().is_some(), "it waits for a prompt");
+        // Without a turn there is nothing to interrupt, and the task goes on.
+        session.stop().await.expect("nothing is sent");
+        session.stop_background().await.expect("it is sent");
+        until(&mut session, |event| matches!(event, AgentEvent::BackgroundTasks(tasks) if tasks.is_empty()))
+            .await;
+        assert!(session.background().is_empty());
+        until(&mut session, |event| matches!(event, AgentEvent::Started { .. })).await;
+        assert_eq!(session.idle_since(), None, "it works, though nobody prompted");
+        session.stop().await.expect("it is sent");
+        let end = until(&mut session, |event| matches!(event, AgentEvent::TurnEnded(_))).await;
+        assert_eq!(end.outcome, None);
+        assert!(session.idle_since().is_some());
+        session.close().await;
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_turn_that_began_by_itself_is_not_that_of_a_prompt_sent_meanwhile() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = r#"
+            read -r line
+            echo '{"type":"result","subtype":"success","is_error":false,"result":"one"}'
+            echo '{"type":"system","subtype":"init","session_id":"s"}'
+            read -r line
+            echo '{"type":"result","subtype":"success","is_error":false,"result":"by itself"}'
+            echo '{"type":"result","subtype":"success","is_error":false,"result":"two"}'
+            exec sleep 600"#;
+        let live = || launch(folder.path(), PromptMode::Live, script);
+        let mut session = AgentSession::default();
+        session.prompt(live(), "first", TurnLimits::default()).await.expect("it starts");
+        assert_eq!(answer(outcome(&mut session).await), "one");
+        until(&mut session, |event| matches!(event, AgentEvent::Started { .. })).await;
+        session.prompt(live(), "second", TurnLimits::default()).await.expect("it is sent");
+        assert_eq!(answer(outcome(&mut session).await), "two");
+        session.close().await;
+    }
+
     #[tokio::test]
     async fn a_silent_turn_is_killed() {
         let folder = tempfile::tempdir().expect("a folder");

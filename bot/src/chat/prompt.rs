@@ -19,6 +19,10 @@ const SILENCE: &str = "NOTHING_TO_ADD";
 /// Before talk that was not for the bot.
 const OVERHEARD: &str = "[Said in the room before, not to you. Each line that begins with `>` is quoted, and asks nothing of you.]";
 
+/// Before a prompt whose turn was cut off.
+const CONTINUES: &str = "[You were restarted while you worked on the message below, and no tool was running. Continue where you were; if you had \
+not begun, begin. Do nothing twice.]";
+
 /// The longest name of a person, in characters.
 const LONGEST_NAME: usize = 64;
 
@@ -42,6 +46,9 @@ pub fn compose_prompt(prompt: &QueuedPrompt, talk: &[OverheardTalk]) -> String {
         ));
     }
     parts.extend(prompt.enclosed.quotes.iter().map(quotation));
+    if prompt.continues {
+        parts.push(CONTINUES.to_owned());
+    }
     // Names only where several people write: a private chat has one author.
     parts.push(if prompt.shared { attributed(prompt) } else { prompt.text.clone() });
     parts.retain(|part| !part.trim().is_empty());

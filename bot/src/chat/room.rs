@@ -196,7 +196,7 @@ impl RoomTask {
             RoomInput::Settled(question, outcome) => self.on_question_settled(&question, &outcome),
             RoomInput::Verdict { request_id, answer } => self.on_verdict(request_id, answer),
             RoomInput::LeftQuestion { id, question, copy } => self.on_left_question(id, &question, copy),
-            RoomInput::LeftPrompt { number, started, prompt } => self.on_left_prompt(number, started, prompt),
+            RoomInput::LeftPrompt { number, state, prompt } => self.on_left_prompt(number, state, prompt),
             RoomInput::Tell(message) => self.outbox.say(message),
             RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),
             // The loop handles `Shutdown` itself. `OutboxDrained` arrives here when something happened after the room

@@ -126,6 +126,13 @@ impl Question {
         }
     }
 
+    /// Question 12, with what it asks first.
+    #[cfg(test)]
+    pub(crate) fn for_tests(ask: &PermissionAsk) -> Self {
+        let kind = AnswerKind::all_of(ask).remove(0);
+        Self::new(QuestionId(12), ask, kind, SystemTime::UNIX_EPOCH)
+    }
+
     /// Whether words of the person's own are an answer.
     pub fn takes_words(&self) -> bool {
         matches!(self.kind, AnswerKind::Choose { .. } | AnswerKind::Plan { .. })
@@ -273,6 +280,7 @@ mod tests {
         let ask = PermissionAsk {
             rooms: Vec::new(),
             asker: Asker::room(Room::new("here", "a")),
+            request: Default::default(),
             folder: None,
             asked_for: "Ann".into(),
             tool: tool.into(),
@@ -281,8 +289,7 @@ mod tests {
             blocked_path: None,
             timeout: None,
         };
-        let kind = AnswerKind::all_of(&ask).remove(0);
-        Question::new(QuestionId(12), &ask, kind, SystemTime::UNIX_EPOCH)
+        Question::for_tests(&ask)
     }
 
     /// The choices' labels, with the answers that their keys stand for.
@@ -327,7 +334,7 @@ mod tests {
     fn words_answer_plans_and_questions_and_numbers_pick_options() {
         let call = question("Bash", json!({ "command": "make" }));
         let plan = question("ExitPlanMode", json!({ "plan": "1. Do it" }));
-        let takes = |question: &Question| (question.takes_words(), question.takes_options());
+        let takes = |question: &Question| (question.takes_words(), question.options().is_some());
         assert_eq!(
             [takes(&call), takes(&plan), takes(&asked(false))],
             [(false, false), (true, false), (true, true)]

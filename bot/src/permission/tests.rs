@@ -368,7 +368,8 @@ async fn a_deadline_does_not_take_a_question_that_was_answered() {
     let asking = scene.begin(ask("make a"));
     let question = scene.question().await;
     scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes).unwrap();
-    assert!(!scene.broker.claim(question.id));
+    let late = QuestionOutcome::Closed(ClosedOutcome::TimedOut);
+    assert!(!scene.broker.claim(question.id, &late));
     assert!(allowed(&asking.await.unwrap()));
     let asking = scene.begin(ask("make b"));
     let question = scene.question().await;

@@ -12,15 +12,25 @@ use super::visible::visible_line;
 const NAME_MAX: usize = 80;
 
 fn name(task: &BackgroundTask) -> String {
+    let (kind, name) = parts(task);
+    format!("{kind} {}", code_span(&name))
+}
+
+/// Where no Markdown is shown.
+pub(super) fn plain_background_name(task: &BackgroundTask) -> String {
+    let (kind, name) = parts(task);
+    format!("{kind} \"{name}\"")
+}
+
+/// What kind of work it is, and its description.
+fn parts(task: &BackgroundTask) -> (&'static str, String) {
     let kind = match task.kind {
         BackgroundKind::Command => "command",
         BackgroundKind::SubAgent => "sub-agent",
         BackgroundKind::Other => "task",
     };
-    match task.description.trim() {
-        "" => format!("{kind} {}", code_span(&visible_line(&task.id, NAME_MAX))),
-        description => format!("{kind} {}", code_span(&visible_line(description, NAME_MAX))),
-    }
+    let description = task.description.trim();
+    (kind, visible_line(if description.is_empty() { &task.id } else { description }, NAME_MAX))
 }
 
 fn names(tasks: &[BackgroundTask]) -> String {
@@ -54,6 +64,11 @@ pub fn background_closed(tasks: &[BackgroundTask], idle: Option<Duration>) -> St
         ),
         None => format!("The session is closed. That ended in the background: {names}."),
     }
+}
+
+/// They ended with an earlier process of the bot.
+pub fn background_cut(tasks: &[BackgroundTask]) -> String {
+    format!("I was restarted. That ended in the background: {}.", names(tasks))
 }
 
 /// The line of `status`; empty where nothing goes on.

@@ -74,6 +74,11 @@ impl BackgroundWork {
             .collect()
     }
 
+    /// The tasks that run.
+    pub(super) fn running(&self) -> Vec<BackgroundTask> {
+        self.tasks.iter().filter(|running| !running.is_stopped).map(|running| running.task.clone()).collect()
+    }
+
     pub(super) fn view(&self, now: Instant) -> BackgroundView {
         let tasks = self.tasks.iter().map(|it| (it.task.clone(), now.saturating_duration_since(it.since)));
         BackgroundView { tasks: tasks.collect(), is_awake: self.is_awake }

@@ -188,6 +188,7 @@ impl RoomTask {
             sent_at,
             is_command: false,
             enclosed: incoming.enclosed.clone(),
+            continues: false,
         };
         // Before the push, which makes the room busy. Only a prompt that waits behind another is worth a notice.
         let busy = self.is_busy();

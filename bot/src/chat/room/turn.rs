@@ -231,6 +231,14 @@ impl CurrentTurn {
         self.transcript = TurnTranscript::default();
     }
 
+    /// What its message says when the bot goes down.
+    pub(super) fn words_at_shutdown(&self) -> &'static str {
+        match self.phase {
+            TurnPhase::Entering | TurnPhase::Waiting { .. } => replies::RUN_AFTER_SHUTDOWN,
+            TurnPhase::Running | TurnPhase::Stopping => replies::STOPPED_BY_SHUTDOWN,
+        }
+    }
+
     // A stop counts whatever else the attempt came to: a retry after it would run work that a person just stopped.
     pub(super) fn on_outcome(&mut self, outcome: TurnOutcome, now: SystemTime) -> RetryStep {
         if self.phase == TurnPhase::Stopping {

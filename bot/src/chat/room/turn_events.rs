@@ -29,7 +29,7 @@ use crate::{
     live_agents::AgentEntry,
     permission::WithdrawReason,
     replies::{self, RoomPlace},
-    store::QueuedPrompt,
+    store::{PromptState, QueuedPrompt},
 };
 
 impl RoomTask {
@@ -212,7 +212,7 @@ impl RoomTask {
         // From here on the prompt may have effects. Marked before it is sent, so that a kill in between reports the
         // prompt and never runs it twice.
         if let Some(number) = number {
-            self.log_store_error(self.services.store.prompt_started(number));
+            self.log_store_error(self.services.store.set_prompt_state(number, PromptState::Thinks));
         }
         let entry = AgentEntry {
             name: self.room.to_string(),
@@ -266,7 +266,9 @@ impl RoomTask {
     }
 
     fn on_agent_event(&mut self, event: AgentEvent) {
+        let acted = self.runs_a_tool();
         let changed = self.turn.current.as_mut().is_some_and(|turn| turn.transcript.apply(&event));
+        self.note_what_runs(&event, acted);
         for (task, end) in self.turn.background.on_event(&event, self.turn.is_running(), Instant::now()) {
             self.say(replies::background_ended(&task, end), Tone::Notice, None);
         }
@@ -309,6 +311,24 @@ impl RoomTask {
         }
         if changed {
             self.show_progress();
+        }
+    }
+
+    fn runs_a_tool(&self) -> bool {
+        self.turn.current.as_ref().is_some_and(|turn| turn.transcript.runs_a_tool())
+    }
+
+    /// Stores what runs, for the start after a kill. `acted`: whether a tool ran before this event.
+    fn note_what_runs(&self, event: &AgentEvent, acted: bool) {
+        if let AgentEvent::BackgroundTasks(tasks) = event {
+            self.log_store_error(self.services.store.set_background(&self.room, tasks));
+        }
+        let acts = self.runs_a_tool();
+        if let Some(number) =
+            self.turn.current.as_ref().and_then(|turn| turn.number).filter(|_| acts != acted)
+        {
+            let state = if acts { PromptState::Acts } else { PromptState::Thinks };
+            self.log_store_error(self.services.store.set_prompt_state(number, state));
         }
     }
 
@@ -398,6 +418,9 @@ impl RoomTask {
 
     /// The room hears what ended with the session's process.
     fn tell_ended_background(&mut self, idle: Option<Duration>) {
+        if !self.turn.background.is_empty() {
+            self.log_store_error(self.services.store.set_background(&self.room, &[]));
+        }
         let ended = self.turn.background.take();
         if !ended.is_empty() {
             self.say(replies::background_closed(&ended, idle), Tone::Notice, None);
@@ -431,6 +454,9 @@ impl RoomTask {
         let sentence = replies::service_busy(service, wait.wait, self.services.clock.now(), attempt);
         let message = self.turn.current.as_ref().and_then(|turn| turn.prompt.message.clone());
         self.say(sentence, Tone::Notice, message);
+        if let Some(number) = self.turn.current.as_ref().and_then(|turn| turn.number) {
+            self.log_store_error(self.services.store.set_prompt_state(number, PromptState::WaitsForService));
+        }
     }
 
     fn end_turn(&mut self, outcome: TurnOutcome) {
@@ -561,13 +587,15 @@ impl RoomTask {
     pub(super) fn shut_down(&mut self) {
         self.withdraw_questions(RequestOwner::Session, WithdrawReason::ShuttingDown);
         self.stop_ticker();
-        self.tell_ended_background(None);
+        // Its row stays: the next start reports it, too, as after a kill.
+        let ended = self.turn.background.take();
+        if !ended.is_empty() {
+            self.say(replies::background_closed(&ended, None), Tone::Notice, None);
+        }
         if let Some(turn) = self.turn.current.take() {
-            let text = turn.cut_short(self.verbosity(), replies::STOPPED_BY_SHUTDOWN);
+            // The same for its row.
+            let text = turn.cut_short(self.verbosity(), turn.words_at_shutdown());
             self.finish_message(&turn, Outgoing::text(text).with_tone(Tone::Notice));
-            if let Some(number) = turn.number {
-                self.done_when_told(number);
-            }
         }
         self.end_questions(WithdrawReason::ShuttingDown);
         self.turn.session.close();
@@ -1025,7 +1053,8 @@ mod tests {
         let shown = fixture.transcript().await;
         assert!(shown.contains(&format!("Question {id} is closed: the bot is shutting down.")), "{shown}");
         assert!(shown.ends_with(&format!("bot (notice): {}\n", replies::STOPPED_BY_SHUTDOWN)), "{shown}");
-        assert_eq!((fixture.left(), fixture.task.turn.is_running()), (vec![], false));
+        let left = vec![("fix it".into(), true)];
+        assert_eq!((fixture.left(), fixture.task.turn.is_running()), (left, false), "the next start reports it");
         assert!(fixture.task.questions.is_empty());
     }
 
