@@ -474,7 +474,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut session = AgentSession::default();
         let live = launch(folder.path(), PromptMode::Live, WORKS_ON);
-        session.prompt(live, "count", TurnLimits::default()).await.expect("it starts");
+        session.prompt(live, &"count".into(), TurnLimits::default()).await.expect("it starts");
         assert_eq!(answer(outcome(&mut session).await), "started");
         assert_eq!(session.background().iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["b1"]);
         assert!(session.idle_since().is_some(), "it waits for a prompt");
@@ -506,10 +506,10 @@ mod tests {
             exec sleep 600"#;
         let live = || launch(folder.path(), PromptMode::Live, script);
         let mut session = AgentSession::default();
-        session.prompt(live(), "first", TurnLimits::default()).await.expect("it starts");
+        session.prompt(live(), &"first".into(), TurnLimits::default()).await.expect("it starts");
         assert_eq!(answer(outcome(&mut session).await), "one");
         until(&mut session, |event| matches!(event, AgentEvent::Started { .. })).await;
-        session.prompt(live(), "second", TurnLimits::default()).await.expect("it is sent");
+        session.prompt(live(), &"second".into(), TurnLimits::default()).await.expect("it is sent");
         assert_eq!(answer(outcome(&mut session).await), "two");
         session.close().await;
     }

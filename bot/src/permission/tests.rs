@@ -368,12 +368,11 @@ async fn a_deadline_does_not_take_a_question_that_was_answered() {
     let asking = scene.begin(ask("make a"));
     let question = scene.question().await;
     scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes).unwrap();
-    let late = QuestionOutcome::Closed(ClosedOutcome::TimedOut);
-    assert!(!scene.broker.claim(question.id, &late));
+    assert!(!scene.broker.claim(question.id, &QuestionOutcome::TimedOut));
     assert!(allowed(&asking.await.unwrap()));
     let asking = scene.begin(ask("make b"));
     let question = scene.question().await;
-    assert!(scene.broker.claim(question.id));
+    assert!(scene.broker.claim(question.id, &QuestionOutcome::TimedOut));
     let late = scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes);
     assert_eq!(late, Err(AnswerRefused::NotOpen(question.id)));
     assert!(!allowed(&asking.await.unwrap()));

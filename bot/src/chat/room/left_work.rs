@@ -214,7 +214,8 @@ mod tests {
             let left: &[_] = if is_continued { &[("fix it".into(), true)] } else { &[] };
             assert_eq!(fixture.left(), left);
             if let Some(turn) = &fixture.task.turn.current {
-                assert!(turn.text.contains("restarted") && turn.text.contains("fix it"), "{}", turn.text);
+                let input = format!("{:?}", turn.input);
+                assert!(input.contains("restarted") && input.contains("fix it"), "{input}");
             }
         }
     }
