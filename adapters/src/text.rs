@@ -6,4 +6,5 @@ pub(crate) mod emoji;
 pub mod markdown;
 #[cfg(any(feature = "slack", feature = "whatsapp"))]
 pub(crate) mod marks;
+pub mod mentions;
 pub mod split;

@@ -72,6 +72,13 @@ impl Store {
         Ok(fresh)
     }
 
+    /// Whether [`Store::mark_seen`] knows the message.
+    pub fn is_seen(&self, room: &Room, message: &MessageId) -> StoreResult<bool> {
+        self.lock()
+            .prepare_cached("SELECT 1 FROM seen WHERE room = ?1 AND message = ?2")?
+            .exists(params![room.to_string(), message.as_str()])
+    }
+
     /// Forgets message ids older than [`SEEN_FOR`].
     pub fn prune(&self, now: SystemTime) -> StoreResult<usize> {
         let before = seconds(now) - SEEN_FOR.as_secs() as i64;
@@ -185,6 +192,12 @@ impl Store {
             .prepare_cached("INSERT INTO prompts (room, body, started) VALUES (?1, ?2, ?3)")?
             .execute(params![room.to_string(), to_json(prompt), state.number()])?;
         Ok(connection.last_insert_rowid())
+    }
+
+    /// The prompt waits with another text.
+    pub fn change_prompt(&self, number: i64, prompt: &QueuedPrompt) -> StoreResult<()> {
+        let change = params![number, to_json(prompt)];
+        self.lock().execute("UPDATE prompts SET body = ?2 WHERE id = ?1", change).map(drop)
     }
 
     /// How far the prompt has come. One that may have had effects is reported after a crash, and not run again.

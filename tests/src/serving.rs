@@ -155,14 +155,19 @@ impl Terminal {
     ///
     /// Panics with everything that was received, if it does not come.
     pub fn see(&mut self, text: &str) -> String {
+        self.see_any(&[text])
+    }
+
+    /// As [`Terminal::see`], for the first message with one of these texts.
+    pub fn see_any(&mut self, texts: &[&str]) -> String {
         loop {
             let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
-                panic!("never saw {text:?}:\n{}", self.heard.join("\n"));
+                panic!("never saw {texts:?}:\n{}", self.heard.join("\n"));
             };
             let line: Value = serde_json::from_str(&line).expect("JSON");
             self.heard.push(line.to_string());
             let shown = line["markdown"].as_str().or(line["reason"].as_str()).unwrap_or_default();
-            if shown.contains(text) {
+            if texts.iter().any(|text| shown.contains(text)) {
                 return shown.to_owned();
             }
         }

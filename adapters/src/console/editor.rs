@@ -27,6 +27,7 @@ const POLL: Duration = Duration::from_millis(50);
 const COMPLETIONS: &str = "completions";
 const INTERRUPT: &str = "interrupt";
 const LEAVE: &str = "leave";
+const SUSPEND: &str = "suspend";
 
 /// A person's act in the editor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +88,12 @@ pub(super) fn edit(
             Ok(signal) => signal,
             Err(error) => break Err(error),
         };
+        if matches!(&signal, Signal::HostCommand(command) if command == SUSPEND) {
+            if let Err(error) = suspend() {
+                break Err(error);
+            }
+            continue;
+        }
         screen.forget_hint();
         match read_signal(&mut editor, signal) {
             Some(act) => drop(typed.send(act)),
@@ -99,6 +106,14 @@ pub(super) fn edit(
         write!(io::stderr(), "\r\x1b[J{}", screen.unprinted())?;
     }
     ended
+}
+
+// The editor has given the terminal back. The whole process group stops, as when the terminal itself reads the key; without job
+// control nothing happens.
+fn suspend() -> io::Result<()> {
+    write!(io::stderr(), "\r\x1b[J")?;
+    rustix::process::kill_current_process_group(rustix::process::Signal::TSTP)?;
+    Ok(())
 }
 
 fn read_signal(editor: &mut Reedline, signal: Signal) -> Option<EditorInput> {
@@ -138,6 +153,7 @@ fn keys() -> Keybindings {
     };
     keys.add_binding(KeyModifiers::CONTROL, KeyCode::Char('c'), host(INTERRUPT));
     keys.add_binding(KeyModifiers::CONTROL, KeyCode::Char('d'), host(LEAVE));
+    keys.add_binding(KeyModifiers::CONTROL, KeyCode::Char('z'), host(SUSPEND));
     keys
 }
 

@@ -55,6 +55,8 @@ struct ScreenState {
     printing: PrintProgress,
     /// The line being typed and the byte the cursor is at, as last painted.
     typed: (String, usize),
+    /// The region as last painted, and the columns there were then.
+    painted: Option<(String, usize)>,
 }
 
 // The editor prints where its cursor is, below the region, so the region must be off the screen while it does.
@@ -182,11 +184,30 @@ impl Screen {
     }
 
     fn left(&self) -> String {
+        self.left_at(self.style())
+    }
+
+    fn left_at(&self, style: TerminalStyle) -> String {
         let mut state = self.state.lock();
-        let style = self.style();
+        let before = state.painted.take().filter(|(_, columns)| *columns != style.columns);
+        let (text, again) = match before {
+            // After a resize reedline derives the prompt's first row from the rows that this text takes now. It must be the text
+            // on the screen, which the terminal has wrapped anew; any other would leave rows of it behind or erase rows above it.
+            Some((text, _)) if state.printing == PrintProgress::No => (text, true),
+            _ => (Self::next_left(&mut state, style), false),
+        };
+        state.painted = Some((text.clone(), style.columns));
+        drop(state);
+        if again {
+            self.redraw();
+        }
+        text
+    }
+
+    fn next_left(state: &mut ScreenState, style: TerminalStyle) -> String {
         if let PrintProgress::HandedOver { .. } = state.printing {
             state.printing = PrintProgress::HandedOver { asked: true };
-            return "\n".repeat(misjudged_rows(&state, style));
+            return "\n".repeat(misjudged_rows(state, style));
         }
         if state.closing {
             return String::new();
@@ -327,6 +348,26 @@ mod tests {
         assert_eq!(screen.left(), "");
         assert_eq!(screen.next_print(), None);
         assert_eq!(screen.left(), "load 1\n");
+    }
+
+    #[test]
+    fn after_a_resize_the_region_is_painted_as_it_was_and_then_anew() {
+        let screen = Screen::new(false);
+        let repaints = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = repaints.clone();
+        screen.repaint_with(move || _ = counted.fetch_add(1, Ordering::Relaxed));
+        let style = |columns| TerminalStyle { color: false, columns, rows: 24 };
+        screen.show(&[], ticking().region(), None);
+        assert_eq!(screen.left_at(style(80)), "load 1\n");
+        let mut model = ticking();
+        let shown =
+            ShownMessage::new(MessageId::new("h"), &Outgoing { live: true, ..Outgoing::text("load 2") });
+        model.handle_message(ToTerminal::Edited(shown));
+        screen.show(&[], model.region(), None);
+        let before = repaints.load(Ordering::Relaxed);
+        assert_eq!(screen.left_at(style(40)), "load 1\n");
+        assert_eq!(repaints.load(Ordering::Relaxed), before + 1);
+        assert_eq!(screen.left_at(style(40)), "load 2\n");
     }
 
     #[test]

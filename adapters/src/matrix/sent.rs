@@ -23,6 +23,8 @@ struct SentState {
     /// The thread that each message is in, if any, by its id: the bot's own, and people's that a redaction may name.
     threads: HashMap<String, (MessageAuthor, Option<String>)>,
     order: VecDeque<String>,
+    /// Who wrote people's messages.
+    people: HashMap<String, String>,
     offers: HashMap<String, OfferedChoices>,
     /// Open questions that only words answer, until the first reaction to each was answered with a notice.
     by_words: HashSet<String>,
@@ -52,9 +54,23 @@ impl SentMessages {
             && let Some(oldest) = state.order.pop_front()
         {
             state.threads.remove(&oldest);
+            state.people.remove(&oldest);
             state.offers.remove(&oldest);
             state.by_words.remove(&oldest);
         }
+    }
+
+    /// Remembers a person's message.
+    pub(super) fn add_of(&self, id: &str, person: &str, thread: Option<String>) {
+        self.add(id, MessageAuthor::Others, thread);
+        self.state.lock().people.insert(id.to_owned(), person.to_owned());
+    }
+
+    /// The person who wrote the message, and its thread.
+    pub(super) fn person_of(&self, id: &str) -> Option<(String, Option<String>)> {
+        let state = self.state.lock();
+        let (_, thread) = state.threads.get(id)?;
+        Some((state.people.get(id)?.clone(), thread.clone()))
     }
 
     /// The message's author and thread; `None` for one that is not remembered.

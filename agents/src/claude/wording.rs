@@ -56,6 +56,11 @@ pub(super) fn failure(words: &ResultWords<'_>) -> TurnFailure {
     known.map_or(TurnFailure::Other, |(_, failure)| *failure)
 }
 
+/// The `trigger` of a `compact_boundary`: `manual` or `auto`.
+pub(super) fn is_automatic_compaction(trigger: &str) -> bool {
+    trigger != "manual"
+}
+
 /// The `task_type` of a task in the background.
 pub(super) fn background_kind(kind: &str) -> BackgroundKind {
     match kind {

@@ -109,6 +109,7 @@ impl TurnAttempt {
             | AgentEvent::ToolResult { .. }
             | AgentEvent::SubAgentToolUse(_)
             | AgentEvent::SubAgentToolResult { .. }
+            | AgentEvent::Compacted { .. }
             | AgentEvent::ControlFailed { .. } => self.service_busy = false,
         }
         self.last_sign = now;

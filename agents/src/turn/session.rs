@@ -20,6 +20,7 @@ use super::{
 use crate::{
     claude::{AgentProcess, Launch, ProcessError},
     event::{AgentEvent, BackgroundTask, BusyService, PermissionAnswer, PermissionMode, ProcessExit},
+    prompt::AgentPrompt,
 };
 
 /// An event of the process, and the outcome of the attempt if it is over with it.
@@ -65,7 +66,7 @@ impl AgentSession {
     pub async fn prompt(
         &mut self,
         launch: Launch,
-        text: &str,
+        prompt: &AgentPrompt,
         limits: TurnLimits,
     ) -> Result<(), ProcessError> {
         // Two processes on one session would each lose the messages of the other.
@@ -73,7 +74,7 @@ impl AgentSession {
             self.close().await;
         }
         if let Some(live) = &self.live {
-            match live.process.prompt(text).await {
+            match live.process.prompt(prompt).await {
                 // It exited while it was idle.
                 Err(ProcessError::Gone) => self.close().await,
                 Err(error) => return Err(error),
@@ -85,7 +86,7 @@ impl AgentSession {
         }
         self.start(launch).await?;
         if let Some(live) = &self.live {
-            match live.process.prompt(text).await {
+            match live.process.prompt(prompt).await {
                 // It exited at once; its exit event follows, with the cause.
                 Ok(()) | Err(ProcessError::Gone) => {}
                 Err(error) => return Err(error),
@@ -375,13 +376,13 @@ mod tests {
         let live = || launch(folder.path(), PromptMode::Live, ANSWERS);
         let mut session = AgentSession::default();
         for number in ["1", "2"] {
-            session.prompt(live(), "hello", TurnLimits::default()).await.expect("it starts");
+            session.prompt(live(), &"hello".into(), TurnLimits::default()).await.expect("it starts");
             assert_eq!(answer(outcome(&mut session).await), number);
         }
         let before = session.pid();
         session.kill();
         assert_eq!(session.idle_since(), None);
-        session.prompt(live(), "hello", TurnLimits::default()).await.expect("another one starts");
+        session.prompt(live(), &"hello".into(), TurnLimits::default()).await.expect("another one starts");
         assert_ne!(session.pid(), before);
         assert_eq!(answer(outcome(&mut session).await), "1", "its exit is not that of the new turn");
         session.close().await;
@@ -393,14 +394,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut session = AgentSession::default();
         let dies = launch(folder.path(), PromptMode::Live, "read -r line; exit 3");
-        session.prompt(dies, "hello", TurnLimits::default()).await.expect("it starts");
+        session.prompt(dies, &"hello".into(), TurnLimits::default()).await.expect("it starts");
         assert!(matches!(outcome(&mut session).await, TurnOutcome::Died(exit) if exit.code == Some(3)));
         let nothing = {
             let mut launch = launch(folder.path(), PromptMode::Live, "");
             launch.program.command = vec!["/no/program".into()];
             launch
         };
-        let refused = session.prompt(nothing, "hello", TurnLimits::default()).await;
+        let refused = session.prompt(nothing, &"hello".into(), TurnLimits::default()).await;
         assert!(matches!(refused, Err(ProcessError::NotFound { .. })), "{refused:?}");
     }
 
@@ -410,7 +411,7 @@ mod tests {
         let mut session = AgentSession::default();
         let limits = TurnLimits { interrupt_grace: Duration::ZERO, ..TurnLimits::default() };
         let stubborn = launch(folder.path(), PromptMode::Live, "while read -r line; do :; done");
-        session.prompt(stubborn, "hello", limits).await.expect("it starts");
+        session.prompt(stubborn, &"hello".into(), limits).await.expect("it starts");
         session.stop().await.expect("it can be interrupted");
         session.stop().await.expect("and again");
         assert_eq!(outcome(&mut session).await, TurnOutcome::Stopped);
@@ -443,7 +444,7 @@ mod tests {
         ] {
             let mut session = AgentSession::default();
             let launch = answers(&line, accept_edits);
-            session.prompt(launch, "hello", TurnLimits::default()).await.expect("it starts");
+            session.prompt(launch, &"hello".into(), TurnLimits::default()).await.expect("it starts");
             let outcome = outcome(&mut session).await;
             let failed = TurnOutcome::Failed { cause: TurnFailure::WrongMode, text: String::new() };
             assert_eq!(outcome == failed, is_ended, "{line}: {outcome:?}");
@@ -485,7 +486,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut session = AgentSession::default();
         let live = launch(folder.path(), PromptMode::Live, WORKS_ON);
-        session.prompt(live, "count", TurnLimits::default()).await.expect("it starts");
+        session.prompt(live, &"count".into(), TurnLimits::default()).await.expect("it starts");
         assert_eq!(answer(outcome(&mut session).await), "started");
         assert_eq!(session.background().iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["b1"]);
         assert!(session.idle_since().is_some(), "it waits for a prompt");
@@ -517,10 +518,10 @@ mod tests {
             exec sleep 600"#;
         let live = || launch(folder.path(), PromptMode::Live, script);
         let mut session = AgentSession::default();
-        session.prompt(live(), "first", TurnLimits::default()).await.expect("it starts");
+        session.prompt(live(), &"first".into(), TurnLimits::default()).await.expect("it starts");
         assert_eq!(answer(outcome(&mut session).await), "one");
         until(&mut session, |event| matches!(event, AgentEvent::Started { .. })).await;
-        session.prompt(live(), "second", TurnLimits::default()).await.expect("it is sent");
+        session.prompt(live(), &"second".into(), TurnLimits::default()).await.expect("it is sent");
         assert_eq!(answer(outcome(&mut session).await), "two");
         session.close().await;
     }

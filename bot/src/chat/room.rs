@@ -7,6 +7,7 @@ mod activity;
 mod answer_text;
 mod answers;
 mod background;
+mod edits;
 #[cfg(test)]
 pub(super) mod fixture;
 mod intake;
@@ -36,6 +37,7 @@ use turn::RoomTurn;
 
 use crate::{
     chat::{
+        delivery::DeliveryReport,
         network::RoomSpending,
         outbox::Outbox,
         rooms::{RoomInput, RoomMailbox, RoomSender},
@@ -101,7 +103,13 @@ impl RoomTask {
         let session =
             RoomSession::new(move |update| _ = updates.send(RoomInput::Session(update)), options, tracker);
         Self {
-            outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
+            outbox: Outbox::new(
+                adapter.clone(),
+                room.clone(),
+                services.redactor.clone(),
+                DeliveryReport::new(&services, &room),
+                tracker,
+            ),
             queue: PromptQueue::new(room.clone(), services.store.clone()),
             turn: RoomTurn::new(session, asker, spending, waiting),
             questions: OpenQuestions::default(),

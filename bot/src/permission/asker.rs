@@ -207,4 +207,15 @@ mod tests {
         assert_eq!(Asker::role(Role::Coder).owner(), Some(&RuleOwner::Role(Role::Coder)));
         assert!(Asker::default().owner().is_none() && Asker::default().session_of().is_none());
     }
+    #[test]
+    fn a_run_shares_what_it_has_read_and_an_agent_says_whose_task_it_does() {
+        let read = StrangersRead::default();
+        let asker = Asker::run(Role::Coder, read.clone());
+        assert_eq!(asker.owner(), Some(&RuleOwner::Role(Role::Coder)));
+        asker.on_allowed("WebFetch", &json!({ "url": "https://docs.rs/" }));
+        assert_eq!(read.texts(), [StrangerText::Page("docs.rs".into())].into());
+        assert_eq!(asker.works_for(), "");
+        asker.clone().set_works_for("Ann");
+        assert_eq!(asker.works_for(), "Ann");
+    }
 }

@@ -132,7 +132,7 @@ impl PermissionBroker {
     }
 
     /// Takes a question that ends without an answer.
-    fn claim(&self, id: QuestionId, outcome: &QuestionOutcome) -> bool {
+    pub(super) fn claim(&self, id: QuestionId, outcome: &QuestionOutcome) -> bool {
         let mut pending = self.pending();
         let is_kept = pending.get_mut(&id).is_some_and(|open| open.trial.is_ended(outcome));
         !is_kept && pending.remove(&id).is_some()

@@ -126,6 +126,13 @@ impl Question {
         }
     }
 
+    /// Question 12, with what it asks first.
+    #[cfg(test)]
+    pub(crate) fn for_tests(ask: &PermissionAsk) -> Self {
+        let kind = AnswerKind::all_of(ask).remove(0);
+        Self::new(QuestionId(12), ask, kind, SystemTime::UNIX_EPOCH)
+    }
+
     /// Whether words of the person's own are an answer.
     pub fn takes_words(&self) -> bool {
         matches!(self.kind, AnswerKind::Choose { .. } | AnswerKind::Plan { .. })
@@ -260,5 +267,80 @@ impl AnswerKind {
 
     fn tool(ask: &PermissionAsk, always: Option<RuleScope>) -> Self {
         Self::Tool { always, trial: trial::offer(&ask.tool, &ask.input, ask.asker.trials()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn question(tool: &str, input: Value) -> Question {
+        let ask = PermissionAsk {
+            rooms: Vec::new(),
+            asker: Asker::room(Room::new("here", "a")),
+            request: Default::default(),
+            folder: None,
+            asked_for: "Ann".into(),
+            tool: tool.into(),
+            input,
+            call: None,
+            blocked_path: None,
+            timeout: None,
+        };
+        Question::for_tests(&ask)
+    }
+
+    /// The choices' labels, with the answers that their keys stand for.
+    fn choices(question: &Question, effect: Option<EffectNumber>) -> Vec<String> {
+        let choices = question.choices(effect).into_iter();
+        let read = |choice: Choice| {
+            let (id, answer) = Question::parse_key(&choice.key).unwrap();
+            assert_eq!(id.to_string(), "12");
+            format!("{}: {answer:?}", choice.label)
+        };
+        choices.map(read).collect()
+    }
+
+    fn asked(several: bool) -> Question {
+        let options = json!([{ "label": "Red" }, { "label": "Blue" }]);
+        let asked = json!({ "question": "Which?", "multiSelect": several, "options": options });
+        question("AskUserQuestion", json!({ "questions": [asked] }))
+    }
+
+    #[test]
+    fn each_choice_is_the_answer_on_its_label() {
+        let call = question("Bash", json!({ "command": "make" }));
+        assert_eq!(choices(&call, None), ["Allow: Yes", "Deny: No(None)", "Always: Always"]);
+        assert_eq!(
+            choices(&call, Some(EffectNumber(2))).last().unwrap(),
+            "Keep: Keep(Some(EffectNumber(2)))"
+        );
+        let plan = question("ExitPlanMode", json!({ "plan": "1. Do it" }));
+        assert_eq!(choices(&plan, None), ["Approve plan: Yes", "Keep planning: No(None)"]);
+        assert_eq!(choices(&asked(false), None), [r#"Red: Text("1")"#, r#"Blue: Text("2")"#]);
+        assert!(choices(&asked(true), None).is_empty(), "one click cannot pick several");
+    }
+
+    #[test]
+    fn a_key_of_something_else_is_no_answer() {
+        for key in ["", "q:12", "r:12:yes", "q:x:yes", "q:12:keepx"] {
+            assert_eq!(Question::parse_key(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn words_answer_plans_and_questions_and_numbers_pick_options() {
+        let call = question("Bash", json!({ "command": "make" }));
+        let plan = question("ExitPlanMode", json!({ "plan": "1. Do it" }));
+        let takes = |question: &Question| (question.takes_words(), question.options().is_some());
+        assert_eq!(
+            [takes(&call), takes(&plan), takes(&asked(false))],
+            [(false, false), (true, false), (true, true)]
+        );
+        // In a form that nobody knows it is a call like any other.
+        let unknown = question("AskUserQuestion", json!({ "ask": "Which?" }));
+        assert_eq!(takes(&unknown), (false, false));
     }
 }

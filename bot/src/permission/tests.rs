@@ -135,9 +135,12 @@ async fn always_answers_the_like_call_unasked_until_it_is_revoked() {
     scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Always).unwrap();
     assert!(allowed(&asking.await.unwrap()));
     assert!(allowed(&scene.broker.ask(ask("touch y")).await));
+    assert!(scene.broker.is_allowed_by_rule(&ask("touch y")));
     assert_eq!(scene.audit(), ["rule", "always"]);
     let rule = scene.broker.rules().unwrap()[0].id;
     assert!(scene.broker.revoke(rule).unwrap());
+    assert!(!scene.broker.is_allowed_by_rule(&ask("touch y")));
+    assert!(!scene.broker.revoke(rule).unwrap(), "it is gone already");
     let asking = scene.begin(ask("touch z"));
     let question = scene.question().await;
     scene.broker.withdraw(question.id, WithdrawReason::TurnOver);
@@ -187,6 +190,7 @@ async fn whoever_asked_and_went_away_leaves_no_open_question() {
     let mut scene = scene();
     let asking = scene.begin(ask("touch x"));
     let question = scene.question().await;
+    assert!(scene.broker.is_open(question.id));
     asking.abort();
     assert!(matches!(scene.settled().await, QuestionOutcome::Withdrawn { .. }));
     assert!(!scene.broker.is_open(question.id));
@@ -356,6 +360,42 @@ async fn an_answer_at_the_deadline_counts_wholly_or_not_at_all() {
             scene.broker.revoke(rule.id).unwrap();
         }
     }
+}
+
+#[tokio::test]
+async fn a_deadline_does_not_take_a_question_that_was_answered() {
+    let mut scene = scene();
+    let asking = scene.begin(ask("make a"));
+    let question = scene.question().await;
+    scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes).unwrap();
+    assert!(!scene.broker.claim(question.id, &QuestionOutcome::TimedOut));
+    assert!(allowed(&asking.await.unwrap()));
+    let asking = scene.begin(ask("make b"));
+    let question = scene.question().await;
+    assert!(scene.broker.claim(question.id, &QuestionOutcome::TimedOut));
+    let late = scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes);
+    assert_eq!(late, Err(AnswerRefused::NotOpen(question.id)));
+    assert!(!allowed(&asking.await.unwrap()));
+}
+
+#[tokio::test]
+async fn without_a_trial_nothing_is_kept_and_without_a_wall_nothing_is_tried() {
+    let mut scene = scene();
+    let asking = scene.begin(ask("touch x"));
+    let id = scene.question().await.id;
+    let answer = |answer| scene.broker.answer(id, &room("a"), &ann(), answer);
+    assert_eq!(answer(PersonAnswer::Try), Err(AnswerRefused::NoTrial(id, NoTrial::NoPlace)));
+    assert_eq!(answer(PersonAnswer::Keep(Some(EffectNumber(1)))), Err(AnswerRefused::NoEffect(id)));
+    assert_eq!(answer(PersonAnswer::Keep(None)), Err(AnswerRefused::NoEffect(id)));
+    answer(PersonAnswer::No(None)).unwrap();
+    asking.await.unwrap();
+    assert_eq!(scene.audit(), ["deny"], "a trial that did not run is in no record");
+    let input = json!({ "command": "make", "run_in_background": true });
+    let asking = scene.begin(PermissionAsk { input, ..ask("") });
+    let id = scene.question().await.id;
+    let refused = scene.broker.answer(id, &room("a"), &ann(), PersonAnswer::Try);
+    assert_eq!(refused, Err(AnswerRefused::NoTrial(id, NoTrial::InBackground)));
+    asking.abort();
 }
 
 #[tokio::test]

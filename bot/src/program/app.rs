@@ -255,10 +255,9 @@ impl App {
         self.services.commands.restart.asked().await;
     }
 
-    /// Greets a room with the bot's name, and the label where one is set.
-    pub fn greet(&self, room: &Room) {
-        let greeting = replies::hello(&self.services.config().display_name, self.label.as_deref());
-        self.services.rooms.post(room, RoomInput::Notice(greeting));
+    /// The first words to a person at the terminal: the bot's name, and the label where one is set.
+    pub fn greeting(&self) -> String {
+        replies::hello(&self.services.config().display_name, self.label.as_deref())
     }
 
     /// The port of the loopback listener.

@@ -43,7 +43,7 @@ pub enum FrontEnd {
     /// The terminal shows only logs.
     None,
     Terminal,
-    /// Lines from standard input.
+    /// Lines from standard input, and text to standard output.
     Script,
 }
 
@@ -139,7 +139,7 @@ async fn run(
     if let Some(console) = &console {
         console.set_completions(completions(&app.services().commands));
         console.set_mcp_config(app.operator_mcp_config());
-        app.greet(&main_room());
+        console.set_greeting(app.greeting());
     }
     let commands = app.services().commands.clone();
     let code = loop {

@@ -55,7 +55,7 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
                 "**Question {id}** for {whose}: may I use **{}**?\n{}\n{}{}{deadline}",
                 inert(&visible_line(&question.tool, NAME_MAX)),
                 code_block(&detail, language),
-                warnings(question),
+                warnings(&question.concerns, &question.read),
                 how_to_allow(rule, trial.is_ok(), manner.address),
             );
             ShownQuestion { text, attachment }

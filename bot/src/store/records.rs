@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use adapters::{Addressed, MessageId, Room};
+use adapters::{Addressed, Enclosed, MessageId, Room};
 use agents::turn::SessionCost;
 use pipeline::stage::Role;
 use rusqlite::{Connection, params};
@@ -14,8 +14,8 @@ use super::{Store, StoreResult, seconds, time, to_json};
 /// A prompt, or a command, as it waits in a room's queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueuedPrompt {
-    /// The message that brought it.
-    pub message: MessageId,
+    /// The message that brought it; `None` for a pick that can get no reply.
+    pub message: Option<MessageId>,
     /// The person's id, for costs and questions.
     pub sender_id: String,
     /// How the person is called.
@@ -31,6 +31,9 @@ pub struct QueuedPrompt {
     /// Whether `text` is a command, without prefix.
     #[serde(default)]
     pub is_command: bool,
+    /// What came along with it.
+    #[serde(default)]
+    pub enclosed: Enclosed,
     /// Whether its turn was cut off by a restart, and this one continues it.
     #[serde(default)]
     pub continues: bool,
@@ -74,7 +77,7 @@ impl QueuedPrompt {
     #[cfg(test)]
     pub(crate) fn for_tests(text: &str) -> Self {
         Self {
-            message: MessageId::new("m"),
+            message: Some(MessageId::new("m")),
             sender_id: "ann".into(),
             sender_name: "Ann".into(),
             text: text.into(),
@@ -82,6 +85,7 @@ impl QueuedPrompt {
             shared: false,
             sent_at: time(1_000),
             is_command: false,
+            enclosed: Enclosed::default(),
             continues: false,
         }
     }

@@ -207,6 +207,7 @@ impl RoomTask {
             }
             // A mistyped command is no answer.
             ParsedText::Unknown(word, near) => near.is_some() && word == words.trim(),
+            ParsedText::AgentOnly(..) => true,
             ParsedText::Prompt => false,
         }
     }

@@ -167,7 +167,13 @@ impl RoomFixture {
     pub(super) fn enters(&mut self) {
         if self.task.turn.current.as_ref().is_some_and(CurrentTurn::is_entering) {
             let workspace = checkout(self.services.commands.project.root());
-            self.task.on_entered(Ok(EnteredRoom { workspace, own: None, notes: Vec::new(), fallback: None }));
+            self.task.on_entered(Ok(EnteredRoom {
+                workspace,
+                own: None,
+                notes: Vec::new(),
+                fallback: None,
+                files: Vec::new(),
+            }));
         }
     }
 

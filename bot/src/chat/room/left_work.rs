@@ -25,7 +25,7 @@ impl RoomTask {
         begins: bool,
     ) -> Option<i64> {
         let kept = QueuedPrompt {
-            message: call.message.clone()?,
+            message: Some(call.message.clone()?),
             sender_id: call.sender.id.to_string(),
             sender_name: call.sender.name.to_string(),
             text: format!("{} {args}", command.spec().name).trim_end().to_owned(),
@@ -33,6 +33,7 @@ impl RoomTask {
             shared: self.activity.shared,
             sent_at: self.services.clock.now(),
             is_command: true,
+            enclosed: adapters::Enclosed::default(),
             continues: false,
         };
         let store = &self.services.store;
@@ -68,7 +69,7 @@ impl RoomTask {
                 Err(sentence) => sentence,
             },
         };
-        self.say(sentence, Tone::Notice, Some(prompt.message));
+        self.say(sentence, Tone::Notice, prompt.message);
         self.done_when_told(number);
     }
 
@@ -79,17 +80,20 @@ impl RoomTask {
 
     /// Goes on with a turn that was cut while no tool ran, so that nothing is half done.
     fn continue_turn(&mut self, number: i64, prompt: QueuedPrompt) {
-        self.say(replies::continued_after_restart(&prompt), Tone::Notice, Some(prompt.message.clone()));
+        self.say(replies::continued_after_restart(&prompt), Tone::Notice, prompt.message.clone());
         let message = prompt.message.clone();
-        let continued = QueuedPrompt { continues: true, ..prompt };
+        // Its session has the files already.
+        let enclosed = adapters::Enclosed::default();
+        let continued = QueuedPrompt { continues: true, enclosed, ..prompt };
         let stored = log_store_error(&self.room, self.services.store.queue_prompt(&self.room, &continued));
         self.done_when_told(number);
         self.queue_left(QueuedWork::Prompt { number: stored, prompt: continued }, message);
     }
 
-    fn queue_left(&mut self, work: QueuedWork, message: adapters::MessageId) {
+    fn queue_left(&mut self, work: QueuedWork, message: Option<adapters::MessageId>) {
         // After a restart no message has arrived yet, and without one the messenger cannot show activity.
-        self.activity.last_message.get_or_insert(message);
+        let last = &mut self.activity.last_message;
+        *last = last.take().or(message);
         self.queue.push_stored(work);
         self.next_in_queue();
     }
@@ -112,7 +116,7 @@ impl RoomTask {
             name: Arc::from(kept.sender_name.as_str()),
             is_bot: false,
         };
-        let (message, addressed) = (Some(kept.message.clone()), kept.addressed);
+        let (message, addressed) = (kept.message.clone(), kept.addressed);
         let call = CommandCall { sender, message, addressed, number: Some(number) };
         Ok(QueuedWork::Command { command, args: args.to_owned(), call })
     }
@@ -210,7 +214,8 @@ mod tests {
             let left: &[_] = if is_continued { &[("fix it".into(), true)] } else { &[] };
             assert_eq!(fixture.left(), left);
             if let Some(turn) = &fixture.task.turn.current {
-                assert!(turn.text.contains("restarted") && turn.text.contains("fix it"), "{}", turn.text);
+                let input = format!("{:?}", turn.input);
+                assert!(input.contains("restarted") && input.contains("fix it"), "{input}");
             }
         }
     }
@@ -232,8 +237,10 @@ mod tests {
     #[tokio::test]
     async fn prompts_that_waited_run_in_their_order_and_stay_stored_until_they_are_answered() {
         let mut fixture = RoomFixture::new().await;
-        left(&mut fixture, false, QueuedPrompt { message: MessageId::new("m1"), ..prompt("one") }).await;
-        left(&mut fixture, false, QueuedPrompt { message: MessageId::new("m2"), ..prompt("two") }).await;
+        left(&mut fixture, false, QueuedPrompt { message: Some(MessageId::new("m1")), ..prompt("one") })
+            .await;
+        left(&mut fixture, false, QueuedPrompt { message: Some(MessageId::new("m2")), ..prompt("two") })
+            .await;
         assert_eq!(fixture.task.activity.last_message, Some(MessageId::new("m1")));
         assert_eq!(fixture.left(), [("one".into(), true), ("two".into(), false)]);
         fixture.answers("done");

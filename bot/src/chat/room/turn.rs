@@ -6,7 +6,11 @@ use std::{
     time::SystemTime,
 };
 
-use agents::turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries};
+use adapters::SentFile;
+use agents::{
+    prompt::AgentPrompt,
+    turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries},
+};
 use pipeline::{rooms::RoomWorkspace, worktree::RoomStanding};
 use tokio::{
     task::{AbortHandle, JoinHandle},
@@ -16,8 +20,8 @@ use tokio::{
 use super::{background::BackgroundWork, requests::OpenRequests};
 use crate::{
     chat::{
-        network::RoomSpending, outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript,
-        workspace::EnteredRoom,
+        network::RoomSpending, outbox::LiveSlot, prompt, received_files::ReceivedFile, session::RoomSession,
+        transcript::TurnTranscript, workspace::EnteredRoom,
     },
     permission::Asker,
     replies,
@@ -69,8 +73,10 @@ pub(super) struct CurrentTurn {
     pub(super) since: Instant,
     /// Its row in the store.
     pub(super) number: Option<i64>,
-    /// The text as the CLI got it, for another attempt.
-    pub(super) text: String,
+    /// What the agent program got, for another attempt.
+    pub(super) input: AgentPrompt,
+    /// Files of the prompt that are not fetched yet.
+    pub(super) unfetched: Vec<SentFile>,
     pub(super) transcript: TurnTranscript,
     /// The live message that shows it.
     pub(super) slot: Option<LiveSlot>,
@@ -150,7 +156,7 @@ impl EnteringTask {
 impl TurnPlace {
     /// Takes the place of the next attempt; returns the notice for the person, if it is time for one.
     pub(super) fn enter(&mut self, entered: EnteredRoom) -> Vec<String> {
-        let EnteredRoom { workspace, own, mut notes, fallback } = entered;
+        let EnteredRoom { workspace, own, mut notes, fallback, files: _ } = entered;
         let behind = own.filter(|own| own.behind > 0);
         if let Some(own) = behind.filter(|_| !self.told_behind) {
             notes.push(replies::base_moved_on(&own));
@@ -168,12 +174,18 @@ impl TurnPlace {
 }
 
 impl CurrentTurn {
-    pub(super) fn new(number: Option<i64>, prompt: QueuedPrompt, text: String, retry: RetryPolicy) -> Self {
+    pub(super) fn new(
+        number: Option<i64>,
+        prompt: QueuedPrompt,
+        input: AgentPrompt,
+        retry: RetryPolicy,
+    ) -> Self {
         Self {
+            unfetched: prompt.enclosed.files.clone(),
             prompt,
             since: Instant::now(),
             number,
-            text,
+            input,
             transcript: TurnTranscript::default(),
             slot: None,
             asked: Vec::new(),
@@ -194,6 +206,18 @@ impl CurrentTurn {
     /// Whether it waits for its workspace; an answer that comes after a stop is for nobody.
     pub(super) fn is_entering(&self) -> bool {
         self.phase == TurnPhase::Entering
+    }
+
+    /// Adds the prompt's files. `false` if nothing of the prompt is left: it was nothing but files, and none arrived.
+    pub(super) fn add_files(&mut self, files: &[ReceivedFile]) -> bool {
+        let AgentPrompt::Message { text, images } = &mut self.input else { return true };
+        if files.is_empty() {
+            return true;
+        }
+        let is_empty = text.trim().is_empty() && files.iter().all(|file| file.kept.is_err());
+        *text = format!("{}\n\n{text}", prompt::files_note(files)).trim_end().to_owned();
+        images.extend(files.iter().filter_map(|file| file.kept.as_ref().ok()?.image.clone()));
+        !is_empty
     }
 
     pub(super) fn begin_attempt(&mut self, resumed: bool) {
@@ -341,6 +365,7 @@ mod tests {
             own: Some(RoomStanding { ahead: 1, behind, uncommitted: 0 }),
             notes: Vec::new(),
             fallback: fallback.map(str::to_owned),
+            files: Vec::new(),
         }
     }
 
