@@ -10,9 +10,10 @@ use std::{
 };
 
 use reedline::{
-    ColumnarMenu, Completer, CompletionResult, CompletionStatus, DefaultHinter, EditCommand, Emacs,
+    ColumnarMenu, Completer, CompletionResult, CompletionStatus, DefaultHinter, EditCommand, EditMode, Emacs,
     ExternalPrinter, FileBackedHistory, Highlighter, KeyCode, KeyModifiers, Keybindings, MenuBuilder,
-    Reedline, ReedlineEvent, ReedlineMenu, Signal, Span, StyledText, Suggestion, default_emacs_keybindings,
+    PromptEditMode, Reedline, ReedlineEvent, ReedlineMenu, ReedlineRawEvent, Signal, Span, StyledText,
+    Suggestion, default_emacs_keybindings,
 };
 use settings::unlinked;
 use tokio::sync::mpsc::UnboundedSender;
@@ -50,7 +51,7 @@ pub(super) fn build(screen: &Arc<Screen>, history: Option<&Path>) -> io::Result<
         .with_completer(Box::new(commands))
         .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
         .with_highlighter(Box::new(LineWatcher(screen.clone())))
-        .with_edit_mode(Box::new(Emacs::new(keys())))
+        .with_edit_mode(Box::new(ResizeWatcher { keys: Emacs::new(keys()), screen: screen.clone() }))
         .with_transient_prompt(Box::new(SentPrompt))
         .with_ansi_colors(screen.color())
         .with_break_signal(screen.stop.clone())
@@ -88,13 +89,13 @@ pub(super) fn edit(
             Ok(signal) => signal,
             Err(error) => break Err(error),
         };
+        screen.forget_hint();
         if matches!(&signal, Signal::HostCommand(command) if command == SUSPEND) {
             if let Err(error) = suspend() {
                 break Err(error);
             }
             continue;
         }
-        screen.forget_hint();
         match read_signal(&mut editor, signal) {
             Some(act) => drop(typed.send(act)),
             None if screen.is_closing() => break Ok(()),
@@ -184,6 +185,26 @@ impl Completer for CommandCompleter {
             let _ = self.printer.try_send(text);
         }
         CompletionStatus::Idle
+    }
+}
+
+// An edit mode sees every event just before the editor handles it.
+struct ResizeWatcher {
+    keys: Emacs,
+    screen: Arc<Screen>,
+}
+
+impl EditMode for ResizeWatcher {
+    fn parse_event(&mut self, event: ReedlineRawEvent) -> ReedlineEvent {
+        let event = self.keys.parse_event(event);
+        if let ReedlineEvent::Resize(columns, rows) = event {
+            self.screen.resized(columns, rows);
+        }
+        event
+    }
+
+    fn edit_mode(&self) -> PromptEditMode {
+        self.keys.edit_mode()
     }
 }
 

@@ -42,19 +42,7 @@ pub(super) async fn read_event(
             if is_forgeable(bot, room, kind).await {
                 return None;
             }
-            let (author, thread) = author_of(bot, room, &message).await?;
-            // Homeservers check this, too, but not all did.
-            if author != event.sender {
-                return None;
-            }
-            let place = RoomAddress::new(room.room_id(), thread.as_deref());
-            let mut incoming =
-                to_incoming(room, event, PersonAct::Said { text: String::new() }, &place).await;
-            let (addressed, text) = addressed(bot, me, &said, false, incoming.shared);
-            incoming.sender.is_bot = said.is_notice;
-            incoming.addressed = addressed;
-            incoming.act = PersonAct::Edited { message: MessageId::new(message), text };
-            Some(incoming)
+            read_edit(bot, room, event, message, said).await
         }
         EventAct::Edited { .. } => None,
         EventAct::Reacted { on, emoji } => {
@@ -75,6 +63,27 @@ pub(super) async fn read_event(
         }
         EventAct::AsksForVerification | EventAct::Membership { .. } => None,
     }
+}
+
+/// Reads an edit; `None` if somebody else wrote the message. Homeservers check this, too, but not all did.
+async fn read_edit(
+    bot: &MatrixBot,
+    room: &Room,
+    event: &EventFields,
+    message: String,
+    said: TextContent,
+) -> Option<Incoming> {
+    let (author, thread) = author_of(bot, room, &message).await?;
+    if author != event.sender {
+        return None;
+    }
+    let place = RoomAddress::new(room.room_id(), thread.as_deref());
+    let mut incoming = to_incoming(room, event, PersonAct::Said { text: String::new() }, &place).await;
+    let (addressed, text) = addressed(bot, room.own_user_id(), &said, false, incoming.shared);
+    incoming.sender.is_bot = said.is_notice;
+    incoming.addressed = addressed;
+    incoming.act = PersonAct::Edited { message: MessageId::new(message), text };
+    Some(incoming)
 }
 
 /// Who wrote a message, and the thread it is in.
