@@ -89,7 +89,7 @@ impl BackgroundWork {
 mod tests {
     use std::time::Duration;
 
-    use agents::claude::{BackgroundKind, SessionId, TurnEnd};
+    use agents::claude::{BackgroundKind, SessionId};
 
     use super::*;
 
@@ -150,7 +150,7 @@ mod tests {
         assert!(!work.view(now).is_awake, "a prompt is under way");
         work.on_event(&started, false, now);
         assert!(work.view(now).is_awake);
-        work.on_event(&AgentEvent::TurnEnded(Box::new(TurnEnd::default())), false, now);
+        work.on_event(&AgentEvent::TurnEnded(Box::default()), false, now);
         assert!(!work.view(now).is_awake);
     }
 }
