@@ -13,8 +13,7 @@ pub mod matrix;
 mod messenger;
 mod people;
 mod plugin;
-#[cfg(any(feature = "matrix", feature = "whatsapp"))]
-mod private_files;
+pub mod private_files;
 mod secret;
 pub mod slack;
 #[cfg(any(test, feature = "testing"))]
@@ -29,8 +28,8 @@ pub use delivery::{
 pub use health::{AdapterHealth, HealthSnapshot, UnreachedConversation};
 pub use messenger::{
     Activity, ActivityState, Adapter, AdapterContext, AdapterError, Addressed, Attachment, Capabilities,
-    Choice, ChoiceForm, CommandInfo, Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender,
-    Tone,
+    Choice, ChoiceForm, CommandInfo, Enclosed, Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct,
+    Quotation, QuotedAuthor, Room, Sender, SentFile, Tone,
 };
 pub use people::AllowedPeople;
 pub use plugin::{BuiltMessenger, MessengerConfig, MessengerKind, MessengerSection, MessengerSections};

@@ -6,6 +6,7 @@ pub mod network;
 pub mod notify;
 mod outbox;
 pub mod prompt;
+mod received_files;
 pub mod room;
 pub mod rooms;
 pub mod router;

@@ -74,7 +74,7 @@ async fn an_edit_changes_what_waits_calls_the_bot_and_comes_too_late() {
     slack.see_which("C1", "that it is done", in_thread(&root, "already done")).await;
     slack.say("D1", "U1", "echo last");
     slack.see("D1", "echo: last").await;
-    let shown = slack.transcript("D1") + &slack.transcript("C1");
+    let shown = [slack.transcript("D1"), slack.transcript("C1")].concat();
     assert_eq!(slack.transcript("D1").matches("already done").count(), 1, "{shown}");
     for never in ["echo: one", "echo: three", "echo: four", "echo: six"] {
         assert!(!shown.contains(never), "{never}: {shown}");

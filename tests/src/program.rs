@@ -78,6 +78,9 @@ impl Program {
         all.push(("RUST_LOG".to_owned(), "debug".to_owned()));
         all.extend(environment);
         let program = Self { place, claude, environment: all };
+        // bot.toml is the operator's own.
+        let project = Project::open(&program.project()).expect("the project opens");
+        program.trust().adopt_state(&project).expect("it is recorded");
         program.write_config("");
         program
     }
@@ -128,6 +131,12 @@ impl Program {
     /// The operator confirms what base has now.
     pub fn confirm_settings(&self) {
         confirm_settings(&self.project(), &self.trust());
+    }
+
+    /// As if all of `.storkit` had come with the project, in an archive.
+    pub fn is_unpacked(&self) {
+        fs::remove_dir_all(self.home().join(".local/state/storkit/trust")).expect("a record");
+        fs::remove_file(self.file(".storkit/state/stamp")).expect("a stamp");
     }
 
     /// As if a storkit had served the project before, so that stories in work are this person's own.
@@ -205,9 +214,14 @@ impl Program {
         Serving::new(self.spawn(&["serve", "--port", "0"]), self.place.clone())
     }
 
-    /// Attaches a terminal to the storkit that serves the project.
+    /// Attaches a terminal to the storkit that serves the project, in the room `main`.
     pub fn terminal(&self) -> Terminal {
-        Terminal::attach(self.place.clone())
+        Terminal::attach(self.place.clone(), None)
+    }
+
+    /// The same in a room of its own.
+    pub fn terminal_in(&self, room: &str) -> Terminal {
+        Terminal::attach(self.place.clone(), Some(room))
     }
 
     /// Starts `storkit ARGUMENTS` and leaves it running.

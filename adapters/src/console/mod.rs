@@ -5,6 +5,7 @@ mod attached;
 pub mod client;
 mod editor;
 mod live;
+mod named_files;
 mod paint;
 mod room;
 mod screen;
@@ -40,7 +41,7 @@ use self::{
 };
 use crate::{
     Activity, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Identity, Inbox, Incoming,
-    MessageId, Outgoing, Room,
+    MessageId, Outgoing, Room, SentFile,
 };
 
 /// The adapter's name in rooms and in `bot.toml`.
@@ -284,6 +285,12 @@ impl Adapter for Console {
         let stored = StoredFile { id: id.clone(), name, path, caption, replay: false };
         self.shared.in_room(room.id(), |room| room.file(stored));
         Ok(id)
+    }
+
+    async fn fetch_file(&self, file: &SentFile, max: u64) -> Result<Vec<u8>, AdapterError> {
+        let file = file.clone();
+        let read = tokio::task::spawn_blocking(move || named_files::read(&file, max)).await;
+        read.unwrap_or_else(|error| Err(AdapterError::Rejected(error.to_string())))
     }
 
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {

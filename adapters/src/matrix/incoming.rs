@@ -189,6 +189,7 @@ async fn to_incoming(room: &Room, event: &EventFields, act: PersonAct, place: &R
         shared: !(1..=2).contains(&room.active_members_count()),
         reply_to: None,
         sent_at: event.sent_at(),
+        enclosed: crate::Enclosed::default(),
     }
 }
 

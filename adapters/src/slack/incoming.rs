@@ -177,6 +177,7 @@ impl EventReceiver {
             shared: !said.place.is_direct(),
             reply_to,
             sent_at: time_of(&said.ts),
+            enclosed: crate::Enclosed::default(),
         }
     }
 
@@ -234,6 +235,7 @@ impl EventReceiver {
             shared: !picked.place.is_direct(),
             reply_to: None,
             sent_at: time_of(&picked.at),
+            enclosed: crate::Enclosed::default(),
         })
     }
 
@@ -259,6 +261,7 @@ impl EventReceiver {
             shared: !place.is_direct(),
             reply_to: None,
             sent_at: std::time::SystemTime::now(),
+            enclosed: crate::Enclosed::default(),
         })
     }
 
@@ -296,6 +299,7 @@ impl EventReceiver {
             shared: !deleted.place.is_direct(),
             reply_to: None,
             sent_at: std::time::SystemTime::now(),
+            enclosed: crate::Enclosed::default(),
         }
     }
 

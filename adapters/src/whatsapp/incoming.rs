@@ -147,6 +147,7 @@ impl WhatsApp {
             shared: false,
             reply_to,
             sent_at: message.at,
+            enclosed: crate::Enclosed::default(),
         };
         // Cannot fail, since the receiver is a field of `self`.
         let _ = self.queue.sender.send(IncomingDraft { incoming, file, _place: place });

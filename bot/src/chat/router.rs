@@ -158,6 +158,7 @@ mod tests {
             shared: false,
             reply_to: None,
             sent_at: now(),
+            enclosed: adapters::Enclosed::default(),
         }
     }
 

@@ -39,6 +39,14 @@ pub fn cut_by_restart(prompt: &QueuedPrompt) -> String {
     )
 }
 
+/// Its turn goes on by itself.
+pub fn continued_after_restart(prompt: &QueuedPrompt) -> String {
+    format!(
+        "I was restarted while I worked on {}. No tool was running, so I go on with it.",
+        code_span(&shorten(&prompt.text, 60))
+    )
+}
+
 /// A command that a restart cut: whether it was done is not known here.
 pub fn command_cut_by_restart(command: &QueuedPrompt) -> String {
     format!(

@@ -71,31 +71,28 @@ impl StartedStories {
 
     /// Records whether it was started here, in the lane of the stories' files, and so before what follows from it is written there.
     pub(super) fn mark(&mut self, story: &Arc<Story>, is_started: bool, lane: &WorkLane) {
-        let before = self.origins.clone();
         let name = name(story);
-        match is_started {
-            true => {
-                self.origins.brought.remove(&name);
-                self.origins.started.insert(name);
-            }
-            false => drop(self.origins.brought.insert(name)),
-        }
-        self.save_if_changed(&before, lane);
+        let is_news = match is_started {
+            true => self.origins.brought.remove(&name) | self.origins.started.insert(name),
+            false => self.origins.brought.insert(name),
+        };
+        self.save_if(is_news, lane);
     }
 
     /// Somebody here wrote it to the backlog, or it was looked at.
     pub(super) fn know(&mut self, story: &Arc<Story>, lane: &WorkLane) {
-        let before = self.origins.clone();
-        self.origins.known.get_or_insert_default().insert(name(story));
-        self.save_if_changed(&before, lane);
+        let is_news = self.origins.known.get_or_insert_default().insert(name(story));
+        self.save_if(is_news, lane);
     }
 
     /// It has left the backlog and is not in work.
     pub(super) fn forget(&mut self, story: StoryId, lane: &WorkLane) {
-        let before = self.origins.clone();
-        self.origins.started.retain(|name| !is_of(name, story));
-        self.origins.brought.retain(|name| !is_of(name, story));
-        self.save_if_changed(&before, lane);
+        let StoryOrigins { started, brought, .. } = &mut self.origins;
+        let before = started.len() + brought.len();
+        started.retain(|name| !is_of(name, story));
+        brought.retain(|name| !is_of(name, story));
+        let is_news = started.len() + brought.len() < before;
+        self.save_if(is_news, lane);
     }
 
     pub(super) fn quarantine(&self, story: StoryId) -> Option<&Quarantine> {
@@ -114,31 +111,27 @@ impl StartedStories {
 
     /// Returns whether that is news.
     pub(super) fn set_quarantine(&mut self, story: StoryId, cause: QuarantineCause, lane: &WorkLane) -> bool {
-        let before = self.origins.clone();
-        let is_news = !before.quarantine.contains_key(&story);
+        let before = self.origins.quarantine.get(&story).map(|quarantine| quarantine.accepted);
         self.origins.quarantine.entry(story).or_insert_with(|| Quarantine::new(cause)).accepted = false;
-        self.save_if_changed(&before, lane);
-        is_news
+        self.save_if(before != Some(false), lane);
+        before.is_none()
     }
 
     pub(super) fn set_accepted(&mut self, story: StoryId, accepted: bool, lane: &WorkLane) {
-        let before = self.origins.clone();
-        if let Some(quarantine) = self.origins.quarantine.get_mut(&story) {
-            quarantine.accepted = accepted;
-        }
-        self.save_if_changed(&before, lane);
+        let Some(quarantine) = self.origins.quarantine.get_mut(&story) else { return };
+        let before = std::mem::replace(&mut quarantine.accepted, accepted);
+        self.save_if(before != accepted, lane);
     }
 
     /// Returns whether it was in quarantine.
     pub(super) fn release(&mut self, story: StoryId, lane: &WorkLane) -> bool {
-        let before = self.origins.clone();
         let released = self.origins.quarantine.remove(&story).is_some();
-        self.save_if_changed(&before, lane);
+        self.save_if(released, lane);
         released
     }
 
-    fn save_if_changed(&self, before: &StoryOrigins, lane: &WorkLane) {
-        if self.origins == *before {
+    fn save_if(&self, is_news: bool, lane: &WorkLane) {
+        if !is_news {
             return;
         }
         let (project, store, origins) = (self.project.clone(), self.store.clone(), self.origins.clone());
@@ -154,7 +147,7 @@ impl StartedStories {
 fn found(project: &Project, base: &str, recorded: Option<&StoryOrigins>, board: &Board) -> StoryOrigins {
     let known = recorded.cloned().unwrap_or_default();
     let of = |holds: fn(Stage) -> bool| -> Vec<Arc<Story>> {
-        board.stories.iter().filter(|story| holds(story.stage)).cloned().collect()
+        board.stories().filter(|story| holds(story.stage)).cloned().collect()
     };
     let (in_work, backlog) = (of(is_in_work), of(|stage| stage == Stage::Backlog));
     let names = |stories: &[Arc<Story>]| -> BTreeSet<String> { stories.iter().map(name).collect() };

@@ -6,7 +6,7 @@ use adapters::{Addressed, Incoming, PersonAct, Room, Tone};
 
 use super::{
     QUEUE_LIMIT, RoomTask,
-    answers::{self, SaidText},
+    answer_text::{self, SaidText},
     prompt_queue::CommandCall,
 };
 use crate::{
@@ -34,7 +34,7 @@ impl RoomTask {
         let PersonAct::Said { text } = &incoming.act else { return };
         let talk = OverheardTalk {
             who: prompt::author(&incoming.sender.name, &incoming.sender.id),
-            text: text.clone(),
+            text: prompt::overheard_text(text, &incoming.enclosed),
         };
         self.log_store_error(self.services.store.overhear(
             &self.room,
@@ -96,7 +96,7 @@ impl RoomTask {
             ParsedText::Unknown(word, near) => {
                 self.say(replies::unknown_command(word, near), Tone::Failure, call.message);
             }
-            ParsedText::Prompt if text.trim().is_empty() => {
+            ParsedText::Prompt if text.trim().is_empty() && incoming.enclosed.is_empty() => {
                 self.say(replies::greeting(&services.config().display_name), Tone::Answer, call.message);
             }
             ParsedText::Prompt | ParsedText::Command(..) => {
@@ -187,14 +187,32 @@ impl RoomTask {
             shared: incoming.shared,
             sent_at,
             is_command: false,
+            enclosed: incoming.enclosed.clone(),
+            continues: false,
         };
         // Before the push, which makes the room busy. Only a prompt that waits behind another is worth a notice.
         let busy = self.is_busy();
         self.queue.push_prompt(prompt);
-        if busy && incoming.addressed.is_some() {
-            self.say(replies::queued(self.queue.len()), Tone::Notice, Some(incoming.id.clone()));
+        if busy {
+            self.announce_queued(incoming);
         }
         self.next_in_queue();
+    }
+
+    /// A prompt that waits is announced; talk of people in an ambient room only once for each question that keeps it waiting.
+    fn announce_queued(&mut self, incoming: &Incoming) {
+        let unreminded = self.questions.take_unreminded(&self.turn.asker);
+        let asked: Vec<_> = match incoming.addressed {
+            Some(_) => self.questions.of(&self.turn.asker).collect(),
+            None => unreminded,
+        };
+        let position = self.queue.len();
+        let sentence = match incoming.addressed {
+            _ if !asked.is_empty() => replies::queued_behind_questions(&asked, position),
+            Some(_) => replies::queued(position),
+            None => return,
+        };
+        self.say(sentence, Tone::Notice, Some(incoming.id.clone()));
     }
 }
 
@@ -204,7 +222,7 @@ fn form_of(text: &str, addressed: Option<Addressed>) -> Option<Addressed> {
 }
 
 /// Whether a text that begins with a command's name is that command. With a prefix it always is.
-fn is_meant(
+pub(super) fn is_meant(
     spec: &CommandSpec,
     (text, args): (&str, &str),
     addressed: Option<Addressed>,
@@ -213,7 +231,8 @@ fn is_meant(
     if matches!(addressed, Some(Addressed::Prefix | Addressed::Slash)) {
         return true;
     }
-    let answers_nothing = !question_open && answers::is_answer_word(text) && !answers::names_a_question(text);
+    let answers_nothing =
+        !question_open && answer_text::is_answer_word(text) && !answer_text::names_a_question(text);
     if let Some(begins) = spec.begins {
         return if args.is_empty() { !answers_nothing } else { begins(args) };
     }
@@ -366,6 +385,7 @@ mod tests {
             rooms: vec![room.clone()],
             asker: crate::permission::Asker::room(room),
             folder: None,
+            request: Default::default(),
             call: None,
             blocked_path: None,
             asked_for: "Ann".into(),

@@ -256,7 +256,9 @@ impl Slack {
 
     pub fn archive(&self, channel: &str, archived: bool) {
         self.shared.change(|state| {
-            state.channels.get_mut(channel).map(|channel| channel.archived = archived);
+            if let Some(channel) = state.channels.get_mut(channel) {
+                channel.archived = archived;
+            }
         });
     }
 
