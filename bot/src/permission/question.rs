@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{
     AnswerRefused, Asker, CallConcern, EffectNumber, NoTrial, PermissionAsk, QuestionOutcome,
-    model_question::{ModelQuestion, answers, selections},
+    model_question::{ModelQuestion, questions},
     trial,
 };
 use crate::store::RuleScope;
@@ -64,8 +64,12 @@ pub enum AnswerKind {
         /// Its Markdown; empty if the CLI gave none.
         plan: String,
     },
-    /// The model's own questions, each with options.
-    Choose(Vec<ModelQuestion>),
+    /// A question of the model's own, with options.
+    Choose {
+        question: ModelQuestion,
+        /// Which one of how many in the same call, from 1 on.
+        part: (usize, usize),
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,33 +91,24 @@ pub enum PersonAnswer {
     Try,
     /// Instead of the call, make true what this trial showed.
     Keep(Option<EffectNumber>),
-    /// Text for the model's questions: numbers, labels, or words of their own, one line a question.
+    /// Words: a label, a position or words of their own for a question of the model, a wish for a plan.
     Text(String),
+    /// The option at this position, from 1 on.
+    Option(usize),
 }
 
 /// The form of a valid answer, for a person whose answer does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExpectedAnswer {
     YesOrNo(QuestionId),
-    /// One of the options of each question.
-    Options(Vec<ModelQuestion>),
-    /// So many lines, one for each question.
-    Lines(usize),
-    /// A number up to `most`.
-    Number {
-        /// The number of options.
-        most: usize,
-        /// Whether several numbers are possible.
-        several: bool,
-    },
+    /// A label, a position or words.
+    Option(ModelQuestion),
+    /// One of so many positions.
+    OneOption(usize),
 }
 
 impl Question {
-    pub(crate) fn new(id: QuestionId, ask: &PermissionAsk, now: SystemTime) -> Self {
-        let read: Vec<_> = ask.asker.read().texts().into_iter().collect();
-        // Whoever wrote that text may have thought of this call. A person may allow it, but no rule comes of it.
-        let may_rule = read.is_empty() && ask.asker.owner().is_some();
-        let always = may_rule.then(|| RuleScope::of(&ask.tool, &ask.input, ask.folder())).flatten();
+    pub(super) fn new(id: QuestionId, ask: &PermissionAsk, kind: AnswerKind, now: SystemTime) -> Self {
         let blocked = ask.blocked_path.as_deref();
         Self {
             id,
@@ -124,21 +119,36 @@ impl Question {
             folder: ask.folder.clone(),
             input: ask.input.clone(),
             concerns: CallConcern::of(&ask.tool, &ask.input, ask.folder.as_deref(), blocked),
-            read,
-            kind: AnswerKind::of(ask, always),
+            read: ask.asker.read().texts().into_iter().collect(),
+            kind,
             asked_at: now,
             deadline: ask.timeout.map(|timeout| now + timeout),
         }
     }
 
-    /// Whether words of the person's own are an answer.
-    pub fn takes_words(&self) -> bool {
-        matches!(self.kind, AnswerKind::Choose(_) | AnswerKind::Plan { .. })
+    /// Question 12, with what it asks first.
+    #[cfg(test)]
+    pub(crate) fn for_tests(ask: &PermissionAsk) -> Self {
+        let kind = AnswerKind::all_of(ask).remove(0);
+        Self::new(QuestionId(12), ask, kind, SystemTime::UNIX_EPOCH)
     }
 
-    /// Whether its answers are options, by their numbers.
-    pub fn takes_options(&self) -> bool {
-        matches!(self.kind, AnswerKind::Choose(_))
+    /// Whether words of the person's own are an answer.
+    pub fn takes_words(&self) -> bool {
+        matches!(self.kind, AnswerKind::Choose { .. } | AnswerKind::Plan { .. })
+    }
+
+    /// The question of the model that it is.
+    pub fn options(&self) -> Option<&ModelQuestion> {
+        match &self.kind {
+            AnswerKind::Choose { question, .. } => Some(question),
+            AnswerKind::Tool { .. } | AnswerKind::Plan { .. } => None,
+        }
+    }
+
+    /// Whether it follows another one of the same call.
+    pub fn is_later_part(&self) -> bool {
+        matches!(self.kind, AnswerKind::Choose { part: (2.., _), .. })
     }
 
     /// The choices to show, with the newest effect that people see. Keys are read back by [`Question::parse_key`].
@@ -159,17 +169,13 @@ impl Question {
             AnswerKind::Plan { .. } => {
                 vec![choice("yes", "Approve plan", "✅"), choice("no", "Keep planning", "❌")]
             }
-            AnswerKind::Choose(selections) => match selections.as_slice() {
-                [only] if !only.several => only
-                    .options
-                    .iter()
-                    .enumerate()
-                    .map(|(n, (label, _))| {
-                        choice(&(n + 1).to_string(), label, NUMBERS.get(n).unwrap_or(&"🔘"))
-                    })
-                    .collect(),
-                _ => Vec::new(),
-            },
+            AnswerKind::Choose { question, .. } if question.several => Vec::new(),
+            AnswerKind::Choose { question, .. } => {
+                let labels = question.options.iter().map(|(label, _)| label).enumerate();
+                labels
+                    .map(|(n, label)| choice(&(n + 1).to_string(), label, NUMBERS.get(n).unwrap_or(&"🔘")))
+                    .collect()
+            }
         }
     }
 
@@ -183,7 +189,7 @@ impl Question {
             "try" => PersonAnswer::Try,
             word => match word.strip_prefix("keep") {
                 Some(effect) => PersonAnswer::Keep(Some(EffectNumber(effect.parse().ok()?))),
-                None => PersonAnswer::Text(word.to_owned()),
+                None => PersonAnswer::Option(word.parse().ok()?),
             },
         };
         Some((QuestionId(id.parse().ok()?), answer))
@@ -206,18 +212,24 @@ impl Question {
                 Ok(QuestionOutcome::Always { by, scope: scope.clone() })
             }
             (PersonAnswer::Always, _) => Err(AnswerRefused::NoAlways),
-            (PersonAnswer::Text(text), AnswerKind::Choose(selections)) => {
-                let answers = answers(selections, &text).map_err(AnswerRefused::NoSuchChoice)?;
-                Ok(QuestionOutcome::Answered { by, answers })
+            (PersonAnswer::Text(text), AnswerKind::Choose { question, .. }) => {
+                let answer = question.answer(&text).map_err(AnswerRefused::NoSuchChoice)?;
+                Ok(QuestionOutcome::Answered { by, answers: vec![(question.question.clone(), answer)] })
             }
-            (PersonAnswer::Yes, AnswerKind::Choose(selections)) => {
-                Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Options(selections.clone())))
+            (PersonAnswer::Option(position), AnswerKind::Choose { question, .. }) => {
+                let refused = || AnswerRefused::NoSuchChoice(ExpectedAnswer::Option(question.clone()));
+                let answer = question.at(position).ok_or_else(refused)?.to_owned();
+                Ok(QuestionOutcome::Answered { by, answers: vec![(question.question.clone(), answer)] })
+            }
+            (PersonAnswer::Yes, AnswerKind::Choose { question, .. }) => {
+                Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Option(question.clone())))
             }
             // Words on a plan ask for a change. As a denial they reach the model as the reason, and it plans again.
             (PersonAnswer::Text(text), AnswerKind::Plan { .. }) => {
                 Ok(QuestionOutcome::Denied { by, reason: Some(text) })
             }
-            (PersonAnswer::Text(_), AnswerKind::Tool { .. }) => {
+            (PersonAnswer::Text(_), AnswerKind::Tool { .. })
+            | (PersonAnswer::Option(_), AnswerKind::Tool { .. } | AnswerKind::Plan { .. }) => {
                 Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::YesOrNo(self.id)))
             }
         }
@@ -227,19 +239,34 @@ impl Question {
 const NUMBERS: &[&str] = &["1️⃣", "2️⃣", "3️⃣", "4️⃣", "5️⃣", "6️⃣", "7️⃣", "8️⃣", "9️⃣"];
 
 impl AnswerKind {
-    fn of(ask: &PermissionAsk, always: Option<RuleScope>) -> Self {
-        let (input, trial) = (&ask.input, || trial::offer(&ask.tool, &ask.input, ask.asker.trials()));
+    /// What a call asks people, one question after the other.
+    pub(super) fn all_of(ask: &PermissionAsk) -> Vec<Self> {
+        let input = &ask.input;
         match ask.tool.as_str() {
             "ExitPlanMode" => {
-                Self::Plan { plan: input.get("plan").and_then(Value::as_str).unwrap_or_default().to_owned() }
+                let plan = input.get("plan").and_then(Value::as_str).unwrap_or_default().to_owned();
+                vec![Self::Plan { plan }]
             }
-            "AskUserQuestion" => match selections(input) {
-                Some(selections) => Self::Choose(selections),
+            "AskUserQuestion" => match questions(input) {
+                Some(questions) => {
+                    let count = questions.len();
+                    let part = |(n, question)| Self::Choose { question, part: (n + 1, count) };
+                    questions.into_iter().enumerate().map(part).collect()
+                }
                 // Questions in a form that we cannot read are still shown, as a plain call that people allow or deny.
-                None => Self::Tool { always: None, trial: trial() },
+                None => vec![Self::tool(ask, None)],
             },
-            _ => Self::Tool { always, trial: trial() },
+            _ => {
+                // Whoever wrote the text that it has read may have thought of this call. A person may allow it, but no rule comes of it.
+                let may_rule = ask.asker.read().is_empty() && ask.asker.owner().is_some();
+                let rule = may_rule.then(|| RuleScope::of(&ask.tool, &ask.input, ask.folder())).flatten();
+                vec![Self::tool(ask, rule)]
+            }
         }
+    }
+
+    fn tool(ask: &PermissionAsk, always: Option<RuleScope>) -> Self {
+        Self::Tool { always, trial: trial::offer(&ask.tool, &ask.input, ask.asker.trials()) }
     }
 }
 
@@ -253,6 +280,7 @@ mod tests {
         let ask = PermissionAsk {
             rooms: Vec::new(),
             asker: Asker::room(Room::new("here", "a")),
+            request: Default::default(),
             folder: None,
             asked_for: "Ann".into(),
             tool: tool.into(),
@@ -261,7 +289,7 @@ mod tests {
             blocked_path: None,
             timeout: None,
         };
-        Question::new(QuestionId(12), &ask, SystemTime::UNIX_EPOCH)
+        Question::for_tests(&ask)
     }
 
     /// The choices' labels, with the answers that their keys stand for.
@@ -306,7 +334,7 @@ mod tests {
     fn words_answer_plans_and_questions_and_numbers_pick_options() {
         let call = question("Bash", json!({ "command": "make" }));
         let plan = question("ExitPlanMode", json!({ "plan": "1. Do it" }));
-        let takes = |question: &Question| (question.takes_words(), question.takes_options());
+        let takes = |question: &Question| (question.takes_words(), question.options().is_some());
         assert_eq!(
             [takes(&call), takes(&plan), takes(&asked(false))],
             [(false, false), (true, false), (true, true)]

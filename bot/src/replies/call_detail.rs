@@ -173,6 +173,7 @@ mod tests {
             let ask = PermissionAsk {
                 rooms: Vec::new(),
                 asker: Asker::default(),
+                request: Default::default(),
                 folder: Some("/p/work".into()),
                 asked_for: "Ann".into(),
                 tool: tool.into(),
@@ -181,8 +182,7 @@ mod tests {
                 blocked_path: None,
                 timeout: None,
             };
-            let (detail, ..) =
-                detail_of(&Question::new(QuestionId(1), &ask, std::time::SystemTime::UNIX_EPOCH));
+            let (detail, ..) = detail_of(&Question::for_tests(&ask));
             detail.lines().next().unwrap().to_owned()
         };
         assert_eq!(first_line("Write", "/p/work/src/a.rs"), "src/a.rs");

@@ -62,6 +62,9 @@ pub fn stranger_texts<'a>(read: impl IntoIterator<Item = &'a StrangerText>) -> S
         StrangerText::File(path) => format!("{}, which is not on the base branch", name(path)),
         StrangerText::Commit(commit) => format!("{}, a commit that is not on the base branch", name(commit)),
         StrangerText::Story(id) => format!("story {id}, which is in quarantine"),
+        StrangerText::SentFile(file) => format!("{}, a file that was sent", name(file)),
+        StrangerText::Message(author) if author.is_empty() => "a forwarded message".into(),
+        StrangerText::Message(author) => format!("a message by {}", name(author)),
     };
     let read: Vec<_> = read.into_iter().collect();
     let mut names: Vec<String> = read.iter().take(SOURCES_MAX).map(|text| named(text)).collect();
