@@ -7,10 +7,7 @@ use std::{
 };
 
 use adapters::{Choice, ChoiceForm, MessageId, Outgoing, Tone};
-use agents::{
-    claude::{PermissionAnswer, PermissionRequest},
-    trial::TrialPlace,
-};
+use agents::claude::{PermissionAnswer, PermissionRequest};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -327,9 +324,7 @@ impl RoomTask {
             timeout: self.services.config().claude.permission_timeout.limit(),
         };
         if let Some(workspace) = &self.turn.place.workspace {
-            let set: Vec<_> = self.services.config().claude.env.clone().into_iter().collect();
-            let place = TrialPlace::new(workspace.confined.clone(), &set, &workspace.env);
-            self.turn.asker.trials().set(place);
+            self.turn.asker.trials().set(self.services.trial_place_in(workspace));
         }
         let (broker, sender, request_id) =
             (self.services.broker.clone(), self.sender.clone(), request.request_id);
