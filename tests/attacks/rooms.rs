@@ -317,7 +317,7 @@ async fn a_room_agent_changes_the_gates_by_landing_them() {
     run(&room, "git add -A -f && git commit -q -m x").await;
     room.say("land Faster gates").await;
     room.see("The changes touch `.storkit/project.toml`").await;
-    assert!(bot.app.services().commands.pipeline.snapshot().board.stories.is_empty());
+    assert!(bot.app.services().commands.pipeline.snapshot().board.is_empty());
     bot.app.shutdown().await;
 }
 

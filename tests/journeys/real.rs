@@ -279,7 +279,7 @@ async fn text_that_looks_like_a_command_or_an_option_reaches_the_model() {
     needs!(Claude);
     let bot = Setup::real(ModelScript::new()).start().await;
     let room = bot.room("a");
-    for text in ["/compact now", "-p --help", "# heading", "@file and $(touch made)"] {
+    for text in ["/skill now", "-p --help", "# heading", "@file and $(touch made)"] {
         room.say(text).await;
         room.see(text).await;
         room.settled().await;

@@ -168,11 +168,11 @@ impl Program {
     }
 
     /// Runs `storkit ARGUMENTS` with these lines on standard input and waits for its exit.
-    pub fn run(&self, arguments: &[&str], lines: &str) -> Output {
+    pub fn run(&self, arguments: &[&str], lines: impl AsRef<[u8]>) -> Output {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().expect("storkit starts");
         let mut input = child.stdin.take().expect("a pipe");
         // A program that exited early has closed its input. The test checks its output.
-        let _ = input.write_all(lines.as_bytes());
+        let _ = input.write_all(lines.as_ref());
         drop(input);
         self.checked(child.wait_with_output().expect("storkit ends"))
     }
@@ -193,6 +193,17 @@ impl Program {
         self.place.check_all("the log", &String::from_utf8_lossy(&fs::read(path).unwrap_or_default()));
     }
 
+    /// An interactive shell in the project; `$STORKIT` is the program.
+    pub fn shell(&self) -> Command {
+        let storkit = self.command(&[]);
+        let mut shell = Command::new("bash");
+        shell.args(["--norc", "--noprofile", "-i"]);
+        shell.envs(storkit.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.env("STORKIT", storkit.get_program()).env("PS1", "$ ");
+        shell.current_dir(storkit.get_current_dir().expect("a folder"));
+        shell
+    }
+
     /// Runs the command in a terminal.
     pub fn screen(&self, command: &Command) -> Screen {
         Screen::run(command, self.place.clone())
@@ -203,9 +214,14 @@ impl Program {
         Serving::new(self.spawn(&["serve", "--port", "0"]), self.place.clone())
     }
 
-    /// Attaches a terminal to the storkit that serves the project.
+    /// Attaches a terminal to the storkit that serves the project, in the room `main`.
     pub fn terminal(&self) -> Terminal {
-        Terminal::attach(self.place.clone())
+        Terminal::attach(self.place.clone(), None)
+    }
+
+    /// The same in a room of its own.
+    pub fn terminal_in(&self, room: &str) -> Terminal {
+        Terminal::attach(self.place.clone(), Some(room))
     }
 
     /// Starts `storkit ARGUMENTS` and leaves it running.

@@ -31,7 +31,7 @@ pub struct Serving {
     pub port: u16,
 }
 
-/// A terminal in the room `main`. It receives everything that the room has shown since its start.
+/// A terminal in one room. It receives everything that the room has shown since its start.
 pub struct Terminal {
     stream: UnixStream,
     lines: Receiver<String>,
@@ -136,12 +136,12 @@ impl Drop for Terminal {
 
 impl Terminal {
     /// Attaches to the storkit that serves this project.
-    pub(crate) fn attach(place: Arc<Place>) -> Self {
+    pub(crate) fn attach(place: Arc<Place>, room: Option<&str>) -> Self {
         let socket = place.project().join(".storkit/run/console.sock");
         let stream = UnixStream::connect(&socket).expect("a storkit listens");
         let lines = lines_of(stream.try_clone().expect("another handle"));
         let mut terminal = Self { stream, lines, heard: Vec::new(), tickets: 0, place };
-        terminal.tell(&json!({ "type": "hello" }));
+        terminal.tell(&json!({ "type": "hello", "room": room }));
         terminal
     }
 

@@ -15,7 +15,9 @@ use super::{
     noise::{printable, without_leading_escapes},
     wording::{self, ResultWords},
 };
-use crate::event::{AgentEvent, McpServer, PermissionRequest, SessionId, ToolUse, TurnEnd, UnparsedOutput};
+use crate::event::{
+    AgentEvent, BackgroundTask, McpServer, PermissionRequest, SessionId, ToolUse, TurnEnd, UnparsedOutput,
+};
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum LineMeaning {
@@ -61,7 +63,10 @@ fn dispatch(head: &LineHead<'_>, json: &str, emit: &mut impl FnMut(LineMeaning))
         (Some("result"), _) => result(json, emit),
         (Some("system"), Some("init")) => init(json, emit),
         (Some("system"), Some("status")) => status(json, emit),
+        (Some("system"), Some("compact_boundary")) => compact_boundary(json, emit),
         (Some("system"), Some("api_retry")) => api_retry(json, emit),
+        (Some("system"), Some("background_tasks_changed")) => background_tasks(json, emit),
+        (Some("system"), Some("task_notification")) => task_ended(json, emit),
         (Some("control_request"), _) => control_request(json, emit),
         (Some("control_response"), _) => control_response(json, emit),
         (Some("control_cancel_request"), _) => control_cancel(json, emit),
@@ -269,6 +274,26 @@ fn status(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     Ok(())
 }
 
+fn compact_boundary(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
+    #[derive(Deserialize)]
+    struct Line {
+        compact_metadata: Compaction,
+    }
+    #[derive(Deserialize)]
+    struct Compaction {
+        #[serde(default)]
+        trigger: String,
+        #[serde(default)]
+        pre_tokens: u64,
+        post_tokens: Option<u64>,
+    }
+    let Compaction { trigger, pre_tokens, post_tokens } =
+        serde_json::from_str::<Line>(json)?.compact_metadata;
+    let automatic = wording::is_automatic_compaction(&trigger);
+    emit(AgentEvent::Compacted { automatic, before: pre_tokens, after: post_tokens }.into());
+    Ok(())
+}
+
 fn api_retry(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     #[derive(Deserialize)]
     struct Line {
@@ -289,6 +314,40 @@ fn api_retry(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
         error: line.error,
     };
     emit(event.into());
+    Ok(())
+}
+
+fn background_tasks(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
+    #[derive(Deserialize)]
+    struct Line {
+        tasks: Vec<ListedTask>,
+    }
+    #[derive(Deserialize)]
+    struct ListedTask {
+        task_id: String,
+        #[serde(default)]
+        task_type: String,
+        #[serde(default)]
+        description: String,
+    }
+    let tasks = serde_json::from_str::<Line>(json)?.tasks.into_iter().map(|task| BackgroundTask {
+        id: task.task_id,
+        kind: wording::background_kind(&task.task_type),
+        description: task.description,
+    });
+    emit(AgentEvent::BackgroundTasks(tasks.collect()).into());
+    Ok(())
+}
+
+fn task_ended(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
+    #[derive(Deserialize)]
+    struct Line {
+        task_id: String,
+        #[serde(default)]
+        status: String,
+    }
+    let Line { task_id: id, status } = serde_json::from_str(json)?;
+    emit(AgentEvent::TaskEnded { id, end: wording::task_end(&status) }.into());
     Ok(())
 }
 
@@ -465,7 +524,7 @@ mod tests {
             lines::{LineSplitter, StreamLine},
             noise::SHOWN,
         },
-        event::RateLimitStatus,
+        event::{BackgroundKind, RateLimitStatus, TaskEnd},
     };
 
     fn meanings(stream: &[u8], step: usize) -> Vec<LineMeaning> {
@@ -484,6 +543,48 @@ mod tests {
 
     fn one(line: &Value) -> Vec<LineMeaning> {
         meanings(line.to_string().as_bytes(), usize::MAX)
+    }
+
+    #[test]
+    fn a_compaction_tells_who_began_it_and_what_it_came_to() {
+        let line = |trigger: &str, sizes: Value| {
+            let mut metadata = json!({"trigger": trigger, "duration_ms": 86});
+            metadata.as_object_mut().unwrap().extend(sizes.as_object().unwrap().clone());
+            json!({"type": "system", "subtype": "compact_boundary", "compact_metadata": metadata})
+        };
+        let compacted =
+            |automatic, before, after| [AgentEvent::Compacted { automatic, before, after }.into()];
+        let sizes = json!({"pre_tokens": 105, "post_tokens": 25});
+        assert_eq!(one(&line("manual", sizes.clone())), compacted(false, 105, Some(25)));
+        assert_eq!(one(&line("auto", sizes)), compacted(true, 105, Some(25)));
+        assert_eq!(one(&line("auto", json!({"pre_tokens": 105}))), compacted(true, 105, None));
+    }
+
+    #[test]
+    fn work_in_the_background_is_listed_and_its_end_told() {
+        let tasks = json!([
+            { "task_id": "b1", "run_id": "r", "task_type": "local_bash", "description": "count" },
+            { "task_id": "a1", "task_type": "local_agent", "subagent_type": "general-purpose" },
+            { "task_id": "x1", "task_type": "brand_new" },
+        ]);
+        let listed = one(&json!({ "type": "system", "subtype": "background_tasks_changed", "tasks": tasks }));
+        let task = |id: &str, kind, description: &str| BackgroundTask {
+            id: id.into(),
+            kind,
+            description: description.into(),
+        };
+        let expected = AgentEvent::BackgroundTasks(vec![
+            task("b1", BackgroundKind::Command, "count"),
+            task("a1", BackgroundKind::SubAgent, ""),
+            task("x1", BackgroundKind::Other, ""),
+        ]);
+        assert_eq!(listed, [expected.into()]);
+        for (status, end) in
+            [("completed", TaskEnd::Completed), ("stopped", TaskEnd::Stopped), ("failed", TaskEnd::Failed)]
+        {
+            let line = json!({ "type": "system", "subtype": "task_notification", "task_id": "b1", "status": status });
+            assert_eq!(one(&line), [AgentEvent::TaskEnded { id: "b1".into(), end }.into()]);
+        }
     }
 
     /// Shows an event as one short line, so that a recording reads like a chat.

@@ -5,11 +5,12 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NetworkAccess {
     /// The whole network (`true`).
     All,
     /// Nobody has set anything: as [`NetworkAccess::Ask`], and open where this machine cannot limit the network at all.
+    #[default]
     Unset,
     /// The package registries and these hosts; people are asked about any other (`"ask"`, or a list with that word).
     Ask(Vec<AllowedHost>),
@@ -39,12 +40,6 @@ pub enum AllowedReach {
 
 /// Ports of an entry that names none.
 const WEB: [u16; 2] = [443, 80];
-
-impl Default for NetworkAccess {
-    fn default() -> Self {
-        Self::Unset
-    }
-}
 
 impl NetworkAccess {
     pub fn is_limited(&self) -> bool {

@@ -100,6 +100,8 @@ impl TurnAttempt {
             }
             AgentEvent::Exited(exit) => return Some(self.on_exit(exit)),
             AgentEvent::Started { .. }
+            | AgentEvent::BackgroundTasks(_)
+            | AgentEvent::TaskEnded { .. }
             | AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
             | AgentEvent::Text(_)
@@ -107,6 +109,7 @@ impl TurnAttempt {
             | AgentEvent::ToolResult { .. }
             | AgentEvent::SubAgentToolUse(_)
             | AgentEvent::SubAgentToolResult { .. }
+            | AgentEvent::Compacted { .. }
             | AgentEvent::ControlFailed { .. } => self.service_busy = false,
         }
         self.last_sign = now;

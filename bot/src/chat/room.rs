@@ -4,13 +4,17 @@
 //! Nothing here waits for a network or a process: the [`Outbox`] sends, the session has a task of its own.
 
 mod activity;
+mod answer_text;
 mod answers;
+mod background;
+mod edits;
 #[cfg(test)]
 pub(super) mod fixture;
 mod intake;
 mod left_work;
 mod prompt_queue;
 mod questions;
+mod requests;
 mod run_command;
 mod sent_times;
 mod ticker;
@@ -33,6 +37,7 @@ use turn::RoomTurn;
 
 use crate::{
     chat::{
+        delivery::DeliveryReport,
         network::RoomSpending,
         outbox::Outbox,
         rooms::{RoomInput, RoomMailbox, RoomSender},
@@ -89,6 +94,7 @@ impl RoomTask {
         let options = SessionOptions {
             agents: services.commands.agents.clone(),
             idle_timeout: idle,
+            background_timeout: services.config().claude.background_timeout.limit(),
             waiting: Arc::default(),
             meter: spending.meter(),
             read: asker.read().clone(),
@@ -97,7 +103,13 @@ impl RoomTask {
         let session =
             RoomSession::new(move |update| _ = updates.send(RoomInput::Session(update)), options, tracker);
         Self {
-            outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
+            outbox: Outbox::new(
+                adapter.clone(),
+                room.clone(),
+                services.redactor.clone(),
+                DeliveryReport::new(&services, &room),
+                tracker,
+            ),
             queue: PromptQueue::new(room.clone(), services.store.clone()),
             turn: RoomTurn::new(session, asker, spending, waiting),
             questions: OpenQuestions::default(),
@@ -184,7 +196,7 @@ impl RoomTask {
             RoomInput::Settled(question, outcome) => self.on_question_settled(&question, &outcome),
             RoomInput::Verdict { request_id, answer } => self.on_verdict(request_id, answer),
             RoomInput::LeftQuestion { id, question, copy } => self.on_left_question(id, &question, copy),
-            RoomInput::LeftPrompt { number, started, prompt } => self.on_left_prompt(number, started, prompt),
+            RoomInput::LeftPrompt { number, state, prompt } => self.on_left_prompt(number, state, prompt),
             RoomInput::Tell(message) => self.outbox.say(message),
             RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),
             // The loop handles `Shutdown` itself. `OutboxDrained` arrives here when something happened after the room
@@ -210,6 +222,7 @@ impl RoomTask {
             worktree: self.works_in_worktree(),
             place: self.place(),
             last_request: self.turn.last_request.clone(),
+            background: self.turn.background.view(Instant::now()),
         }
     }
 

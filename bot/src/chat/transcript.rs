@@ -24,7 +24,14 @@ pub struct TurnTranscript {
 #[derive(Clone, Debug, PartialEq)]
 enum TranscriptItem {
     Text(String),
-    Tool { id: String, name: String, detail: String, state: ToolState },
+    Tool {
+        id: String,
+        name: String,
+        detail: String,
+        state: ToolState,
+    },
+    /// Our own line about the session.
+    Note(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +60,19 @@ impl TurnTranscript {
                 self.writing.clear();
                 self.retrying = Some(replies::retrying(*attempt, *max, *delay, *status, error));
             }
+            AgentEvent::Compacted { automatic, before, after } => {
+                self.items.push(TranscriptItem::Note(replies::compacted(*automatic, *before, *after)));
+            }
             _ => return false,
         }
         true
+    }
+
+    /// Whether a call has no result yet.
+    pub fn runs_a_tool(&self) -> bool {
+        let runs =
+            |item: &TranscriptItem| matches!(item, TranscriptItem::Tool { state: ToolState::Running, .. });
+        self.items.iter().any(runs)
     }
 
     // Pieces beyond [`LONGEST_WRITING`] are dropped: the whole block follows when it is finished.
@@ -87,7 +104,7 @@ impl TurnTranscript {
     pub fn text(&self) -> String {
         let texts = self.items.iter().filter_map(|item| match item {
             TranscriptItem::Text(text) => Some(text.as_str()),
-            TranscriptItem::Tool { .. } => None,
+            TranscriptItem::Tool { .. } | TranscriptItem::Note(_) => None,
         });
         let unfinished = Some(self.writing.as_str()).filter(|text| !text.is_empty());
         texts.chain(unfinished).collect::<Vec<_>>().join("\n\n")
@@ -108,7 +125,7 @@ impl TurnTranscript {
         let mut blocks = self.blocks(verbosity);
         let last = self.items.iter().rev().find_map(|item| match item {
             TranscriptItem::Text(text) => Some(text.as_str()),
-            TranscriptItem::Tool { .. } => None,
+            TranscriptItem::Tool { .. } | TranscriptItem::Note(_) => None,
         });
         if !answer.trim().is_empty() && last.map(str::trim) != Some(answer.trim()) {
             blocks.push(answer.to_owned());
@@ -140,7 +157,7 @@ impl TurnTranscript {
         let mut lines: Vec<String> = Vec::new();
         for item in &self.items[self.shown_before..] {
             match item {
-                TranscriptItem::Text(text) => {
+                TranscriptItem::Text(text) | TranscriptItem::Note(text) => {
                     push_lines(&mut lines, &mut blocks);
                     blocks.push(text.clone());
                 }

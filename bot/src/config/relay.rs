@@ -18,6 +18,8 @@ pub struct RelaySection {
     pub checkout_rooms: Vec<String>,
     /// The hosts that the agents of chat rooms may reach.
     pub network: Option<NetworkValue>,
+    /// Whether a turn that a restart cut while no tool was running goes on by itself.
+    pub continue_interrupted: bool,
     /// US dollars for one turn.
     pub turn_usd: Option<f64>,
     /// US dollars for the turns of all rooms in one day.

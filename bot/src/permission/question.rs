@@ -1,13 +1,17 @@
-//! A permission question, the answers people can give, and the decision that follows from them.
+//! A permission question and the answers that people can give.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{fmt, path::PathBuf, time::SystemTime};
 
 use adapters::{Choice, Room};
-use agents::{claude::ShellCommand, trial::TrialEffect};
+use agents::claude::ShellCommand;
 use pipeline::strangers::StrangerText;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{AnswerRefused, Asker, CallConcern, EffectNumber, NoTrial, PermissionAsk, trial};
+use super::{
+    AnswerRefused, Asker, CallConcern, EffectNumber, NoTrial, PermissionAsk, QuestionOutcome,
+    model_question::{ModelQuestion, questions},
+    trial,
+};
 use crate::store::RuleScope;
 
 /// The number people answer with (`yes 12`). Never used twice in a project.
@@ -60,19 +64,12 @@ pub enum AnswerKind {
         /// Its Markdown; empty if the CLI gave none.
         plan: String,
     },
-    /// The model's own questions, each with options.
-    Choose(Vec<ModelQuestion>),
-}
-
-/// One question of the model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelQuestion {
-    /// The question; the key of the CLI's `answers`.
-    pub question: String,
-    /// Labels and their descriptions.
-    pub options: Vec<(String, String)>,
-    /// Whether several may be picked.
-    pub several: bool,
+    /// A question of the model's own, with options.
+    Choose {
+        question: ModelQuestion,
+        /// Which one of how many in the same call, from 1 on.
+        part: (usize, usize),
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,118 +91,24 @@ pub enum PersonAnswer {
     Try,
     /// Instead of the call, make true what this trial showed.
     Keep(Option<EffectNumber>),
-    /// Text for the model's questions: numbers, labels, or words of their own, one line a question.
+    /// Words: a label, a position or words of their own for a question of the model, a wish for a plan.
     Text(String),
-}
-
-/// How a question ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum QuestionOutcome {
-    /// Allowed for this one call.
-    Allowed { by: Person },
-    /// Allowed, and a rule made.
-    Always {
-        by: Person,
-        /// The calls that the new rule allows.
-        scope: RuleScope,
-    },
-    /// The model's questions were answered.
-    Answered {
-        by: Person,
-        /// Question and answer, in order.
-        answers: Vec<(String, String)>,
-    },
-    Denied {
-        by: Person,
-        /// Why, for the model.
-        reason: Option<String>,
-    },
-    /// The effect of its trial was applied instead.
-    Kept { by: Person, effect: Arc<TrialEffect> },
-    /// A standing rule covered it; nobody was asked.
-    ByRule { rule: i64 },
-    /// Nobody answered in time.
-    TimedOut,
-    /// No room could be reached.
-    Unreachable,
-    /// The question was closed without an answer.
-    Withdrawn { why: WithdrawReason },
-}
-
-/// Why a question was closed without an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WithdrawReason {
-    /// The turn ended first.
-    TurnOver,
-    /// A person stopped the turn.
-    Stopped,
-    /// The bot shuts down.
-    ShuttingDown,
-    /// The bot was restarted, and the agent with it.
-    BotRestarted,
-    /// The agent's process or connection is gone.
-    AgentGone,
-    /// The CLI cancelled its own request.
-    AgentCancelled,
-    /// The store could not record the question.
-    NotRecorded,
-    /// Too many calls of the same agent wait already.
-    TooManyQuestions,
-}
-
-/// The answer to an agent's request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum PermissionDecision {
-    Allowed {
-        /// The exact input that was shown, with the answers to the model's own questions.
-        input: Value,
-    },
-    /// The call does not run.
-    Denied(DenialReason),
-}
-
-/// Why a call does not run.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DenialReason {
-    Person {
-        by: Person,
-        reason: Option<String>,
-        /// Whether the question was about a plan.
-        plan: bool,
-    },
-    /// It ran as a trial already, and its changes were applied.
-    Kept { by: Person, effect: Arc<TrialEffect> },
-    /// Nobody answered in time.
-    TimedOut,
-    /// No room could be reached.
-    Unreachable,
-    /// The question was closed without an answer.
-    Withdrawn(WithdrawReason),
+    /// The option at this position, from 1 on.
+    Option(usize),
 }
 
 /// The form of a valid answer, for a person whose answer does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExpectedAnswer {
     YesOrNo(QuestionId),
-    /// One of the options of each question.
-    Options(Vec<ModelQuestion>),
-    /// So many lines, one for each question.
-    Lines(usize),
-    /// A number up to `most`.
-    Number {
-        /// The number of options.
-        most: usize,
-        /// Whether several numbers are possible.
-        several: bool,
-    },
+    /// A label, a position or words.
+    Option(ModelQuestion),
+    /// One of so many positions.
+    OneOption(usize),
 }
 
 impl Question {
-    pub(super) fn new(id: QuestionId, ask: &PermissionAsk, now: SystemTime) -> Self {
-        let read: Vec<_> = ask.asker.read().texts().into_iter().collect();
-        // Whoever wrote that text may have thought of this call. A person may allow it, but no rule comes of it.
-        let may_rule = read.is_empty() && ask.asker.owner().is_some();
-        let always = may_rule.then(|| RuleScope::of(&ask.tool, &ask.input, ask.folder())).flatten();
+    pub(super) fn new(id: QuestionId, ask: &PermissionAsk, kind: AnswerKind, now: SystemTime) -> Self {
         let blocked = ask.blocked_path.as_deref();
         Self {
             id,
@@ -216,21 +119,36 @@ impl Question {
             folder: ask.folder.clone(),
             input: ask.input.clone(),
             concerns: CallConcern::of(&ask.tool, &ask.input, ask.folder.as_deref(), blocked),
-            read,
-            kind: AnswerKind::of(ask, always),
+            read: ask.asker.read().texts().into_iter().collect(),
+            kind,
             asked_at: now,
             deadline: ask.timeout.map(|timeout| now + timeout),
         }
     }
 
-    /// Whether words of the person's own are an answer.
-    pub fn takes_words(&self) -> bool {
-        matches!(self.kind, AnswerKind::Choose(_) | AnswerKind::Plan { .. })
+    /// Question 12, with what it asks first.
+    #[cfg(test)]
+    pub(crate) fn for_tests(ask: &PermissionAsk) -> Self {
+        let kind = AnswerKind::all_of(ask).remove(0);
+        Self::new(QuestionId(12), ask, kind, SystemTime::UNIX_EPOCH)
     }
 
-    /// Whether its answers are options, by their numbers.
-    pub fn takes_options(&self) -> bool {
-        matches!(self.kind, AnswerKind::Choose(_))
+    /// Whether words of the person's own are an answer.
+    pub fn takes_words(&self) -> bool {
+        matches!(self.kind, AnswerKind::Choose { .. } | AnswerKind::Plan { .. })
+    }
+
+    /// The question of the model that it is.
+    pub fn options(&self) -> Option<&ModelQuestion> {
+        match &self.kind {
+            AnswerKind::Choose { question, .. } => Some(question),
+            AnswerKind::Tool { .. } | AnswerKind::Plan { .. } => None,
+        }
+    }
+
+    /// Whether it follows another one of the same call.
+    pub fn is_later_part(&self) -> bool {
+        matches!(self.kind, AnswerKind::Choose { part: (2.., _), .. })
     }
 
     /// The choices to show, with the newest effect that people see. Keys are read back by [`Question::parse_key`].
@@ -251,17 +169,13 @@ impl Question {
             AnswerKind::Plan { .. } => {
                 vec![choice("yes", "Approve plan", "✅"), choice("no", "Keep planning", "❌")]
             }
-            AnswerKind::Choose(selections) => match selections.as_slice() {
-                [only] if !only.several => only
-                    .options
-                    .iter()
-                    .enumerate()
-                    .map(|(n, (label, _))| {
-                        choice(&(n + 1).to_string(), label, NUMBERS.get(n).unwrap_or(&"🔘"))
-                    })
-                    .collect(),
-                _ => Vec::new(),
-            },
+            AnswerKind::Choose { question, .. } if question.several => Vec::new(),
+            AnswerKind::Choose { question, .. } => {
+                let labels = question.options.iter().map(|(label, _)| label).enumerate();
+                labels
+                    .map(|(n, label)| choice(&(n + 1).to_string(), label, NUMBERS.get(n).unwrap_or(&"🔘")))
+                    .collect()
+            }
         }
     }
 
@@ -275,7 +189,7 @@ impl Question {
             "try" => PersonAnswer::Try,
             word => match word.strip_prefix("keep") {
                 Some(effect) => PersonAnswer::Keep(Some(EffectNumber(effect.parse().ok()?))),
-                None => PersonAnswer::Text(word.to_owned()),
+                None => PersonAnswer::Option(word.parse().ok()?),
             },
         };
         Some((QuestionId(id.parse().ok()?), answer))
@@ -298,18 +212,24 @@ impl Question {
                 Ok(QuestionOutcome::Always { by, scope: scope.clone() })
             }
             (PersonAnswer::Always, _) => Err(AnswerRefused::NoAlways),
-            (PersonAnswer::Text(text), AnswerKind::Choose(selections)) => {
-                let answers = answers(selections, &text).map_err(AnswerRefused::NoSuchChoice)?;
-                Ok(QuestionOutcome::Answered { by, answers })
+            (PersonAnswer::Text(text), AnswerKind::Choose { question, .. }) => {
+                let answer = question.answer(&text).map_err(AnswerRefused::NoSuchChoice)?;
+                Ok(QuestionOutcome::Answered { by, answers: vec![(question.question.clone(), answer)] })
             }
-            (PersonAnswer::Yes, AnswerKind::Choose(selections)) => {
-                Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Options(selections.clone())))
+            (PersonAnswer::Option(position), AnswerKind::Choose { question, .. }) => {
+                let refused = || AnswerRefused::NoSuchChoice(ExpectedAnswer::Option(question.clone()));
+                let answer = question.at(position).ok_or_else(refused)?.to_owned();
+                Ok(QuestionOutcome::Answered { by, answers: vec![(question.question.clone(), answer)] })
+            }
+            (PersonAnswer::Yes, AnswerKind::Choose { question, .. }) => {
+                Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Option(question.clone())))
             }
             // Words on a plan ask for a change. As a denial they reach the model as the reason, and it plans again.
             (PersonAnswer::Text(text), AnswerKind::Plan { .. }) => {
                 Ok(QuestionOutcome::Denied { by, reason: Some(text) })
             }
-            (PersonAnswer::Text(_), AnswerKind::Tool { .. }) => {
+            (PersonAnswer::Text(_), AnswerKind::Tool { .. })
+            | (PersonAnswer::Option(_), AnswerKind::Tool { .. } | AnswerKind::Plan { .. }) => {
                 Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::YesOrNo(self.id)))
             }
         }
@@ -319,159 +239,108 @@ impl Question {
 const NUMBERS: &[&str] = &["1️⃣", "2️⃣", "3️⃣", "4️⃣", "5️⃣", "6️⃣", "7️⃣", "8️⃣", "9️⃣"];
 
 impl AnswerKind {
-    fn of(ask: &PermissionAsk, always: Option<RuleScope>) -> Self {
-        let (input, trial) = (&ask.input, || trial::offer(&ask.tool, &ask.input, ask.asker.trials()));
+    /// What a call asks people, one question after the other.
+    pub(super) fn all_of(ask: &PermissionAsk) -> Vec<Self> {
+        let input = &ask.input;
         match ask.tool.as_str() {
             "ExitPlanMode" => {
-                Self::Plan { plan: input.get("plan").and_then(Value::as_str).unwrap_or_default().to_owned() }
+                let plan = input.get("plan").and_then(Value::as_str).unwrap_or_default().to_owned();
+                vec![Self::Plan { plan }]
             }
-            "AskUserQuestion" => match selections(input) {
-                Some(selections) => Self::Choose(selections),
+            "AskUserQuestion" => match questions(input) {
+                Some(questions) => {
+                    let count = questions.len();
+                    let part = |(n, question)| Self::Choose { question, part: (n + 1, count) };
+                    questions.into_iter().enumerate().map(part).collect()
+                }
                 // Questions in a form that we cannot read are still shown, as a plain call that people allow or deny.
-                None => Self::Tool { always: None, trial: trial() },
+                None => vec![Self::tool(ask, None)],
             },
-            _ => Self::Tool { always, trial: trial() },
-        }
-    }
-}
-
-fn selections(input: &Value) -> Option<Vec<ModelQuestion>> {
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let list = input.get("questions")?.as_array()?;
-    let selections: Option<Vec<_>> = list
-        .iter()
-        .map(|item| {
-            let options =
-                item.get("options").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            Some(ModelQuestion {
-                question: text(item, "question")?,
-                options: options
-                    .iter()
-                    .filter_map(|option| {
-                        Some((text(option, "label")?, text(option, "description").unwrap_or_default()))
-                    })
-                    .collect(),
-                several: item.get("multiSelect").and_then(Value::as_bool).unwrap_or(false),
-            })
-        })
-        .collect();
-    selections.filter(|selections| !selections.is_empty())
-}
-
-// With a single question the whole text is the answer, line breaks included. With several, each takes a line.
-fn answers(selections: &[ModelQuestion], text: &str) -> Result<Vec<(String, String)>, ExpectedAnswer> {
-    let lines: Vec<&str> = match selections {
-        [_] => vec![text.trim()],
-        _ => text.lines().map(str::trim).filter(|line| !line.is_empty()).collect(),
-    };
-    if lines.len() != selections.len() {
-        return Err(ExpectedAnswer::Lines(selections.len()));
-    }
-    let pairs = selections.iter().zip(lines);
-    pairs.map(|(selection, line)| Ok((selection.question.clone(), pick(selection, line)?))).collect()
-}
-
-// The CLI knows labels, not numbers, so numbers become labels. Anything else is passed on as the person's own words;
-// a number out of range is a typing error and refused.
-fn pick(selection: &ModelQuestion, line: &str) -> Result<String, ExpectedAnswer> {
-    let expected = || ExpectedAnswer::Number { most: selection.options.len(), several: selection.several };
-    let parts: Vec<&str> = line.split([',', ' ']).filter(|part| !part.is_empty()).collect();
-    let numbers: Option<Vec<usize>> = parts.iter().map(|part| part.parse().ok()).collect();
-    let Some(numbers) = numbers.filter(|numbers| !numbers.is_empty()) else {
-        return if line.is_empty() { Err(expected()) } else { Ok(line.to_owned()) };
-    };
-    if numbers.len() > 1 && !selection.several {
-        return Err(expected());
-    }
-    let label = |n: &usize| selection.options.get(n.wrapping_sub(1)).map(|(label, _)| label.clone());
-    let labels: Option<Vec<String>> = numbers.iter().map(label).collect();
-    labels.map(|labels| labels.join(", ")).ok_or_else(expected)
-}
-
-impl QuestionOutcome {
-    /// Whether the call runs.
-    pub(super) fn allows(&self) -> bool {
-        match self {
-            Self::Allowed { .. } | Self::Always { .. } | Self::Answered { .. } | Self::ByRule { .. } => true,
-            Self::Denied { .. }
-            | Self::Kept { .. }
-            | Self::TimedOut
-            | Self::Unreachable
-            | Self::Withdrawn { .. } => false,
-        }
-    }
-
-    /// The audit's word for it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Allowed { .. } | Self::Answered { .. } => "allow",
-            Self::Always { .. } => "always",
-            Self::ByRule { .. } => "rule",
-            Self::Denied { .. } => "deny",
-            Self::Kept { .. } => "keep",
-            Self::TimedOut => "timeout",
-            Self::Unreachable => "unreachable",
-            Self::Withdrawn { .. } => "withdrawn",
-        }
-    }
-
-    /// Who or what decided, for the audit.
-    pub fn by(&self) -> String {
-        match self {
-            Self::Allowed { by }
-            | Self::Always { by, .. }
-            | Self::Answered { by, .. }
-            | Self::Kept { by, .. }
-            | Self::Denied { by, .. } => by.id.clone(),
-            Self::ByRule { rule } => format!("rule {rule}"),
-            Self::TimedOut => "deadline".into(),
-            Self::Unreachable => "nobody reachable".into(),
-            Self::Withdrawn { why } => why.word().into(),
-        }
-    }
-
-    /// The decision for the agent; an allow carries the exact input that was shown.
-    pub(super) fn into_decision(self, tool: &str, input: Value) -> PermissionDecision {
-        match self {
-            Self::Allowed { .. } | Self::Always { .. } | Self::ByRule { .. } => {
-                PermissionDecision::Allowed { input }
+            _ => {
+                // Whoever wrote the text that it has read may have thought of this call. A person may allow it, but no rule comes of it.
+                let may_rule = ask.asker.read().is_empty() && ask.asker.owner().is_some();
+                let rule = may_rule.then(|| RuleScope::of(&ask.tool, &ask.input, ask.folder())).flatten();
+                vec![Self::tool(ask, rule)]
             }
-            Self::Answered { answers, .. } => {
-                PermissionDecision::Allowed { input: with_answers(input, answers) }
-            }
-            Self::Denied { by, reason } => {
-                PermissionDecision::Denied(DenialReason::Person { by, reason, plan: tool == "ExitPlanMode" })
-            }
-            Self::Kept { by, effect } => PermissionDecision::Denied(DenialReason::Kept { by, effect }),
-            Self::TimedOut => PermissionDecision::Denied(DenialReason::TimedOut),
-            Self::Unreachable => PermissionDecision::Denied(DenialReason::Unreachable),
-            Self::Withdrawn { why } => PermissionDecision::Denied(DenialReason::Withdrawn(why)),
         }
+    }
+
+    fn tool(ask: &PermissionAsk, always: Option<RuleScope>) -> Self {
+        Self::Tool { always, trial: trial::offer(&ask.tool, &ask.input, ask.asker.trials()) }
     }
 }
 
-impl WithdrawReason {
-    /// The audit's word for it.
-    fn word(self) -> &'static str {
-        match self {
-            Self::TurnOver => "end of turn",
-            Self::Stopped => "stop",
-            Self::ShuttingDown => "shutdown",
-            Self::BotRestarted => "restart",
-            Self::AgentGone => "end of agent",
-            Self::AgentCancelled => "agent",
-            Self::NotRecorded => "store failure",
-            Self::TooManyQuestions => "too many questions",
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn question(tool: &str, input: Value) -> Question {
+        let ask = PermissionAsk {
+            rooms: Vec::new(),
+            asker: Asker::room(Room::new("here", "a")),
+            request: Default::default(),
+            folder: None,
+            asked_for: "Ann".into(),
+            tool: tool.into(),
+            input,
+            call: None,
+            blocked_path: None,
+            timeout: None,
+        };
+        Question::for_tests(&ask)
+    }
+
+    /// The choices' labels, with the answers that their keys stand for.
+    fn choices(question: &Question, effect: Option<EffectNumber>) -> Vec<String> {
+        let choices = question.choices(effect).into_iter();
+        let read = |choice: Choice| {
+            let (id, answer) = Question::parse_key(&choice.key).unwrap();
+            assert_eq!(id.to_string(), "12");
+            format!("{}: {answer:?}", choice.label)
+        };
+        choices.map(read).collect()
+    }
+
+    fn asked(several: bool) -> Question {
+        let options = json!([{ "label": "Red" }, { "label": "Blue" }]);
+        let asked = json!({ "question": "Which?", "multiSelect": several, "options": options });
+        question("AskUserQuestion", json!({ "questions": [asked] }))
+    }
+
+    #[test]
+    fn each_choice_is_the_answer_on_its_label() {
+        let call = question("Bash", json!({ "command": "make" }));
+        assert_eq!(choices(&call, None), ["Allow: Yes", "Deny: No(None)", "Always: Always"]);
+        assert_eq!(
+            choices(&call, Some(EffectNumber(2))).last().unwrap(),
+            "Keep: Keep(Some(EffectNumber(2)))"
+        );
+        let plan = question("ExitPlanMode", json!({ "plan": "1. Do it" }));
+        assert_eq!(choices(&plan, None), ["Approve plan: Yes", "Keep planning: No(None)"]);
+        assert_eq!(choices(&asked(false), None), [r#"Red: Text("1")"#, r#"Blue: Text("2")"#]);
+        assert!(choices(&asked(true), None).is_empty(), "one click cannot pick several");
+    }
+
+    #[test]
+    fn a_key_of_something_else_is_no_answer() {
+        for key in ["", "q:12", "r:12:yes", "q:x:yes", "q:12:keepx"] {
+            assert_eq!(Question::parse_key(key), None, "{key}");
         }
     }
-}
 
-fn with_answers(input: Value, answers: Vec<(String, String)>) -> Value {
-    let mut input = match input {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    };
-    let answers = answers.into_iter().map(|(question, answer)| (question, Value::String(answer))).collect();
-    input.insert("answers".into(), Value::Object(answers));
-    Value::Object(input)
+    #[test]
+    fn words_answer_plans_and_questions_and_numbers_pick_options() {
+        let call = question("Bash", json!({ "command": "make" }));
+        let plan = question("ExitPlanMode", json!({ "plan": "1. Do it" }));
+        let takes = |question: &Question| (question.takes_words(), question.options().is_some());
+        assert_eq!(
+            [takes(&call), takes(&plan), takes(&asked(false))],
+            [(false, false), (true, false), (true, true)]
+        );
+        // In a form that nobody knows it is a call like any other.
+        let unknown = question("AskUserQuestion", json!({ "ask": "Which?" }));
+        assert_eq!(takes(&unknown), (false, false));
+    }
 }

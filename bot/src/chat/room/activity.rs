@@ -5,6 +5,7 @@ use adapters::{Activity, ActivityState, MessageId};
 use tokio::time::Instant;
 
 use super::{RoomTask, sent_times::SentTimes};
+use crate::replies::RoomWork;
 
 /// The time of the last event here, and the activity that the messenger shows.
 pub(super) struct RoomActivity {
@@ -17,6 +18,8 @@ pub(super) struct RoomActivity {
     pub(super) idle_exit_pending: bool,
     shown: Option<Activity>,
     pub(super) sent_times: SentTimes,
+    /// As the directory of rooms knows it.
+    work: RoomWork,
 }
 
 impl Default for RoomActivity {
@@ -28,6 +31,7 @@ impl Default for RoomActivity {
             idle_exit_pending: false,
             shown: None,
             sent_times: SentTimes::default(),
+            work: RoomWork::default(),
         }
     }
 }
@@ -61,6 +65,12 @@ impl RoomTask {
         };
         if let Some(activity) = self.activity.change(state) {
             self.outbox.activity(activity);
+        }
+        let turn = self.turn.current.as_ref().map(|turn| turn.prompt.sender_name.clone());
+        let work = RoomWork { turn, background: self.turn.background.running() };
+        if self.activity.work != work {
+            self.services.rooms.set_work(&self.room, work.clone());
+            self.activity.work = work;
         }
     }
 }

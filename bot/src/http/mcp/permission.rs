@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::call::{Answered, ToolCall};
 use crate::{
     http::{runs::McpRun, services::HttpServices},
-    permission::{PermissionAsk, PermissionDecision},
+    permission::{AgentRequest, PermissionAsk, PermissionDecision},
     replies,
 };
 
@@ -49,6 +49,7 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
         asked_for: run.asked_for.clone(),
         tool: asked.tool_name,
         input: asked.input,
+        request: AgentRequest::default(),
         call: asked.tool_use_id,
         // This way of asking does not name it; the question looks for it in the call.
         blocked_path: None,
