@@ -279,7 +279,8 @@ async fn a_mention_is_heard_in_every_form_and_not_from_a_quotation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_is_told_with_its_message_and_only_its_authors() {
     needs!(Synapse);
-    let place = Place::fresh(true).await;
+    let mut place = Place::fresh(true).await;
+    place.config.people.allowed_users.push(place.bob.id().to_owned());
     let mut bot = AdapterSession::open(&place).await;
     let talk = place.ann.say(&place.room, "what runs?").await;
     assert_eq!(bot.hear().await.addressed, None);
