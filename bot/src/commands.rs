@@ -8,6 +8,7 @@ mod cost;
 mod delete;
 mod discard;
 mod doctor;
+mod draft;
 mod git;
 mod help;
 pub mod htop;
@@ -15,7 +16,7 @@ mod land;
 mod log;
 mod model;
 mod move_story;
-mod new;
+pub mod new;
 mod overview;
 mod queue;
 mod release;
@@ -29,7 +30,7 @@ mod show;
 mod start;
 mod status;
 mod stop;
-mod story;
+pub mod story;
 mod verbosity;
 mod version;
 mod whoami;
@@ -46,6 +47,7 @@ pub fn all() -> CommandRegistry {
         Arc::new(show::ShowCommand),
         Arc::new(overview::OverviewCommand),
         Arc::new(new::NewCommand),
+        Arc::new(draft::DraftCommand),
         Arc::new(land::LandCommand),
         Arc::new(discard::DiscardCommand),
         Arc::new(start::StartCommand),

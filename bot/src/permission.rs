@@ -4,6 +4,7 @@
 
 mod asker;
 mod audit;
+mod board;
 mod concerns;
 mod listed;
 mod paths;
@@ -23,6 +24,7 @@ use agents::trial::KeepFailure;
 use asker::NoPlace;
 pub use asker::{Asker, OPEN_QUESTIONS};
 use audit::{entry, entry_of, sha256};
+pub use board::{BoardConsent, BoardQuestion, PlannedStory};
 pub use concerns::CallConcern;
 pub use listed::{ListedArguments, ListedCommand};
 use parking_lot::{Mutex, MutexGuard};
@@ -139,7 +141,7 @@ impl PermissionBroker {
     pub async fn ask(&self, ask: PermissionAsk) -> PermissionDecision {
         let outcome = match self.decided_without_asking(&ask) {
             Some(outcome) => self.record(&ask, outcome),
-            None => self.ask_in_turn(&ask).await,
+            None => self.ask_in_turn(&ask, None).await,
         };
         match (outcome.allows(), &ask.call) {
             (true, _) => ask.asker.on_allowed(&ask.tool, &ask.input),
@@ -147,6 +149,22 @@ impl PermissionBroker {
             (false, None) => {}
         }
         outcome.into_decision(&ask.tool, ask.input)
+    }
+
+    /// Asks about an act on the board, which no rule can allow. Dropping the future withdraws the question.
+    ///
+    /// # Errors
+    /// Why it is not to be done.
+    pub async fn ask_about_board(
+        &self,
+        ask: PermissionAsk,
+        about: BoardQuestion,
+    ) -> Result<BoardConsent, DenialReason> {
+        let outcome = match ask.rooms.is_empty() {
+            true => self.record(&ask, QuestionOutcome::Unreachable),
+            false => self.ask_in_turn(&ask, Some(about)).await,
+        };
+        outcome.into_consent()
     }
 
     fn record(&self, ask: &PermissionAsk, outcome: QuestionOutcome) -> QuestionOutcome {
@@ -173,13 +191,14 @@ impl PermissionBroker {
     }
 
     /// Asks as soon as few enough questions of this agent are open.
-    async fn ask_in_turn(&self, ask: &PermissionAsk) -> QuestionOutcome {
+    async fn ask_in_turn(&self, ask: &PermissionAsk, about: Option<BoardQuestion>) -> QuestionOutcome {
         let why = match ask.asker.take_place().await {
             Ok(_place) => {
                 // An answer to a question before this one may have made a rule that covers it.
-                return match self.decided_without_asking(ask) {
+                let decided = about.is_none().then(|| self.decided_without_asking(ask)).flatten();
+                return match decided {
                     Some(outcome) => self.record(ask, outcome),
-                    None => self.ask_people(ask).await,
+                    None => self.ask_people(ask, about).await,
                 };
             }
             Err(NoPlace::TooMany) => WithdrawReason::TooManyQuestions,
@@ -188,8 +207,8 @@ impl PermissionBroker {
         self.record(ask, QuestionOutcome::Withdrawn { why })
     }
 
-    async fn ask_people(&self, ask: &PermissionAsk) -> QuestionOutcome {
-        let (question, mut decision) = match self.open(ask) {
+    async fn ask_people(&self, ask: &PermissionAsk, about: Option<BoardQuestion>) -> QuestionOutcome {
+        let (question, mut decision) = match self.open(ask, about) {
             Ok(opened) => opened,
             Err(error) => {
                 tracing::error!(%error, tool = ask.tool, "a question could not be stored and is denied");
@@ -250,6 +269,7 @@ impl PermissionBroker {
     fn open(
         &self,
         ask: &PermissionAsk,
+        about: Option<BoardQuestion>,
     ) -> anyhow::Result<(Arc<Question>, oneshot::Receiver<QuestionOutcome>)> {
         let body = OpenQuestion {
             rooms: ask.rooms.iter().map(Room::to_string).collect(),
@@ -258,7 +278,7 @@ impl PermissionBroker {
             input: ask.input.clone(),
         };
         let id = QuestionId(self.store.open_question(&body)?);
-        let question = Arc::new(Question::new(id, ask, self.clock.now()));
+        let question = Arc::new(Question::new(id, ask, about, self.clock.now()));
         let (decided, decision) = oneshot::channel();
         let (unreachable, trial) = (HashSet::new(), QuestionTrial::default());
         let pending = PendingQuestion { question: question.clone(), decided, unreachable, trial };

@@ -3,6 +3,7 @@
 
 pub mod attacks;
 pub mod board;
+mod board_questions;
 mod commands;
 mod cost;
 mod digest;
@@ -28,6 +29,7 @@ mod turns;
 mod visible;
 
 pub use board::board;
+pub use board_questions::*;
 pub use commands::*;
 pub use cost::*;
 pub use digest::digest;

@@ -179,4 +179,10 @@ impl Adapter for Slack {
         self.receiver.threads.add(&place);
         Some(place.room())
     }
+
+    fn permalink(&self, room: &Room, message: &MessageId) -> Option<String> {
+        let workspace = self.receiver.bot_identity().workspace;
+        let place = ConversationAddress::of(room).ok()?;
+        place.permalink(&workspace, ts_of(message).ok()?)
+    }
 }

@@ -107,6 +107,7 @@ impl TurnAttempt {
             | AgentEvent::ToolResult { .. }
             | AgentEvent::SubAgentToolUse(_)
             | AgentEvent::SubAgentToolResult { .. }
+            | AgentEvent::OwnTools(_)
             | AgentEvent::ControlFailed { .. } => self.service_busy = false,
         }
         self.last_sign = now;

@@ -21,6 +21,7 @@ use crate::{
     metrics::BotMetrics,
     permission::PermissionBroker,
     store::Store,
+    tools::ToolServices,
 };
 
 /// What all rooms of one bot share.
@@ -41,6 +42,8 @@ pub struct ChatServices {
     pub retry: RetryPolicy,
     /// Takes secrets out of whatever a room posts.
     pub redactor: Arc<Redactor>,
+    /// What the rooms' agents can call.
+    pub tools: Arc<ToolServices>,
     pub tasks: BotTasks,
 }
 
@@ -113,6 +116,8 @@ impl ChatServices {
             trust_project_settings: trusted,
         };
         let model = LaunchModel { access: self.commands.pipeline.model_access(), proxy: None };
-        Launch { session, model, ..Launch::new(program, start, PromptMode::Live) }
+        let mut launch = Launch::new(program, start, PromptMode::Live);
+        launch.permissions.offers_tools = true;
+        Launch { session, model, ..launch }
     }
 }

@@ -2,9 +2,10 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-use adapters::{Addressed, Capabilities, Choice, Room, Sender, Tone};
+use adapters::{Addressed, Capabilities, Choice, MessageId, Room, Sender, Tone};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use pipeline::story::{StoryId, StoryKind};
 
 use super::services::CommandServices;
 use crate::{config::access::UserRole, permission::Question, replies};
@@ -72,6 +73,8 @@ pub struct CommandContext<'a> {
     /// Where it was called.
     pub room: &'a Room,
     pub sender: &'a Sender,
+    /// The message that called it, where one did.
+    pub message: Option<&'a MessageId>,
     /// What its messenger can do.
     pub capabilities: Capabilities,
     /// The room at this moment.
@@ -145,6 +148,10 @@ pub enum RoomAction {
     Restart,
     /// Make a story of this title of the room's changes.
     Land(String),
+    /// Give the room's agent this task, on behalf of the person who called.
+    Prompt(String),
+    /// Take that person's next words, if they are no command, for this.
+    Await(AwaitedText),
     /// Throw the room's changes away.
     Discard {
         /// Whether a branch keeps them.
@@ -152,6 +159,15 @@ pub enum RoomAction {
     },
     /// Answer later: the room continues meanwhile.
     Later(BoxFuture<'static, CommandResult>),
+}
+
+/// What somebody's next words are taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AwaitedText {
+    /// Title and criteria of a new story.
+    Story(StoryKind),
+    /// The criteria of this story.
+    Criteria(StoryId),
 }
 
 pub type CommandResult = Result<Reply, CommandError>;

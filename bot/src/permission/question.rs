@@ -7,7 +7,11 @@ use agents::{claude::ShellCommand, trial::TrialEffect};
 use pipeline::strangers::StrangerText;
 use serde_json::{Map, Value};
 
-use super::{AnswerRefused, Asker, CallConcern, EffectNumber, NoTrial, PermissionAsk, trial};
+use super::{
+    AnswerRefused, Asker, BoardConsent, BoardQuestion, CallConcern, EffectNumber, NoTrial, PermissionAsk,
+    board::{self, ListPick},
+    trial,
+};
 use crate::store::RuleScope;
 
 /// The number people answer with (`yes 12`). Never used twice in a project.
@@ -62,6 +66,8 @@ pub enum AnswerKind {
     },
     /// The model's own questions, each with options.
     Choose(Vec<ModelQuestion>),
+    /// An act on the board: agree or not, or pick entries of a list.
+    Board(BoardQuestion),
 }
 
 /// One question of the model.
@@ -115,6 +121,8 @@ pub enum QuestionOutcome {
         /// Question and answer, in order.
         answers: Vec<(String, String)>,
     },
+    /// Some entries of a list were allowed, counted from 1.
+    Picked { by: Person, entries: Vec<usize> },
     Denied {
         by: Person,
         /// Why, for the model.
@@ -201,7 +209,12 @@ pub enum ExpectedAnswer {
 }
 
 impl Question {
-    pub(super) fn new(id: QuestionId, ask: &PermissionAsk, now: SystemTime) -> Self {
+    pub(super) fn new(
+        id: QuestionId,
+        ask: &PermissionAsk,
+        about: Option<BoardQuestion>,
+        now: SystemTime,
+    ) -> Self {
         let read: Vec<_> = ask.asker.read().texts().into_iter().collect();
         // Whoever wrote that text may have thought of this call. A person may allow it, but no rule comes of it.
         let may_rule = read.is_empty() && ask.asker.owner().is_some();
@@ -217,7 +230,7 @@ impl Question {
             input: ask.input.clone(),
             concerns: CallConcern::of(&ask.tool, &ask.input, ask.folder.as_deref(), blocked),
             read,
-            kind: AnswerKind::of(ask, always),
+            kind: about.map_or_else(|| AnswerKind::of(ask, always), AnswerKind::Board),
             asked_at: now,
             deadline: ask.timeout.map(|timeout| now + timeout),
         }
@@ -225,7 +238,23 @@ impl Question {
 
     /// Whether words of the person's own are an answer.
     pub fn takes_words(&self) -> bool {
-        matches!(self.kind, AnswerKind::Choose(_) | AnswerKind::Plan { .. })
+        match &self.kind {
+            AnswerKind::Choose(_) | AnswerKind::Plan { .. } | AnswerKind::Board(BoardQuestion::Plan(_)) => {
+                true
+            }
+            AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }) => false,
+        }
+    }
+
+    /// How many entries it lists, of which some can be picked.
+    pub fn entries(&self) -> usize {
+        match &self.kind {
+            AnswerKind::Board(BoardQuestion::Plan(stories)) => stories.len(),
+            AnswerKind::Board(BoardQuestion::Act { .. })
+            | AnswerKind::Tool { .. }
+            | AnswerKind::Plan { .. }
+            | AnswerKind::Choose(_) => 0,
+        }
     }
 
     /// Whether its answers are options, by their numbers.
@@ -250,6 +279,12 @@ impl Question {
             }
             AnswerKind::Plan { .. } => {
                 vec![choice("yes", "Approve plan", "✅"), choice("no", "Keep planning", "❌")]
+            }
+            AnswerKind::Board(BoardQuestion::Act { .. }) => {
+                vec![choice("yes", "Allow", "✅"), choice("no", "Deny", "❌")]
+            }
+            AnswerKind::Board(BoardQuestion::Plan(_)) => {
+                vec![choice("yes", "Create all", "✅"), choice("no", "None of them", "❌")]
             }
             AnswerKind::Choose(selections) => match selections.as_slice() {
                 [only] if !only.several => only
@@ -289,7 +324,7 @@ impl Question {
         let by = by.clone();
         match (answer, &self.kind) {
             (PersonAnswer::No(reason), _) => Ok(QuestionOutcome::Denied { by, reason }),
-            (PersonAnswer::Yes, AnswerKind::Tool { .. } | AnswerKind::Plan { .. }) => {
+            (PersonAnswer::Yes, AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Board(_)) => {
                 Ok(QuestionOutcome::Allowed { by })
             }
             // These decide nothing by themselves: see `trial`.
@@ -309,9 +344,21 @@ impl Question {
             (PersonAnswer::Text(text), AnswerKind::Plan { .. }) => {
                 Ok(QuestionOutcome::Denied { by, reason: Some(text) })
             }
-            (PersonAnswer::Text(_), AnswerKind::Tool { .. }) => {
-                Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::YesOrNo(self.id)))
+            // The same for a list: the agent proposes another one.
+            (PersonAnswer::Text(text), AnswerKind::Board(BoardQuestion::Plan(stories))) => {
+                match board::pick(&text, stories.len()) {
+                    ListPick::Entries(entries) => Ok(QuestionOutcome::Picked { by, entries }),
+                    ListPick::OutOfRange => Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Number {
+                        most: stories.len(),
+                        several: true,
+                    })),
+                    ListPick::Words => Ok(QuestionOutcome::Denied { by, reason: Some(text) }),
+                }
             }
+            (
+                PersonAnswer::Text(_),
+                AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }),
+            ) => Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::YesOrNo(self.id))),
         }
     }
 }
@@ -392,7 +439,11 @@ impl QuestionOutcome {
     /// Whether the call runs.
     pub(super) fn allows(&self) -> bool {
         match self {
-            Self::Allowed { .. } | Self::Always { .. } | Self::Answered { .. } | Self::ByRule { .. } => true,
+            Self::Allowed { .. }
+            | Self::Always { .. }
+            | Self::Answered { .. }
+            | Self::Picked { .. }
+            | Self::ByRule { .. } => true,
             Self::Denied { .. }
             | Self::Kept { .. }
             | Self::TimedOut
@@ -404,7 +455,7 @@ impl QuestionOutcome {
     /// The audit's word for it.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Allowed { .. } | Self::Answered { .. } => "allow",
+            Self::Allowed { .. } | Self::Answered { .. } | Self::Picked { .. } => "allow",
             Self::Always { .. } => "always",
             Self::ByRule { .. } => "rule",
             Self::Denied { .. } => "deny",
@@ -421,6 +472,7 @@ impl QuestionOutcome {
             Self::Allowed { by }
             | Self::Always { by, .. }
             | Self::Answered { by, .. }
+            | Self::Picked { by, .. }
             | Self::Kept { by, .. }
             | Self::Denied { by, .. } => by.id.clone(),
             Self::ByRule { rule } => format!("rule {rule}"),
@@ -433,7 +485,7 @@ impl QuestionOutcome {
     /// The decision for the agent; an allow carries the exact input that was shown.
     pub(super) fn into_decision(self, tool: &str, input: Value) -> PermissionDecision {
         match self {
-            Self::Allowed { .. } | Self::Always { .. } | Self::ByRule { .. } => {
+            Self::Allowed { .. } | Self::Always { .. } | Self::Picked { .. } | Self::ByRule { .. } => {
                 PermissionDecision::Allowed { input }
             }
             Self::Answered { answers, .. } => {
@@ -446,6 +498,24 @@ impl QuestionOutcome {
             Self::TimedOut => PermissionDecision::Denied(DenialReason::TimedOut),
             Self::Unreachable => PermissionDecision::Denied(DenialReason::Unreachable),
             Self::Withdrawn { why } => PermissionDecision::Denied(DenialReason::Withdrawn(why)),
+        }
+    }
+}
+
+impl QuestionOutcome {
+    /// The decision about an act on the board. A rule allows none.
+    pub(super) fn into_consent(self) -> Result<BoardConsent, DenialReason> {
+        match self {
+            Self::Allowed { by } => Ok(BoardConsent { by, picked: None }),
+            Self::Picked { by, entries } => Ok(BoardConsent { by, picked: Some(entries) }),
+            Self::Denied { by, reason } => Err(DenialReason::Person { by, reason, plan: false }),
+            Self::TimedOut => Err(DenialReason::TimedOut),
+            Self::Withdrawn { why } => Err(DenialReason::Withdrawn(why)),
+            Self::Always { .. }
+            | Self::Answered { .. }
+            | Self::Kept { .. }
+            | Self::ByRule { .. }
+            | Self::Unreachable => Err(DenialReason::Unreachable),
         }
     }
 }

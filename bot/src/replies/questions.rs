@@ -12,6 +12,7 @@ use serde_json::Value;
 use settings::duration::human;
 
 use super::{
+    board_questions,
     rules::offered_rule,
     text::{count, last_chars},
     trials,
@@ -82,6 +83,10 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
             );
             ShownQuestion { text, attachment: None }
         }
+        AnswerKind::Board(about) => {
+            let text = board_questions::asked(question, about, manner.address);
+            ShownQuestion { text: format!("{text}{deadline}"), attachment: None }
+        }
         AnswerKind::Choose(selections) => {
             let lists: Vec<String> = selections.iter().map(selection).collect();
             let (lists, how) = (lists.join("\n\n"), how_to_choose(selections));
@@ -114,7 +119,7 @@ fn how_to_allow(rule: Option<String>, can_try: bool, address: &str) -> String {
 }
 
 /// Effects that the call's text does not show, a line each, and where the idea may have come from.
-fn warnings(question: &Question) -> String {
+pub(super) fn warnings(question: &Question) -> String {
     let mut lines: Vec<String> = question.concerns.iter().take(CONCERNS_MAX).map(concern).collect();
     if question.concerns.len() > CONCERNS_MAX {
         let more = question.concerns.len() - CONCERNS_MAX;
@@ -309,7 +314,9 @@ pub fn settled(question: &Question, outcome: &QuestionOutcome) -> String {
         AnswerKind::Plan { plan } if !plan.trim().is_empty() => {
             format!("{}\n\n{decided}", inert(&visible(plan.trim())))
         }
-        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Choose(_) => decided,
+        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Choose(_) | AnswerKind::Board(_) => {
+            decided
+        }
     }
 }
 
@@ -333,6 +340,16 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
             let answers: Vec<_> = answers.iter().map(answer).collect();
             format!("✅ Question {id}: {} answered {}.", inert(&by.name), answers.join(", "))
         }
+        QuestionOutcome::Picked { by, entries } => format!(
+            "✅ Question {id}: {} allowed {} of {what}.",
+            inert(&by.name),
+            board_questions::entries(entries)
+        ),
+        QuestionOutcome::Denied { by, reason } if question.entries() > 0 && reason.is_some() => format!(
+            "✏️ Question {id}: {} wants {what} changed ({}).",
+            inert(&by.name),
+            inert(reason.as_deref().unwrap_or_default())
+        ),
         QuestionOutcome::Denied { by, reason } => {
             let reason = reason.as_ref().map(|reason| format!(" ({})", inert(reason))).unwrap_or_default();
             format!("❌ Question {id}: {} denied {what}{reason}.", inert(&by.name))
@@ -359,6 +376,7 @@ fn what(question: &Question) -> String {
     match &question.kind {
         AnswerKind::Plan { .. } => "the plan".into(),
         AnswerKind::Choose(_) => "the question".into(),
+        AnswerKind::Board(about) => board_questions::named(about),
         AnswerKind::Tool { .. } => {
             let call = one_line(&question.tool, &question.input);
             format!("{} {}", inert(&visible_line(&question.tool, NAME_MAX)), code_span(&call))
@@ -383,13 +401,13 @@ pub fn question_unseen(question: &Question, closed: Option<QuestionId>) -> Strin
         None => "That answer was sent before the question was shown here".into(),
     };
     let asks = match &question.kind {
-        AnswerKind::Tool { .. } => format!("asks about {}", what(question)),
+        AnswerKind::Tool { .. } | AnswerKind::Board(_) => format!("asks about {}", what(question)),
         AnswerKind::Plan { .. } => "asks about a plan".into(),
         AnswerKind::Choose(_) => "has options".into(),
     };
     let how = match &question.kind {
         AnswerKind::Choose(_) => format!("`#{id} ANSWER`"),
-        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } => format!("`yes {id}`"),
+        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Board(_) => format!("`yes {id}`"),
     };
     format!("{why}; question {id} {asks}. Nothing was changed. If you mean that one, say {how}.")
 }
@@ -478,7 +496,8 @@ pub fn permission_answer(decision: PermissionDecision) -> PermissionAnswer {
     }
 }
 
-fn denial(why: DenialReason) -> String {
+/// Why something does not happen, for the agent.
+pub fn denial(why: DenialReason) -> String {
     match why {
         DenialReason::Person { by, reason: Some(reason), plan: true } => {
             format!("{} wants the plan changed: {reason}", by.name)

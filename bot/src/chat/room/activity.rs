@@ -4,7 +4,7 @@
 use adapters::{Activity, ActivityState, MessageId};
 use tokio::time::Instant;
 
-use super::{RoomTask, sent_times::SentTimes};
+use super::{RoomTask, awaited::AwaitedAnswer, sent_times::SentTimes};
 
 /// The time of the last event here, and the activity that the messenger shows.
 pub(super) struct RoomActivity {
@@ -17,6 +17,8 @@ pub(super) struct RoomActivity {
     pub(super) idle_exit_pending: bool,
     shown: Option<Activity>,
     pub(super) sent_times: SentTimes,
+    /// Somebody whose next words answer the bot.
+    pub(super) awaited: Option<AwaitedAnswer>,
 }
 
 impl Default for RoomActivity {
@@ -28,6 +30,7 @@ impl Default for RoomActivity {
             idle_exit_pending: false,
             shown: None,
             sent_times: SentTimes::default(),
+            awaited: None,
         }
     }
 }

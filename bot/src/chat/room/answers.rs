@@ -96,7 +96,13 @@ impl RoomTask {
         if self.questions.is_empty() || self.rejects_a_story(said.text) {
             return false;
         }
-        let Some(parsed) = parsed else { return self.answers_in_words(call, said) };
+        if let Some(id) = parsed.as_ref().and_then(|parsed| self.questions.question_or_entry(parsed)) {
+            self.say(replies::question_or_entry(id), Tone::Failure, call.message.clone());
+            return true;
+        }
+        let Some(parsed) = parsed.filter(|parsed| !self.questions.picks_entry(parsed)) else {
+            return self.answers_in_words(call, said);
+        };
         match self.questions.find_meant(parsed.question, said.reply_to) {
             // To a plan or to the model's own question, these are words like others.
             Ok((question, _))

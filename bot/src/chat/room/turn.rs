@@ -13,6 +13,7 @@ use tokio::{
     time::Instant,
 };
 
+use super::own_tools::TurnTools;
 use crate::{
     chat::{
         network::RoomSpending, outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript,
@@ -32,6 +33,8 @@ pub(super) struct RoomTurn {
     pub(super) place: TurnPlace,
     /// What people last asked for, in their words.
     pub(super) last_request: Option<String>,
+    /// What the turn's agent may call.
+    pub(super) tools: Option<TurnTools>,
     /// Where the session works, once it has started.
     pub(super) folder: Option<PathBuf>,
     pub(super) spending: RoomSpending,
@@ -117,6 +120,7 @@ impl RoomTurn {
             current: None,
             place: TurnPlace::default(),
             last_request: None,
+            tools: None,
             folder: None,
             spending,
             waiting,

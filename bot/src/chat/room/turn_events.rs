@@ -39,6 +39,7 @@ impl RoomTask {
             self.turn.asker.read().on_person_spoke();
             self.turn.last_request = Some(prompt.text.clone());
         }
+        self.turn.tools = Some(self.open_tools(&prompt));
         self.turn.current = Some(CurrentTurn::new(number, prompt, text, self.services.retry));
         match self.begin_budgets() {
             None => self.send_prompt(),
@@ -196,6 +197,11 @@ impl RoomTask {
 
     pub(super) fn on_session_update(&mut self, update: SessionUpdate) {
         let is_current = update.prompt == self.turn.session.sent_prompts();
+        if let (SessionEvent::Turn(update), Some(tools), true) =
+            (&update.event, &mut self.turn.tools, is_current)
+        {
+            tools.follow(&update.event);
+        }
         match update.event {
             SessionEvent::Turn(TurnUpdate { event, outcome }) => {
                 self.on_agent_event(event);
@@ -217,6 +223,7 @@ impl RoomTask {
         match event {
             AgentEvent::Started { session, .. } => self.keep_session(session),
             AgentEvent::Permission(request) => self.permission_asked(request),
+            AgentEvent::OwnTools(message) => self.on_tools_message(message),
             AgentEvent::PermissionCancelled { .. } => self.withdraw_questions(WithdrawReason::AgentCancelled),
             AgentEvent::TurnEnded(end) => self.on_result(*end),
             AgentEvent::Exited(_) => {
@@ -374,6 +381,7 @@ impl RoomTask {
 
     fn close_turn_with_answer(&mut self, answer: &str) {
         let verbosity = self.verbosity();
+        self.turn.tools = None;
         let Some(turn) = self.turn.current.take() else { return };
         if let Some(text) = turn.answer(verbosity, answer) {
             self.finish_message(&turn, text, Tone::Answer);
@@ -384,6 +392,7 @@ impl RoomTask {
     /// Closes the turn with its text so far and a sentence below it.
     fn close_turn(&mut self, sentence: &str, tone: Tone) {
         let verbosity = self.verbosity();
+        self.turn.tools = None;
         let Some(turn) = self.turn.current.take() else { return };
         self.finish_message(&turn, turn.cut_short(verbosity, sentence), tone);
         self.on_turn_over(&turn);
@@ -429,6 +438,7 @@ impl RoomTask {
     }
 
     pub(super) fn stop_turn(&mut self) {
+        self.turn.tools = None;
         let Some(turn) = &mut self.turn.current else { return };
         let action = turn.stop();
         self.withdraw_questions(WithdrawReason::Stopped);
@@ -447,6 +457,7 @@ impl RoomTask {
     pub(super) fn shut_down(&mut self) {
         self.withdraw_questions(WithdrawReason::ShuttingDown);
         self.stop_ticker();
+        self.turn.tools = None;
         if let Some(turn) = self.turn.current.take() {
             let text = turn.cut_short(self.verbosity(), replies::STOPPED_BY_SHUTDOWN);
             self.finish_message(&turn, text, Tone::Notice);

@@ -1,0 +1,126 @@
+//! Storkit's tools in the turn under way: which calls belong to it, and to whom.
+//!
+//! The agent program lives over many turns by many people, and says of no call whose it is. So each turn counts the calls that the
+//! program reports while it is under way; a call that comes at another time, or that nobody has reported, is nobody's.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use agents::claude::{AgentEvent, OwnToolsMessage, ToolUse};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::RoomTask;
+use crate::{
+    chat::rooms::RoomInput,
+    permission::Person,
+    store::QueuedPrompt,
+    tools::{self, McpRun, MessageAnswer, RoomAccess, RoomTurnCaller},
+};
+
+/// How the agent program names storkit's tools.
+const OWN_TOOLS: &str = "mcp__storkit__";
+
+/// The calls of one turn. Dropping it cuts off those that are under way.
+pub(super) struct TurnTools {
+    run: Arc<McpRun>,
+    /// Whether the agent program works on this turn's prompt, and not on something that it began by itself.
+    begun: bool,
+    /// Calls of the main conversation that were reported and have not come yet: the tool, by the call's id.
+    reported: HashMap<String, String>,
+    by_sub_agents: HashSet<String>,
+    over: CancellationToken,
+    _ends_with_turn: DropGuard,
+}
+
+impl TurnTools {
+    pub(super) fn new(run: McpRun) -> Self {
+        let over = CancellationToken::new();
+        let guard = over.clone().drop_guard();
+        Self {
+            run: Arc::new(run),
+            begun: false,
+            reported: HashMap::new(),
+            by_sub_agents: HashSet::new(),
+            over,
+            _ends_with_turn: guard,
+        }
+    }
+
+    /// Takes in an event of the agent program that comes after the turn's prompt.
+    pub(super) fn follow(&mut self, event: &AgentEvent) {
+        match event {
+            AgentEvent::Started { .. } => self.begun = true,
+            // The prompt is still to be answered: this turn was one that the program began by itself.
+            AgentEvent::TurnEnded(_) => {
+                self.begun = false;
+                self.reported.clear();
+            }
+            AgentEvent::ToolUse(tool) if self.begun => {
+                if let Some(name) = own_name(tool) {
+                    self.reported.insert(tool.id.clone(), name.to_owned());
+                }
+            }
+            AgentEvent::SubAgentToolUse(tool) if own_name(tool).is_some() => {
+                self.by_sub_agents.insert(tool.id.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// To whom this call belongs. Each reported call counts once.
+    fn access(&mut self, tool: &str, id: &str) -> RoomAccess {
+        if self.by_sub_agents.remove(id) {
+            return RoomAccess::SubAgent(self.run.clone());
+        }
+        match self.reported.remove(id) {
+            Some(reported) if reported == tool => RoomAccess::Main(self.run.clone()),
+            Some(_) | None => RoomAccess::Nobody,
+        }
+    }
+}
+
+/// Storkit's own name of a tool.
+fn own_name(tool: &ToolUse) -> Option<&str> {
+    tool.name.strip_prefix(OWN_TOOLS)
+}
+
+impl RoomTask {
+    /// The tools for a turn that answers this prompt.
+    pub(super) fn open_tools(&self, prompt: &QueuedPrompt) -> TurnTools {
+        // The story's file is committed and read by others: no secret of the bot's gets there by somebody's message.
+        let text = self.services.redactor.clean(&prompt.text).unwrap_or_else(|| prompt.text.clone());
+        let origin = self.services.commands.messengers.origin(&self.room, Some(&prompt.message), &text);
+        let person = Person { id: prompt.sender_id.clone(), name: prompt.sender_name.clone() };
+        TurnTools::new(McpRun {
+            rooms: vec![self.room.clone()],
+            asked_for: prompt.sender_name.clone(),
+            timeout: self.services.config().claude.permission_timeout.limit(),
+            room: Some(RoomTurnCaller { person, origin }),
+            waiting: self.turn.waiting.clone(),
+            asker: self.turn.asker.clone(),
+            ..McpRun::default()
+        })
+    }
+
+    pub(super) fn on_tools_message(&mut self, OwnToolsMessage { request_id, message }: OwnToolsMessage) {
+        let called = tools::called(&message);
+        let tools = self.turn.tools.as_mut();
+        let access = called.zip(tools).map(|((tool, id), turn)| (turn.access(tool, id), turn.over.clone()));
+        let (access, over) = access.unwrap_or_else(|| (RoomAccess::Nobody, CancellationToken::new()));
+        let (services, sender) = (self.services.tools.clone(), self.sender.clone());
+        // In a task, as a call may wait for a person, whose answer is another message to this room.
+        self.services.tasks.tracker.spawn(async move {
+            let answered = tools::answer_message(&services, message, access, over).await;
+            sender.send(RoomInput::ToolsAnswered { request_id, answered });
+        });
+    }
+
+    pub(super) fn on_tools_answered(&mut self, request_id: String, answered: MessageAnswer) {
+        if let Some(sentence) = answered.denied {
+            self.outbox.say(adapters::Outgoing::text(sentence).with_tone(adapters::Tone::Notice));
+        }
+        self.turn.session.answer_tools(request_id, answered.answer);
+    }
+}
