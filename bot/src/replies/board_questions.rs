@@ -71,7 +71,7 @@ fn planned((story, number): (&PlannedStory, usize)) -> String {
 /// What a question is about, in a sentence.
 pub(super) fn named(about: &BoardQuestion) -> String {
     match about {
-        BoardQuestion::Act { what } => format!("to {what}"),
+        BoardQuestion::Act { what } => format!("the request to {what}"),
         BoardQuestion::Plan(stories) => {
             format!("the list of {}", super::text::count(stories.len(), "story", "stories"))
         }
