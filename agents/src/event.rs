@@ -76,6 +76,15 @@ pub enum AgentEvent {
         /// The id, as in [`PermissionRequest::request_id`].
         request_id: String,
     },
+    /// The agent program has replaced the session's older part by a summary.
+    Compacted {
+        /// Whether it did so by itself, because the session became too long.
+        automatic: bool,
+        /// Tokens of the session before it.
+        before: u64,
+        /// Tokens of the session after it.
+        after: Option<u64>,
+    },
     /// An API call failed and will be made again by the CLI itself.
     Retrying {
         /// Which retry comes next, from 1.

@@ -7,6 +7,7 @@ pub mod confine;
 pub mod event;
 pub mod model_proxy;
 pub mod peer;
+pub mod prompt;
 mod pty;
 mod runtime_dir;
 pub mod tree;

@@ -4,6 +4,7 @@ mod allow;
 mod ambient;
 mod assign;
 pub mod command;
+mod compact;
 mod cost;
 mod delete;
 mod discard;
@@ -27,6 +28,7 @@ mod review;
 mod rules;
 pub mod services;
 mod show;
+pub mod slash_words;
 mod start;
 mod status;
 mod stop;
@@ -72,6 +74,7 @@ pub fn all() -> CommandRegistry {
         Arc::new(model::ModelCommand),
         Arc::new(verbosity::VerbosityCommand),
         Arc::new(ambient::AmbientCommand),
+        Arc::new(compact::CompactCommand),
         Arc::new(reset::ResetCommand),
         Arc::new(cost::CostCommand),
         Arc::new(whoami::WhoamiCommand),
@@ -87,7 +90,9 @@ pub fn reference(registry: &CommandRegistry) -> String {
     let mut page = String::from(
         "# Commands\n\nGenerated from the registry by `storkit docs > docs/commands.md`; do not edit.\n\n\
          A command begins a message that is meant for the bot: `!status`, `Timmy status`, or just `status` in a \
-         direct conversation. Anything else goes to Claude Code.\n\n| command | what it does | who | while busy |\n|---|---|---|---|\n",
+         direct conversation. Commands of Claude Code's own terminal work where a room can have them: `/clear` is `reset`, `/model`, \
+         `/compact`, `/cost` and `/help` are the commands below, `/context` and `/init` go to Claude Code. Anything else goes to \
+         Claude Code.\n\n| command | what it does | who | while busy |\n|---|---|---|---|\n",
     );
     for spec in registry.specs() {
         let busy = if spec.immediate { "at once" } else { "waits its turn" };
@@ -123,6 +128,6 @@ mod tests {
     fn the_reference_page_is_current() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/commands.md");
         let page = std::fs::read_to_string(path).unwrap_or_default();
-        assert_eq!(page, reference(&all()), "run `cargo run -p storkit -- docs > docs/commands.md`");
+        assert!(page == reference(&all()), "run `cargo run -p storkit -- docs > docs/commands.md`");
     }
 }

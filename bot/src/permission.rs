@@ -7,6 +7,8 @@ mod audit;
 mod board;
 mod concerns;
 mod listed;
+mod model_question;
+mod outcome;
 mod paths;
 mod question;
 mod rule;
@@ -27,11 +29,10 @@ use audit::{entry, entry_of, sha256};
 pub use board::{BoardConsent, BoardQuestion, PlannedStory};
 pub use concerns::CallConcern;
 pub use listed::{ListedArguments, ListedCommand};
+pub use model_question::ModelQuestion;
+pub use outcome::{DenialReason, PermissionDecision, QuestionOutcome, WithdrawReason};
 use parking_lot::{Mutex, MutexGuard};
-pub use question::{
-    AnswerKind, DenialReason, ExpectedAnswer, ModelQuestion, PermissionDecision, Person, PersonAnswer,
-    Question, QuestionId, QuestionOutcome, WithdrawReason,
-};
+pub use question::{AnswerKind, ExpectedAnswer, Person, PersonAnswer, Question, QuestionId};
 use serde_json::Value;
 use tokio::sync::oneshot;
 pub use trial::{EffectNumber, NoTrial, TrialNews};

@@ -119,8 +119,11 @@ async fn a_user_has_the_agent_decide_what_only_approvers_may() {
     for (tool, input) in attacks {
         room.say_as("bob", &format!("report {tool} {tool} {input}\ncall {tool} {tool} {input}")).await;
         room.see(&format!("`{tool}`: Only approvers can have this done here.")).await;
-        room.see("answered: Only approvers can have this done here. This turn is bob's").await;
         room.settled().await;
+        assert!(
+            room.transcript()
+                .contains("answered: Only approvers can have this done here. This turn is bob's")
+        );
     }
     // What no role has in a room.
     for tool in ["prompt_permission", "approve_qa", "check_criterion", "rebuild_and_restart", "start_agent"] {

@@ -50,8 +50,8 @@ async fn a_prompt_is_never_an_option_or_a_command_of_the_cli() {
     room.see("You said: --dangerously-skip-permissions").await;
     room.say("-p hello").await;
     room.see("You said: -p hello").await;
-    room.say("/compact").await;
-    room.see("You said: Message: /compact").await;
+    room.say("/skill now").await;
+    room.see("You said: Message: /skill now").await;
     room.say("$(touch injected.txt) `touch injected.txt` ; touch injected.txt").await;
     room.see("You said: $(touch").await;
     room.say("args").await;

@@ -39,6 +39,7 @@ mod rooms;
 mod secrets;
 #[cfg(feature = "slack")]
 mod slack;
+mod slash;
 mod stop;
 mod stories;
 mod trouble;

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::real::{bash, last_request, last_tool_result};
 
-/// One coder, no reviewer, and a gate that passes.
-pub const TEAM: &str = "gates = [\"true\"]\n[[agent]]\nname = \"coder\"\nstage = \"coder\"\n";
+/// A coder, a reviewer, and a gate that passes.
+pub const TEAM: &str = "gates = [\"true\"]\n[[agent]]\nname = \"coder\"\nstage = \"coder\"\n[[agent]]\nname = \"qa\"\nstage = \"qa\"\n";
 
 pub const WISH: &str = "we need a door bell, a door and a roof; bell after door";
 
@@ -31,7 +31,10 @@ fn roof() -> Value {
 pub fn house() -> ModelScript {
     let tool = |name: &str| format!("mcp__storkit__{name}");
     // First: their prompts hold the words of the wish.
-    let mut script = ModelScript::new();
+    let mut script = ModelScript::new()
+        .on_start("Review story")
+        .calls(tool("approve_qa"), json!({}))
+        .then_says("I approved it.");
     for (number, file) in [(1, "door"), (2, "bell")] {
         let work = format!("echo {file} > {file}.txt && git add {file}.txt && git commit -qm {file}");
         script = script.on_start(&format!("Do story {number}")).calls("Bash", bash(&work)).then_says("Done.");
@@ -83,7 +86,8 @@ async fn a_wish_in_plain_words_becomes_two_merged_stories() {
     let list = room.see("**Question 2**").await.text;
     assert!(!list.contains("Roof"), "{list}");
     assert!(!bot.file(".storkit/work/1_backlog/1_story_door.md").exists(), "half a yes is none");
-    room.choose("Create all").await;
+    room.choose_as("bob", "Create all").await;
+    room.see_edit("bob allowed the list of 2 stories").await;
     room.see("Number 1 is story 2 (starts after story 1).").await;
     let bell = text(&bot, "1_backlog/2_story_door_bell.md");
     assert!(
@@ -95,13 +99,16 @@ async fn a_wish_in_plain_words_becomes_two_merged_stories() {
     assert!(text(&bot, "1_backlog/1_story_door.md").contains("- [ ] It opens\n- [ ] It closes\n"));
     room.settled().await;
 
-    room.say("start them").await;
+    // A list may be approved by everybody who may write stories; work is started by who may.
+    room.say_as("bob", "start them").await;
     let question = room.see("**Question 3**").await.text;
     assert!(question.contains("may I start story `1` **Door** and story `2` **Door bell**?"), "{question}");
     assert!(
         bot.file(".storkit/work/1_backlog/1_story_door.md").exists(),
         "nothing happens before the answer"
     );
+    room.choose_as("bob", "Allow").await;
+    room.see("bob, you may not answer permission questions here").await;
     room.choose("Allow").await;
     room.see("`coder` works on story 1 now").await;
     // The second one waits for the first.
@@ -157,9 +164,11 @@ async fn who_is_no_approver_reads_and_plans_and_cannot_have_the_agent_merge_or_d
     assert!(last_tool_result(&bot).contains("- [ ] It opens"));
     for wish in ["delete the door", "merge the door"] {
         room.say_as("bob", wish).await;
-        room.see("Only approvers can have this done here. This turn is bob's, whose role is user").await;
-        room.see("I was told: Only approvers").await;
+        room.see("🚫").await;
         room.settled().await;
+        let told =
+            "I was told: Only approvers can have this done here. This turn is bob's, whose role is user";
+        assert!(room.transcript().contains(told), "{}", room.transcript());
     }
     assert!(!room.transcript().contains("**Question"), "there is nothing that an approver could allow");
     assert!(bot.file(".storkit/work/1_backlog/1_story_door.md").exists());

@@ -7,7 +7,7 @@ use tokio::{io::AsyncWriteExt, net::unix::pipe, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::error::ProcessError;
-use crate::event::PermissionAnswer;
+use crate::{event::PermissionAnswer, prompt::AgentPrompt};
 
 /// How many lines may wait for a CLI that does not read.
 const QUEUE: usize = 64;
@@ -53,9 +53,13 @@ async fn write(mut pipe: pipe::Sender, mut lines: mpsc::Receiver<String>) -> io:
     Ok(())
 }
 
-/// A prompt. One that would be a command of the CLI's own, such as `/compact`, is made plain text.
-pub(super) fn prompt(text: &str) -> String {
-    to_line(&json!({"type": "user", "message": {"role": "user", "content": as_plain_prompt(text)}}))
+/// A prompt. Text that would be a command of the CLI's own, such as `/config`, is made plain text.
+pub(super) fn prompt(prompt: &AgentPrompt) -> String {
+    let content = match prompt {
+        AgentPrompt::Text(text) => as_plain_prompt(text),
+        AgentPrompt::Command(command) => command.line().into(),
+    };
+    to_line(&json!({"type": "user", "message": {"role": "user", "content": content}}))
 }
 
 /// The text in a form that the CLI passes to the model, whatever it begins with.
@@ -99,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_prompt_is_one_line_whatever_it_holds() {
-        let written = prompt("a \"b\"\nc \u{2028} ✓");
+        let written = prompt(&"a \"b\"\nc \u{2028} ✓".into());
         assert_eq!(written.matches('\n').count(), 1);
         let read: Value = serde_json::from_str(&written).expect("JSON");
         assert_eq!(read["message"]["content"], "a \"b\"\nc \u{2028} ✓");

@@ -64,6 +64,7 @@ fn dispatch(head: &LineHead<'_>, json: &str, emit: &mut impl FnMut(LineMeaning))
         (Some("result"), _) => result(json, emit),
         (Some("system"), Some("init")) => init(json, emit),
         (Some("system"), Some("status")) => status(json, emit),
+        (Some("system"), Some("compact_boundary")) => compact_boundary(json, emit),
         (Some("system"), Some("api_retry")) => api_retry(json, emit),
         (Some("control_request"), _) => control_request(json, emit),
         (Some("control_response"), _) => control_response(json, emit),
@@ -269,6 +270,26 @@ fn status(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     if let Some(mode) = serde_json::from_str::<Line>(json)?.mode {
         emit(AgentEvent::Mode(wording::permission_mode(&mode)).into());
     }
+    Ok(())
+}
+
+fn compact_boundary(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
+    #[derive(Deserialize)]
+    struct Line {
+        compact_metadata: Compaction,
+    }
+    #[derive(Deserialize)]
+    struct Compaction {
+        #[serde(default)]
+        trigger: String,
+        #[serde(default)]
+        pre_tokens: u64,
+        post_tokens: Option<u64>,
+    }
+    let Compaction { trigger, pre_tokens, post_tokens } =
+        serde_json::from_str::<Line>(json)?.compact_metadata;
+    let automatic = wording::is_automatic_compaction(&trigger);
+    emit(AgentEvent::Compacted { automatic, before: pre_tokens, after: post_tokens }.into());
     Ok(())
 }
 
@@ -514,6 +535,21 @@ mod tests {
 
     fn one(line: &Value) -> Vec<LineMeaning> {
         meanings(line.to_string().as_bytes(), usize::MAX)
+    }
+
+    #[test]
+    fn a_compaction_tells_who_began_it_and_what_it_came_to() {
+        let line = |trigger: &str, sizes: Value| {
+            let mut metadata = json!({"trigger": trigger, "duration_ms": 86});
+            metadata.as_object_mut().unwrap().extend(sizes.as_object().unwrap().clone());
+            json!({"type": "system", "subtype": "compact_boundary", "compact_metadata": metadata})
+        };
+        let compacted =
+            |automatic, before, after| [AgentEvent::Compacted { automatic, before, after }.into()];
+        let sizes = json!({"pre_tokens": 105, "post_tokens": 25});
+        assert_eq!(one(&line("manual", sizes.clone())), compacted(false, 105, Some(25)));
+        assert_eq!(one(&line("auto", sizes)), compacted(true, 105, Some(25)));
+        assert_eq!(one(&line("auto", json!({"pre_tokens": 105}))), compacted(true, 105, None));
     }
 
     /// Shows an event as one short line, so that a recording reads like a chat.

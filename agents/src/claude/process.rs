@@ -28,6 +28,7 @@ use crate::{
     confine::{WalledCommand, environment::uses_login},
     event::{AgentEvent, PermissionAnswer},
     model_proxy::{ModelAccess, ModelProxy},
+    prompt::AgentPrompt,
     pty::{self, ProcessLeader, PtyReader, PtyTerminal},
 };
 
@@ -73,13 +74,13 @@ impl AgentProcess {
     }
 
     /// Sends a prompt ([`super::PromptMode::Live`]). The caller sends one at a time: the CLI would join queued ones.
-    /// A prompt that begins with `/` is prefixed with `Message: `, so that it runs no command of the CLI.
+    /// Text that begins with `/` is prefixed with `Message: `, so that it runs no command of the CLI.
     ///
     /// # Errors
     /// [`ProcessError::Gone`] after the exit; [`ProcessError::Io`] for a one-shot process, and when the CLI has
     /// left 64 lines unread. Never waits.
-    pub async fn prompt(&self, text: &str) -> Result<(), ProcessError> {
-        self.push(input::prompt(text))
+    pub async fn prompt(&self, prompt: &AgentPrompt) -> Result<(), ProcessError> {
+        self.push(input::prompt(prompt))
     }
 
     /// Interrupts the turn; its [`AgentEvent::TurnEnded`] follows. Harmless when idle. A one-shot process gets
@@ -371,10 +372,10 @@ mod tests {
         let cli = Cli::python("for line in sys.stdin: say(json.loads(line)['message']['content'])");
         let (process, mut events) = cli.start().await;
         for prompt in ["hello", "two\nlines ✓"] {
-            process.prompt(prompt).await.expect("it takes prompts");
+            process.prompt(&prompt.into()).await.expect("it takes prompts");
             assert_eq!(events.text().await, prompt);
         }
-        process.prompt("/compact now").await.expect("it takes prompts");
+        process.prompt(&"/compact now".into()).await.expect("it takes prompts");
         assert_eq!(events.text().await, "Message: /compact now");
         assert_eq!(process.end().await, 0);
         assert_eq!(events.exit().await.signal, Some(15));
@@ -384,10 +385,10 @@ mod tests {
     async fn a_prompt_of_200_kb_arrives_whole() {
         let cli = Cli::python("say(str(len(take()['message']['content'])))");
         let (process, mut events) = cli.start().await;
-        process.prompt(&"x".repeat(200_000)).await.expect("it takes prompts");
+        process.prompt(&"x".repeat(200_000).into()).await.expect("it takes prompts");
         assert_eq!(events.text().await, "200000");
         assert_eq!(events.exit().await.code, Some(0));
-        assert!(matches!(process.prompt("more").await, Err(ProcessError::Gone)));
+        assert!(matches!(process.prompt(&"more".into()).await, Err(ProcessError::Gone)));
     }
 
     #[tokio::test]
@@ -468,7 +469,7 @@ mod tests {
         let cli = Cli::shell("exit 7");
         let (process, mut events) = cli.start().await;
         // Either is right, depending on who is faster.
-        let sent = process.prompt(&"x".repeat(200_000)).await;
+        let sent = process.prompt(&"x".repeat(200_000).into()).await;
         assert!(matches!(sent, Ok(()) | Err(ProcessError::Gone)), "{sent:?}");
         assert_eq!(events.exit().await.code, Some(7));
         assert_eq!(process.end().await, 0);
@@ -478,7 +479,7 @@ mod tests {
     async fn a_cli_that_never_reads_gets_a_refusal_and_not_our_memory() {
         let cli = Cli::shell("read -r nothing < /dev/tty");
         let (process, mut events) = cli.start().await;
-        let prompt = "x".repeat(100_000);
+        let prompt = "x".repeat(100_000).into();
         let mut sent = 0;
         while process.prompt(&prompt).await.is_ok() {
             sent += 1;
@@ -585,7 +586,7 @@ mod tests {
             let cli = Cli::new(PromptMode::OneShot { prompt }, script);
             let (process, mut events) = cli.start().await;
             while events.next().await != AgentEvent::Noise(UnparsedOutput::NotJson("ready".into())) {}
-            assert!(process.prompt("more").await.is_err());
+            assert!(process.prompt(&"more".into()).await.is_err());
             process.interrupt().await.expect("it can be interrupted");
             let exit = events.exit().await;
             assert_eq!(exit.code, Some(0));

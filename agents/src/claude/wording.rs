@@ -56,6 +56,11 @@ pub(super) fn failure(words: &ResultWords<'_>) -> TurnFailure {
     known.map_or(TurnFailure::Other, |(_, failure)| *failure)
 }
 
+/// The `trigger` of a `compact_boundary`: `manual` or `auto`.
+pub(super) fn is_automatic_compaction(trigger: &str) -> bool {
+    trigger != "manual"
+}
+
 /// The `status` of a `rate_limit_event`.
 pub(super) fn rate_limit_status(status: &str) -> RateLimitStatus {
     match status {

@@ -108,6 +108,7 @@ impl TurnAttempt {
             | AgentEvent::SubAgentToolUse(_)
             | AgentEvent::SubAgentToolResult { .. }
             | AgentEvent::OwnTools(_)
+            | AgentEvent::Compacted { .. }
             | AgentEvent::ControlFailed { .. } => self.service_busy = false,
         }
         self.last_sign = now;

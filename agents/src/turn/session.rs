@@ -21,6 +21,7 @@ use super::{
 use crate::{
     claude::{AgentProcess, Launch, ProcessError},
     event::{AgentEvent, PermissionAnswer, PermissionMode, ProcessExit},
+    prompt::AgentPrompt,
 };
 
 /// An event of the process, and the outcome of the attempt if it is over with it.
@@ -62,7 +63,7 @@ impl AgentSession {
     pub async fn prompt(
         &mut self,
         launch: Launch,
-        text: &str,
+        prompt: &AgentPrompt,
         limits: TurnLimits,
     ) -> Result<(), ProcessError> {
         // Two processes on one session would each lose the messages of the other.
@@ -70,7 +71,7 @@ impl AgentSession {
             self.close().await;
         }
         if let Some(live) = &self.live {
-            match live.process.prompt(text).await {
+            match live.process.prompt(prompt).await {
                 // It exited while it was idle.
                 Err(ProcessError::Gone) => self.close().await,
                 Err(error) => return Err(error),
@@ -82,7 +83,7 @@ impl AgentSession {
         }
         self.start(launch).await?;
         if let Some(live) = &self.live {
-            match live.process.prompt(text).await {
+            match live.process.prompt(prompt).await {
                 // It exited at once; its exit event follows, with the cause.
                 Ok(()) | Err(ProcessError::Gone) => {}
                 Err(error) => return Err(error),
@@ -325,13 +326,13 @@ mod tests {
         let live = || launch(folder.path(), PromptMode::Live, ANSWERS);
         let mut session = AgentSession::default();
         for number in ["1", "2"] {
-            session.prompt(live(), "hello", TurnLimits::default()).await.expect("it starts");
+            session.prompt(live(), &"hello".into(), TurnLimits::default()).await.expect("it starts");
             assert_eq!(answer(outcome(&mut session).await), number);
         }
         let before = session.pid();
         session.kill();
         assert_eq!(session.idle_since(), None);
-        session.prompt(live(), "hello", TurnLimits::default()).await.expect("another one starts");
+        session.prompt(live(), &"hello".into(), TurnLimits::default()).await.expect("another one starts");
         assert_ne!(session.pid(), before);
         assert_eq!(answer(outcome(&mut session).await), "1", "its exit is not that of the new turn");
         session.close().await;
@@ -343,14 +344,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let mut session = AgentSession::default();
         let dies = launch(folder.path(), PromptMode::Live, "read -r line; exit 3");
-        session.prompt(dies, "hello", TurnLimits::default()).await.expect("it starts");
+        session.prompt(dies, &"hello".into(), TurnLimits::default()).await.expect("it starts");
         assert!(matches!(outcome(&mut session).await, TurnOutcome::Died(exit) if exit.code == Some(3)));
         let nothing = {
             let mut launch = launch(folder.path(), PromptMode::Live, "");
             launch.program.command = vec!["/no/program".into()];
             launch
         };
-        let refused = session.prompt(nothing, "hello", TurnLimits::default()).await;
+        let refused = session.prompt(nothing, &"hello".into(), TurnLimits::default()).await;
         assert!(matches!(refused, Err(ProcessError::NotFound { .. })), "{refused:?}");
     }
 
@@ -360,7 +361,7 @@ mod tests {
         let mut session = AgentSession::default();
         let limits = TurnLimits { interrupt_grace: Duration::ZERO, ..TurnLimits::default() };
         let stubborn = launch(folder.path(), PromptMode::Live, "while read -r line; do :; done");
-        session.prompt(stubborn, "hello", limits).await.expect("it starts");
+        session.prompt(stubborn, &"hello".into(), limits).await.expect("it starts");
         session.stop().await.expect("it can be interrupted");
         session.stop().await.expect("and again");
         assert_eq!(outcome(&mut session).await, TurnOutcome::Stopped);
@@ -393,7 +394,7 @@ mod tests {
         ] {
             let mut session = AgentSession::default();
             let launch = answers(&line, accept_edits);
-            session.prompt(launch, "hello", TurnLimits::default()).await.expect("it starts");
+            session.prompt(launch, &"hello".into(), TurnLimits::default()).await.expect("it starts");
             let outcome = outcome(&mut session).await;
             let failed = TurnOutcome::Failed { cause: TurnFailure::WrongMode, text: String::new() };
             assert_eq!(outcome == failed, is_ended, "{line}: {outcome:?}");

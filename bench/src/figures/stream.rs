@@ -97,7 +97,7 @@ async fn turn(
     events: &mut tokio::sync::mpsc::Receiver<AgentEvent>,
     prompt: &str,
 ) -> anyhow::Result<()> {
-    process.prompt(prompt).await?;
+    process.prompt(&prompt.into()).await?;
     loop {
         match events.recv().await {
             Some(AgentEvent::TurnEnded(_)) => return Ok(()),

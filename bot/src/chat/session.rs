@@ -13,6 +13,7 @@ use std::{
 use agents::{
     claude::{Launch, PermissionAnswer, ProcessError},
     model_proxy::SpendingMeter,
+    prompt::AgentPrompt,
     turn::{AgentSession, TurnLimits, TurnUpdate},
 };
 use pipeline::strangers::{AgentPlace, StrangersRead};
@@ -67,7 +68,7 @@ enum SessionOrder {
 /// A prompt, and all that a process for it needs if none lives.
 pub struct SessionPrompt {
     pub launch: Launch,
-    pub text: String,
+    pub prompt: AgentPrompt,
     pub limits: TurnLimits,
     pub entry: AgentEntry,
     /// Where its process works.
@@ -260,10 +261,10 @@ impl SessionTask {
     async fn handle_prompt(&mut self, number: u64, prompt: SessionPrompt) {
         self.prompt = number;
         self.watches_budget = true;
-        let SessionPrompt { launch, text, limits, entry, place } = prompt;
+        let SessionPrompt { launch, prompt, limits, entry, place } = prompt;
         self.read.enter(place).await;
         let before = self.session.pid();
-        let sent = self.session.prompt(launch, &text, limits).await;
+        let sent = self.session.prompt(launch, &prompt, limits).await;
         if let Some(pid) = self.session.pid().filter(|pid| Some(*pid) != before) {
             // Before the error below: a process that started and then refused the prompt still runs, and
             // `htop` has to show it.
@@ -319,7 +320,7 @@ mod tests {
             base: "main".into(),
             branch: None,
         };
-        SessionPrompt { launch, text: "hello".into(), limits: TurnLimits::default(), entry, place }
+        SessionPrompt { launch, prompt: "hello".into(), limits: TurnLimits::default(), entry, place }
     }
 
     #[tokio::test(flavor = "multi_thread")]

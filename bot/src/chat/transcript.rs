@@ -24,7 +24,14 @@ pub struct TurnTranscript {
 #[derive(Clone, Debug, PartialEq)]
 enum TranscriptItem {
     Text(String),
-    Tool { id: String, name: String, detail: String, state: ToolState },
+    Tool {
+        id: String,
+        name: String,
+        detail: String,
+        state: ToolState,
+    },
+    /// Our own line about the session.
+    Note(String),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +59,9 @@ impl TurnTranscript {
                 // The call is repeated, and with it what came of it so far.
                 self.writing.clear();
                 self.retrying = Some(replies::retrying(*attempt, *max, *delay, *status, error));
+            }
+            AgentEvent::Compacted { automatic, before, after } => {
+                self.items.push(TranscriptItem::Note(replies::compacted(*automatic, *before, *after)));
             }
             _ => return false,
         }
@@ -87,7 +97,7 @@ impl TurnTranscript {
     pub fn text(&self) -> String {
         let texts = self.items.iter().filter_map(|item| match item {
             TranscriptItem::Text(text) => Some(text.as_str()),
-            TranscriptItem::Tool { .. } => None,
+            TranscriptItem::Tool { .. } | TranscriptItem::Note(_) => None,
         });
         let unfinished = Some(self.writing.as_str()).filter(|text| !text.is_empty());
         texts.chain(unfinished).collect::<Vec<_>>().join("\n\n")
@@ -108,7 +118,7 @@ impl TurnTranscript {
         let mut blocks = self.blocks(verbosity);
         let last = self.items.iter().rev().find_map(|item| match item {
             TranscriptItem::Text(text) => Some(text.as_str()),
-            TranscriptItem::Tool { .. } => None,
+            TranscriptItem::Tool { .. } | TranscriptItem::Note(_) => None,
         });
         if !answer.trim().is_empty() && last.map(str::trim) != Some(answer.trim()) {
             blocks.push(answer.to_owned());
@@ -140,7 +150,7 @@ impl TurnTranscript {
         let mut lines: Vec<String> = Vec::new();
         for item in &self.items[self.shown_before..] {
             match item {
-                TranscriptItem::Text(text) => {
+                TranscriptItem::Text(text) | TranscriptItem::Note(text) => {
                     push_lines(&mut lines, &mut blocks);
                     blocks.push(text.clone());
                 }

@@ -7,8 +7,15 @@ use async_trait::async_trait;
 use futures::future::BoxFuture;
 use pipeline::story::{StoryId, StoryKind};
 
-use super::services::CommandServices;
-use crate::{config::access::UserRole, permission::Question, replies};
+use super::{
+    services::CommandServices,
+    slash_words::{self, SlashWord},
+};
+use crate::{
+    config::access::UserRole,
+    permission::Question,
+    replies::{self, AgentOnly},
+};
 
 /// A command as data: help, completion, the reference page and each messenger's menu are made from it.
 #[derive(Clone, Copy, Debug)]
@@ -136,6 +143,8 @@ pub enum RoomAction {
     /// Drop the waiting prompts.
     ClearQueue,
     ResetSession,
+    /// Have the agent program replace the session's older part by a summary that keeps this.
+    Compact(String),
     /// Another model from the next turn on; `None` for the configured one.
     SetModel(Option<String>),
     /// Another amount of progress.
@@ -223,6 +232,8 @@ pub enum ParsedText<'a> {
     Command(Arc<dyn Command>, &'a str),
     /// `!word` with a word that is none: the nearest one, if any is near.
     Unknown(&'a str, Option<&'static str>),
+    /// A command of the agent program that does nothing in a room.
+    AgentOnly(&'a str, AgentOnly),
     /// Anything else, for the relay.
     Prompt,
 }
@@ -266,6 +277,9 @@ impl CommandRegistry {
     pub fn parse<'a>(&self, text: &'a str, addressed: Option<Addressed>) -> ParsedText<'a> {
         let text = text.trim();
         let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+        if let Some(word) = word.strip_prefix('/') {
+            return self.parse_slash(word, rest.trim());
+        }
         match self.get(word) {
             Some(command) => ParsedText::Command(command.clone(), rest.trim()),
             // Only with a prefix: without one an unknown word is how most prompts begin.
@@ -273,6 +287,22 @@ impl CommandRegistry {
                 ParsedText::Unknown(word, self.nearest(word))
             }
             None => ParsedText::Prompt,
+        }
+    }
+
+    /// Reads `/word`, as people type commands in the CLI of an agent.
+    fn parse_slash<'a>(&self, word: &'a str, args: &'a str) -> ParsedText<'a> {
+        match slash_words::meaning(word) {
+            Some(SlashWord::Command(name)) => match self.get(name) {
+                Some(command) => ParsedText::Command(command.clone(), args),
+                None => ParsedText::Prompt,
+            },
+            Some(SlashWord::AgentOnly(why)) => ParsedText::AgentOnly(word, why),
+            None => match self.get(word) {
+                Some(command) => ParsedText::Command(command.clone(), args),
+                // A path or a sentence, or a command of the agent program that begins a turn.
+                None => ParsedText::Prompt,
+            },
         }
     }
 
@@ -298,6 +328,7 @@ mod tests {
         match commands::all().parse(text, Some(addressed)) {
             ParsedText::Command(command, args) => format!("{}({args})", command.spec().name),
             ParsedText::Unknown(word, nearest) => format!("unknown {word}, near {nearest:?}"),
+            ParsedText::AgentOnly(word, _) => format!("of the agent: {word}"),
             ParsedText::Prompt => "prompt".into(),
         }
     }

@@ -1,18 +1,19 @@
-//! A permission question, the answers people can give, and the decision that follows from them.
+//! A permission question and the answers that people can give.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{fmt, path::PathBuf, time::SystemTime};
 
 use adapters::{Choice, Room};
-use agents::{claude::ShellCommand, trial::TrialEffect};
+use agents::claude::ShellCommand;
 use pipeline::strangers::StrangerText;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
-    AnswerRefused, Asker, BoardConsent, BoardQuestion, CallConcern, EffectNumber, NoTrial, PermissionAsk,
+    AnswerRefused, Asker, BoardQuestion, CallConcern, EffectNumber, NoTrial, PermissionAsk, QuestionOutcome,
     board::{self, ListPick},
+    model_question::{ModelQuestion, answers, selections},
     trial,
 };
-use crate::store::RuleScope;
+use crate::{config::access::UserRole, store::RuleScope};
 
 /// The number people answer with (`yes 12`). Never used twice in a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,17 +71,6 @@ pub enum AnswerKind {
     Board(BoardQuestion),
 }
 
-/// One question of the model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ModelQuestion {
-    /// The question; the key of the CLI's `answers`.
-    pub question: String,
-    /// Labels and their descriptions.
-    pub options: Vec<(String, String)>,
-    /// Whether several may be picked.
-    pub several: bool,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     pub id: String,
@@ -102,93 +92,6 @@ pub enum PersonAnswer {
     Keep(Option<EffectNumber>),
     /// Text for the model's questions: numbers, labels, or words of their own, one line a question.
     Text(String),
-}
-
-/// How a question ended.
-#[derive(Clone, Debug, PartialEq)]
-pub enum QuestionOutcome {
-    /// Allowed for this one call.
-    Allowed { by: Person },
-    /// Allowed, and a rule made.
-    Always {
-        by: Person,
-        /// The calls that the new rule allows.
-        scope: RuleScope,
-    },
-    /// The model's questions were answered.
-    Answered {
-        by: Person,
-        /// Question and answer, in order.
-        answers: Vec<(String, String)>,
-    },
-    /// Some entries of a list were allowed, counted from 1.
-    Picked { by: Person, entries: Vec<usize> },
-    Denied {
-        by: Person,
-        /// Why, for the model.
-        reason: Option<String>,
-    },
-    /// The effect of its trial was applied instead.
-    Kept { by: Person, effect: Arc<TrialEffect> },
-    /// A standing rule covered it; nobody was asked.
-    ByRule { rule: i64 },
-    /// Nobody answered in time.
-    TimedOut,
-    /// No room could be reached.
-    Unreachable,
-    /// The question was closed without an answer.
-    Withdrawn { why: WithdrawReason },
-}
-
-/// Why a question was closed without an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WithdrawReason {
-    /// The turn ended first.
-    TurnOver,
-    /// A person stopped the turn.
-    Stopped,
-    /// The bot shuts down.
-    ShuttingDown,
-    /// The bot was restarted, and the agent with it.
-    BotRestarted,
-    /// The agent's process or connection is gone.
-    AgentGone,
-    /// The CLI cancelled its own request.
-    AgentCancelled,
-    /// The store could not record the question.
-    NotRecorded,
-    /// Too many calls of the same agent wait already.
-    TooManyQuestions,
-}
-
-/// The answer to an agent's request.
-#[derive(Clone, Debug, PartialEq)]
-pub enum PermissionDecision {
-    Allowed {
-        /// The exact input that was shown, with the answers to the model's own questions.
-        input: Value,
-    },
-    /// The call does not run.
-    Denied(DenialReason),
-}
-
-/// Why a call does not run.
-#[derive(Clone, Debug, PartialEq)]
-pub enum DenialReason {
-    Person {
-        by: Person,
-        reason: Option<String>,
-        /// Whether the question was about a plan.
-        plan: bool,
-    },
-    /// It ran as a trial already, and its changes were applied.
-    Kept { by: Person, effect: Arc<TrialEffect> },
-    /// Nobody answered in time.
-    TimedOut,
-    /// No room could be reached.
-    Unreachable,
-    /// The question was closed without an answer.
-    Withdrawn(WithdrawReason),
 }
 
 /// The form of a valid answer, for a person whose answer does not fit.
@@ -243,6 +146,17 @@ impl Question {
                 true
             }
             AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }) => false,
+        }
+    }
+
+    /// Who may answer it. Stories in the backlog may be written by everybody who may use `new`.
+    pub fn needs(&self) -> UserRole {
+        match &self.kind {
+            AnswerKind::Board(BoardQuestion::Plan(_)) => UserRole::User,
+            AnswerKind::Board(BoardQuestion::Act { .. })
+            | AnswerKind::Tool { .. }
+            | AnswerKind::Plan { .. }
+            | AnswerKind::Choose(_) => UserRole::Approver,
         }
     }
 
@@ -380,168 +294,4 @@ impl AnswerKind {
             _ => Self::Tool { always, trial: trial() },
         }
     }
-}
-
-fn selections(input: &Value) -> Option<Vec<ModelQuestion>> {
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let list = input.get("questions")?.as_array()?;
-    let selections: Option<Vec<_>> = list
-        .iter()
-        .map(|item| {
-            let options =
-                item.get("options").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            Some(ModelQuestion {
-                question: text(item, "question")?,
-                options: options
-                    .iter()
-                    .filter_map(|option| {
-                        Some((text(option, "label")?, text(option, "description").unwrap_or_default()))
-                    })
-                    .collect(),
-                several: item.get("multiSelect").and_then(Value::as_bool).unwrap_or(false),
-            })
-        })
-        .collect();
-    selections.filter(|selections| !selections.is_empty())
-}
-
-// With a single question the whole text is the answer, line breaks included. With several, each takes a line.
-fn answers(selections: &[ModelQuestion], text: &str) -> Result<Vec<(String, String)>, ExpectedAnswer> {
-    let lines: Vec<&str> = match selections {
-        [_] => vec![text.trim()],
-        _ => text.lines().map(str::trim).filter(|line| !line.is_empty()).collect(),
-    };
-    if lines.len() != selections.len() {
-        return Err(ExpectedAnswer::Lines(selections.len()));
-    }
-    let pairs = selections.iter().zip(lines);
-    pairs.map(|(selection, line)| Ok((selection.question.clone(), pick(selection, line)?))).collect()
-}
-
-// The CLI knows labels, not numbers, so numbers become labels. Anything else is passed on as the person's own words;
-// a number out of range is a typing error and refused.
-fn pick(selection: &ModelQuestion, line: &str) -> Result<String, ExpectedAnswer> {
-    let expected = || ExpectedAnswer::Number { most: selection.options.len(), several: selection.several };
-    let parts: Vec<&str> = line.split([',', ' ']).filter(|part| !part.is_empty()).collect();
-    let numbers: Option<Vec<usize>> = parts.iter().map(|part| part.parse().ok()).collect();
-    let Some(numbers) = numbers.filter(|numbers| !numbers.is_empty()) else {
-        return if line.is_empty() { Err(expected()) } else { Ok(line.to_owned()) };
-    };
-    if numbers.len() > 1 && !selection.several {
-        return Err(expected());
-    }
-    let label = |n: &usize| selection.options.get(n.wrapping_sub(1)).map(|(label, _)| label.clone());
-    let labels: Option<Vec<String>> = numbers.iter().map(label).collect();
-    labels.map(|labels| labels.join(", ")).ok_or_else(expected)
-}
-
-impl QuestionOutcome {
-    /// Whether the call runs.
-    pub(super) fn allows(&self) -> bool {
-        match self {
-            Self::Allowed { .. }
-            | Self::Always { .. }
-            | Self::Answered { .. }
-            | Self::Picked { .. }
-            | Self::ByRule { .. } => true,
-            Self::Denied { .. }
-            | Self::Kept { .. }
-            | Self::TimedOut
-            | Self::Unreachable
-            | Self::Withdrawn { .. } => false,
-        }
-    }
-
-    /// The audit's word for it.
-    pub fn word(&self) -> &'static str {
-        match self {
-            Self::Allowed { .. } | Self::Answered { .. } | Self::Picked { .. } => "allow",
-            Self::Always { .. } => "always",
-            Self::ByRule { .. } => "rule",
-            Self::Denied { .. } => "deny",
-            Self::Kept { .. } => "keep",
-            Self::TimedOut => "timeout",
-            Self::Unreachable => "unreachable",
-            Self::Withdrawn { .. } => "withdrawn",
-        }
-    }
-
-    /// Who or what decided, for the audit.
-    pub fn by(&self) -> String {
-        match self {
-            Self::Allowed { by }
-            | Self::Always { by, .. }
-            | Self::Answered { by, .. }
-            | Self::Picked { by, .. }
-            | Self::Kept { by, .. }
-            | Self::Denied { by, .. } => by.id.clone(),
-            Self::ByRule { rule } => format!("rule {rule}"),
-            Self::TimedOut => "deadline".into(),
-            Self::Unreachable => "nobody reachable".into(),
-            Self::Withdrawn { why } => why.word().into(),
-        }
-    }
-
-    /// The decision for the agent; an allow carries the exact input that was shown.
-    pub(super) fn into_decision(self, tool: &str, input: Value) -> PermissionDecision {
-        match self {
-            Self::Allowed { .. } | Self::Always { .. } | Self::Picked { .. } | Self::ByRule { .. } => {
-                PermissionDecision::Allowed { input }
-            }
-            Self::Answered { answers, .. } => {
-                PermissionDecision::Allowed { input: with_answers(input, answers) }
-            }
-            Self::Denied { by, reason } => {
-                PermissionDecision::Denied(DenialReason::Person { by, reason, plan: tool == "ExitPlanMode" })
-            }
-            Self::Kept { by, effect } => PermissionDecision::Denied(DenialReason::Kept { by, effect }),
-            Self::TimedOut => PermissionDecision::Denied(DenialReason::TimedOut),
-            Self::Unreachable => PermissionDecision::Denied(DenialReason::Unreachable),
-            Self::Withdrawn { why } => PermissionDecision::Denied(DenialReason::Withdrawn(why)),
-        }
-    }
-}
-
-impl QuestionOutcome {
-    /// The decision about an act on the board. A rule allows none.
-    pub(super) fn into_consent(self) -> Result<BoardConsent, DenialReason> {
-        match self {
-            Self::Allowed { by } => Ok(BoardConsent { by, picked: None }),
-            Self::Picked { by, entries } => Ok(BoardConsent { by, picked: Some(entries) }),
-            Self::Denied { by, reason } => Err(DenialReason::Person { by, reason, plan: false }),
-            Self::TimedOut => Err(DenialReason::TimedOut),
-            Self::Withdrawn { why } => Err(DenialReason::Withdrawn(why)),
-            Self::Always { .. }
-            | Self::Answered { .. }
-            | Self::Kept { .. }
-            | Self::ByRule { .. }
-            | Self::Unreachable => Err(DenialReason::Unreachable),
-        }
-    }
-}
-
-impl WithdrawReason {
-    /// The audit's word for it.
-    fn word(self) -> &'static str {
-        match self {
-            Self::TurnOver => "end of turn",
-            Self::Stopped => "stop",
-            Self::ShuttingDown => "shutdown",
-            Self::BotRestarted => "restart",
-            Self::AgentGone => "end of agent",
-            Self::AgentCancelled => "agent",
-            Self::NotRecorded => "store failure",
-            Self::TooManyQuestions => "too many questions",
-        }
-    }
-}
-
-fn with_answers(input: Value, answers: Vec<(String, String)>) -> Value {
-    let mut input = match input {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    };
-    let answers = answers.into_iter().map(|(question, answer)| (question, Value::String(answer))).collect();
-    input.insert("answers".into(), Value::Object(answers));
-    Value::Object(input)
 }

@@ -9,7 +9,7 @@ use pipeline::{
 };
 
 use super::{
-    questions::warnings,
+    call_warnings::warnings,
     visible::{visible, visible_line},
 };
 use crate::permission::{BoardQuestion, PlannedStory, Question, QuestionId};

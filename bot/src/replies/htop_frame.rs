@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use adapters::markdown::inert;
 use agents::usage::{MachineUsage, TreeUsage};
 use settings::duration::human;
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 /// Columns of a phone in portrait that most messengers show without wrapping or scrolling.
 const WIDTH: usize = 46;
@@ -115,15 +115,10 @@ fn cut(text: &str, columns: usize) -> String {
     if text.width() <= columns {
         return text.into();
     }
-    let (mut kept, mut width) = (String::new(), 1);
-    for letter in text.chars() {
-        width += letter.width().unwrap_or(0);
-        if width > columns {
-            break;
-        }
-        kept.push(letter);
-    }
-    kept + "…"
+    // A sign can widen the one before it (an emoji's variant), so the widths of single signs are no sum.
+    let ends = text.char_indices().map(|(at, letter)| at + letter.len_utf8());
+    let kept = ends.map(|end| &text[..end]).take_while(|kept| kept.width() < columns).last();
+    format!("{}…", kept.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -211,6 +206,12 @@ mod tests {
           長長長長長長長長長長長長長長長長長長長長長…
         設計部屋の会…    1  1.0M    1  4m 30s   $0.12
         ");
+    }
+
+    #[test]
+    fn a_sign_that_widens_the_one_before_it_is_counted() {
+        let name = format!("{}x", "0\u{fe0f}".repeat(7));
+        assert!(widest(&htop_frame(&MACHINE, &[row(&name, &name, 1.0, 1 << 20, 1)], None)) <= WIDTH);
     }
 
     #[test]

@@ -6,21 +6,21 @@ use adapters::{
     Attachment,
     markdown::{code_block, code_span, inert},
 };
-use agents::claude::PermissionAnswer;
-use pipeline::strangers::StrangerText;
 use serde_json::Value;
 use settings::duration::human;
 
 use super::{
     board_questions,
+    call_detail::{detail_of, fitted, one_line},
+    call_warnings::warnings,
+    denials::withdrawn,
     rules::offered_rule,
-    text::{count, last_chars},
     trials,
-    visible::{head_and_tail, visible, visible_line},
+    visible::{visible, visible_line},
 };
 use crate::permission::{
-    AnswerKind, AnswerRefused, CallConcern, DenialReason, ExpectedAnswer, ModelQuestion, NETWORK_TOOL,
-    PermissionDecision, Question, QuestionId, QuestionOutcome, WithdrawReason,
+    AnswerKind, AnswerRefused, ExpectedAnswer, ModelQuestion, Question, QuestionId, QuestionOutcome,
+    WithdrawReason,
 };
 
 /// A question's text, and a file where it is too long to be read in a chat.
@@ -30,21 +30,8 @@ pub struct ShownQuestion {
     pub attachment: Option<Attachment>,
 }
 
-/// Beyond this many bytes a question's detail goes into a file, where files can be sent.
-const DETAIL_MAX: usize = 3_000;
-
-/// Lines of such a detail that the chat shows, from its beginning and its end.
-const HEAD_LINES: usize = 20;
-const TAIL_LINES: usize = 10;
-
-/// Characters of a name, of a path, of a call in a sentence.
+/// Characters of a name.
 const NAME_MAX: usize = 80;
-const PATH_MAX: usize = 200;
-const CALL_MAX: usize = 120;
-
-/// Warnings and sources that are listed one by one.
-const CONCERNS_MAX: usize = 6;
-const SOURCES_MAX: usize = 8;
 
 /// How the room is to be answered.
 #[derive(Clone, Copy, Debug)]
@@ -118,84 +105,6 @@ fn how_to_allow(rule: Option<String>, can_try: bool, address: &str) -> String {
     text
 }
 
-/// Effects that the call's text does not show, a line each, and where the idea may have come from.
-pub(super) fn warnings(question: &Question) -> String {
-    let mut lines: Vec<String> = question.concerns.iter().take(CONCERNS_MAX).map(concern).collect();
-    if question.concerns.len() > CONCERNS_MAX {
-        let more = question.concerns.len() - CONCERNS_MAX;
-        lines.push(format!("⚠️ {} more.", count(more, "link", "links")));
-    }
-    lines.extend(provenance(&question.read));
-    lines.into_iter().map(|line| line + "\n").collect()
-}
-
-fn concern(concern: &CallConcern) -> String {
-    let path = |path: &str| code_span(&visible_line(path, PATH_MAX));
-    match concern {
-        CallConcern::Link { named, leads_to } if leads_to.is_empty() => {
-            format!("⚠️ {} is a link to nothing; writing to it makes a file elsewhere.", path(named))
-        }
-        CallConcern::Link { named, leads_to } => {
-            format!("⚠️ {} leads through a link to {}.", path(named), path(leads_to))
-        }
-        CallConcern::UncheckedLinks => "⚠️ It names more files than I can check for links.".into(),
-        CallConcern::BlockedPath(blocked) => format!("⚠️ It reaches {}.", path(blocked)),
-        CallConcern::OutsideSandbox => "⚠️ It is to run outside Claude Code's sandbox.".into(),
-        CallConcern::InBackground => {
-            "⚠️ It is to run in the background and may go on after this turn.".into()
-        }
-    }
-}
-
-/// One line on the text from strangers that the agent has read since a person last spoke to it.
-fn provenance(read: &[StrangerText]) -> Option<String> {
-    let names = (!read.is_empty()).then(|| stranger_texts(read))?;
-    Some(format!(
-        "⚠️ Since a person last spoke to it, this agent has read text by strangers: {names}. So there is no `always`."
-    ))
-}
-
-/// Sources of text by strangers, as a list in a sentence.
-pub fn stranger_texts<'a>(read: impl IntoIterator<Item = &'a StrangerText>) -> String {
-    let name = |name: &str| code_span(&visible_line(name, NAME_MAX));
-    let named = |text: &StrangerText| match text {
-        StrangerText::Page(host) => name(host),
-        StrangerText::SearchResults => "results of a web search".into(),
-        StrangerText::Program(program) => format!("what {} printed", name(program)),
-        StrangerText::Server(server) => format!("answers of the MCP server {}", name(server)),
-        StrangerText::File(path) => format!("{}, which is not on the base branch", name(path)),
-        StrangerText::Commit(commit) => format!("{}, a commit that is not on the base branch", name(commit)),
-        StrangerText::Story(id) => format!("story {id}, which is in quarantine"),
-    };
-    let read: Vec<_> = read.into_iter().collect();
-    let mut names: Vec<String> = read.iter().take(SOURCES_MAX).map(|text| named(text)).collect();
-    if read.len() > SOURCES_MAX {
-        names.push(format!("{} more", read.len() - SOURCES_MAX));
-    }
-    names.join(", ")
-}
-
-// A detail too long for a chat goes into a file, and the chat shows both its ends: nobody should approve a part of a command.
-fn fitted(detail: String, id: QuestionId, ending: &str, files: bool) -> (String, Option<Attachment>) {
-    if detail.len() <= DETAIL_MAX || !files {
-        return (detail, None);
-    }
-    let name = format!("question-{id}.{ending}");
-    let lines: Vec<&str> = detail.lines().collect();
-    let middle = HEAD_LINES..lines.len().saturating_sub(TAIL_LINES).max(HEAD_LINES);
-    let (head, tail) = match middle.is_empty() {
-        // Few and long lines.
-        true => (detail.as_str(), detail.as_str()),
-        false => (&*lines[..HEAD_LINES].join("\n"), &*lines[middle.end..].join("\n")),
-    };
-    let short = format!(
-        "{}\n… all of it is in {name} …\n{}",
-        first_chars(head, DETAIL_MAX / 2),
-        last_chars(tail, DETAIL_MAX / 4)
-    );
-    (short, Some(Attachment { name, bytes: detail.into_bytes(), caption: format!("Question {id} in full") }))
-}
-
 fn selection(selection: &ModelQuestion) -> String {
     let mut lines = vec![format!("**{}**", inert(&visible(&selection.question)))];
     for (n, (label, description)) in selection.options.iter().enumerate() {
@@ -215,96 +124,6 @@ fn how_to_choose(selections: &[ModelQuestion]) -> String {
         [_] => "Answer with a number or in your own words.".into(),
         many => format!("Answer with {} lines, one for each: a number or your own words.", many.len()),
     }
-}
-
-/// As [`detail`], with the file of an edit as it is called in the agent's folder.
-fn detail_of(question: &Question) -> (String, &'static str, &'static str) {
-    let (detail, language, ending) = detail(&question.tool, &question.input);
-    let folder = question.folder.as_ref().filter(|_| matches!(question.tool.as_str(), "Edit" | "Write"));
-    let inner = folder.and_then(|folder| detail.strip_prefix(folder.to_str()?)?.strip_prefix('/'));
-    // A path that leads out again is shown as it is.
-    let inner =
-        inner.filter(|inner| !inner.lines().next().unwrap_or_default().split('/').any(|part| part == ".."));
-    (inner.map_or_else(|| detail.clone(), str::to_owned), language, ending)
-}
-
-/// The part of a tool's input that a person decides by: text, its language, a file ending. Keys that it does not show in another
-/// form follow as JSON.
-fn detail(tool: &str, input: &Value) -> (String, &'static str, &'static str) {
-    let text = |key: &str| input.get(key).and_then(Value::as_str).unwrap_or_default();
-    let (shown, language, ending, keys): (String, _, _, &[&str]) = match tool {
-        "Bash" if input.get("command").is_some_and(Value::is_string) => {
-            (visible(text("command")), "sh", "sh", &["command", "description"])
-        }
-        "Edit" => {
-            let all = input.get("replace_all").is_some_and(|all| *all != Value::Bool(false));
-            let all = if all { " (every occurrence)" } else { "" };
-            let diff = diff(text("old_string"), text("new_string"));
-            let keys = &["file_path", "old_string", "new_string", "replace_all"];
-            (format!("{}{all}\n{diff}", visible(text("file_path"))), "diff", "diff", keys)
-        }
-        "Write" => {
-            let diff = diff("", text("content"));
-            (format!("{}\n{diff}", visible(text("file_path"))), "diff", "diff", &["file_path", "content"])
-        }
-        NETWORK_TOOL if host(input).is_some() => {
-            (host(input).unwrap_or_default(), "", "txt", &["host", "port"])
-        }
-        _ => {
-            let json = serde_json::to_string_pretty(input).unwrap_or_default();
-            return (visible(&json), "json", "json");
-        }
-    };
-    (format!("{shown}{}", other_keys(input, keys)), language, ending)
-}
-
-/// The host and port of a connection that is asked for, and of a rule for it.
-pub(super) fn host(input: &Value) -> Option<String> {
-    let (host, port) = (input.get("host")?.as_str()?, input.get("port")?.as_u64()?);
-    let host = visible_line(host, NAME_MAX);
-    Some(if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") })
-}
-
-/// Why a host cannot be reached, as a clause for the agent.
-pub fn host_refused(why: DenialReason) -> String {
-    match why {
-        DenialReason::Person { by, reason: Some(reason), .. } => format!("{} denied it: {reason}", by.name),
-        DenialReason::Person { by, reason: None, .. } => {
-            format!("{} denied it; ask what to do instead", by.name)
-        }
-        // No host is tried.
-        DenialReason::Kept { by, .. } => format!("{} kept the effect of something else", by.name),
-        DenialReason::TimedOut => "nobody answered the question about it in time".into(),
-        DenialReason::Unreachable => NO_PERSON_FOR_HOST.into(),
-        DenialReason::Withdrawn(why) => {
-            format!("the question about it was closed, because {}", withdrawn(why))
-        }
-    }
-}
-
-pub const NO_PERSON_FOR_HOST: &str = "no person could be asked about it";
-
-/// To the project's commands, which ask nobody.
-pub const HOST_NOT_ALLOWED_YET: &str = "nobody has allowed it yet";
-
-fn other_keys(input: &Value, keys: &[&str]) -> String {
-    let others = input.as_object().into_iter().flatten();
-    let others =
-        others.filter(|(key, value)| !(keys.contains(&key.as_str()) && value_has_its_form(key, value)));
-    others
-        .map(|(key, value)| format!("\n{}: {}", visible_line(key, NAME_MAX), visible(&value.to_string())))
-        .collect()
-}
-
-// A key with a value of another type than the tool's is shown as it is, not as the empty text.
-fn value_has_its_form(key: &str, value: &Value) -> bool {
-    value.is_string() || key == "replace_all" || (key == "port" && value.is_u64())
-}
-
-// Made visible before they are compared: else the marks of the lines would hide that a line is blank.
-fn diff(old: &str, new: &str) -> String {
-    let (old, new) = (visible(old), visible(new));
-    similar::TextDiff::from_lines(&old, &new).unified_diff().context_radius(3).to_string()
 }
 
 /// A question's message once it is decided. A plan stays in it, since the room works by it.
@@ -381,15 +200,6 @@ fn what(question: &Question) -> String {
             let call = one_line(&question.tool, &question.input);
             format!("{} {}", inert(&visible_line(&question.tool, NAME_MAX)), code_span(&call))
         }
-    }
-}
-
-/// A call's input on one line, with both its ends.
-fn one_line(tool: &str, input: &Value) -> String {
-    let (detail, language, _) = detail(tool, input);
-    match language {
-        "json" => visible_line(&input.to_string(), CALL_MAX),
-        _ => head_and_tail(&visible_line(&detail, usize::MAX), CALL_MAX),
     }
 }
 
@@ -474,137 +284,9 @@ fn expected_answer(expected: &ExpectedAnswer) -> String {
     }
 }
 
-/// Why a question was closed, as a clause: "Question 3 is closed: ...".
-fn withdrawn(why: WithdrawReason) -> &'static str {
-    match why {
-        WithdrawReason::TurnOver => "the turn is over",
-        WithdrawReason::Stopped => "the turn was stopped",
-        WithdrawReason::ShuttingDown => "the bot is shutting down",
-        WithdrawReason::BotRestarted => "the bot was restarted, and the agent with it",
-        WithdrawReason::AgentGone => "the agent that asked has ended",
-        WithdrawReason::AgentCancelled => "the agent withdrew it",
-        WithdrawReason::NotRecorded => "it could not be recorded",
-        WithdrawReason::TooManyQuestions => "too many questions of this agent wait already",
-    }
-}
-
-/// The answer for the CLI: the input to run with, or a sentence for the model.
-pub fn permission_answer(decision: PermissionDecision) -> PermissionAnswer {
-    match decision {
-        PermissionDecision::Allowed { input } => PermissionAnswer::Allow { updated_input: input },
-        PermissionDecision::Denied(why) => PermissionAnswer::Deny { message: denial(why) },
-    }
-}
-
-/// Why something does not happen, for the agent.
-pub fn denial(why: DenialReason) -> String {
-    match why {
-        DenialReason::Person { by, reason: Some(reason), plan: true } => {
-            format!("{} wants the plan changed: {reason}", by.name)
-        }
-        DenialReason::Person { by, reason: None, plan: true } => {
-            format!("{} does not approve the plan yet. Ask what to change.", by.name)
-        }
-        DenialReason::Person { by, reason: Some(reason), plan: false } => {
-            format!("{} denied this: {reason}", by.name)
-        }
-        DenialReason::Person { by, reason: None, plan: false } => {
-            format!("{} denied this. Do not try it again in another way; ask what to do instead.", by.name)
-        }
-        DenialReason::Kept { by, effect } => trials::command_kept(&by, &effect),
-        DenialReason::TimedOut => {
-            "Nobody answered the permission question in time, so it is denied. Do not try it again \
-             without permission; say what you wanted to do and why."
-                .into()
-        }
-        DenialReason::Unreachable => {
-            "No person could be reached to answer the permission question, so it is denied. \
-             Continue without it or say what you need."
-                .into()
-        }
-        DenialReason::Withdrawn(why) => {
-            format!("The permission question was closed, because {}. It counts as denied.", withdrawn(why))
-        }
-    }
-}
-
-fn first_chars(text: &str, max: usize) -> &str {
-    match text.char_indices().nth(max) {
-        Some((end, _)) => &text[..end],
-        None => text,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn shown(tool: &str, input: &Value) -> String {
-        detail(tool, input).0
-    }
-
-    #[test]
-    fn a_command_shows_what_the_eye_would_miss() {
-        let hidden = json!({ "command": "ls \u{202e}fr- mr\u{200b}; \u{1b}[8mrm x" });
-        insta::assert_snapshot!(shown("Bash", &hidden), @r"ls \u{202e}fr- mr\u{200b}; \u{1b}[8mrm x");
-    }
-
-    #[test]
-    fn an_edit_is_a_diff_and_says_if_it_is_everywhere() {
-        let edit =
-            json!({ "file_path": "/p/a", "old_string": "one\n", "new_string": "two\n", "replace_all": true });
-        insta::assert_snapshot!(shown("Edit", &edit), @r"
-        /p/a (every occurrence)
-        @@ -1 +1 @@
-        -one
-        +two
-        ");
-    }
-
-    #[test]
-    fn a_long_detail_goes_into_a_file_where_files_exist() {
-        let (short, file) = fitted("x\n".repeat(5_000), QuestionId(3), "sh", true);
-        assert!(short.contains("… all of it is in question-3.sh …") && short.len() < 200);
-        assert_eq!(file.unwrap().bytes.len(), 10_000);
-        assert_eq!(fitted("x\n".repeat(5_000), QuestionId(3), "sh", false).0.len(), 10_000);
-    }
-
-    #[test]
-    fn a_call_on_one_line_names_the_input_of_every_tool_with_both_its_ends() {
-        let of = |tool: &str, input: Value| one_line(tool, &input);
-        insta::assert_snapshot!(of("Bash", json!({ "command": "cd a\n\nrm x", "description": "safe" })), @"cd a ⏎ rm x");
-        insta::assert_snapshot!(of("Bash", json!({ "command": "x", "run_in_background": true })), @"x ⏎ run_in_background: true");
-        insta::assert_snapshot!(of("Task", json!({ "prompt": "do it" })), @r#"{"prompt":"do it"}"#);
-        insta::assert_snapshot!(of("Bash", json!({ "script": "ls" })), @r#"{"script":"ls"}"#);
-        let long = of("Bash", json!({ "command": format!("begin{}end", "x".repeat(300)) }));
-        assert!(long.starts_with("begin") && long.contains(" … ") && long.ends_with("end"), "{long}");
-    }
-
-    #[test]
-    fn keys_that_a_tool_does_not_have_are_shown_too() {
-        let bash = shown("Bash", &json!({ "command": "x", "dangerouslyDisableSandbox": true }));
-        assert_eq!(bash, "x\ndangerouslyDisableSandbox: true");
-        let write = shown("Write", &json!({ "file_path": "/a", "content": 5, "mode": "0777" }));
-        assert!(write.contains("content: 5") && write.contains(r#"mode: "0777""#), "{write}");
-    }
-
-    #[test]
-    fn blank_lines_in_a_change_are_counted() {
-        let write =
-            shown("Write", &json!({ "file_path": "/a", "content": format!("a{}rm x", "\n".repeat(300)) }));
-        assert!(write.contains("+⟨299 blank lines⟩\n+rm x"), "{write}");
-    }
-
-    #[test]
-    fn a_long_detail_shows_both_its_ends() {
-        let (short, _) = fitted(format!("begin {} end", "x".repeat(9_000)), QuestionId(3), "sh", true);
-        assert!(short.starts_with("begin x") && short.ends_with("x end") && short.len() < DETAIL_MAX);
-        let lines: Vec<String> = (0..500).map(|n| format!("line {n} {}", "x".repeat(20))).collect();
-        let (short, _) = fitted(lines.join("\n"), QuestionId(3), "sh", true);
-        assert!(short.starts_with("line 0 ") && short.contains("line 499 ") && !short.contains("line 250 "));
-    }
 
     #[test]
     fn in_company_the_question_says_how_to_address_the_answer() {

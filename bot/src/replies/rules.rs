@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use adapters::markdown::{code_span, inert};
 
-use super::{questions::host, visible::visible_line};
+use super::{call_detail::host, visible::visible_line};
 use crate::{
     permission::{ListedArguments, ListedCommand, NETWORK_TOOL, RuleOwner, RuleScope},
     store::StandingRule,

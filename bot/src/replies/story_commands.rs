@@ -15,7 +15,7 @@ use pipeline::{
 
 use super::{
     board::merge_words,
-    questions::stranger_texts,
+    call_warnings::stranger_texts,
     text::{count, sentence},
 };
 

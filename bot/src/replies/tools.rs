@@ -109,9 +109,6 @@ pub fn not_in_quarantine(id: StoryId) -> String {
     format!("Story {id} is not in quarantine.")
 }
 
-/// The turn ended while the call waited.
-pub const TURN_OVER: &str = "The turn is over, so this was not done.";
-
 /// A list that cannot be proposed, for this reason.
 pub fn bad_plan(number: usize, why: &str) -> String {
     format!(

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-use adapters::markdown::{code_block, inert};
+use adapters::{
+    Choice,
+    markdown::{code_block, inert},
+};
 use agents::{
     claude::{BusyService, ProcessError, ProcessExit, SessionId, TurnFailure},
     model_proxy::{BudgetScope, SpendingBudget},
@@ -33,6 +36,34 @@ pub const STOPPED_BY_SHUTDOWN: &str =
 /// The turn after a `stop`.
 pub fn stopped() -> String {
     "Stopped.".into()
+}
+
+/// `compact` without a session.
+pub const NOTHING_TO_COMPACT: &str = "There is no session here yet, so there is nothing to summarize.";
+
+/// The session's older part is a summary now.
+pub fn compacted(automatic: bool, before: u64, after: Option<u64>) -> String {
+    let why = if automatic {
+        "The session became too long, so its older part"
+    } else {
+        "The older part of the session"
+    };
+    let (before, after) = (tokens(before), after.map(|after| format!(", and has {} now", tokens(after))));
+    format!("{why} is a summary from here on. It had {before}{}.", after.unwrap_or_default())
+}
+
+fn tokens(number: u64) -> String {
+    match number {
+        ..1_000 => format!("{number} tokens"),
+        _ => format!("{} thousand tokens", number / 1_000),
+    }
+}
+
+/// What to do about a session that is too long.
+pub fn shorter_session() -> Vec<Choice> {
+    let choice =
+        |line: &str, label: &str| Choice { key: format!("cmd:{line}"), label: label.into(), emoji: None };
+    vec![choice("compact", "Summarize it"), choice("reset", "Start a new one")]
 }
 
 /// The CLI tries an API call again.
@@ -90,8 +121,12 @@ pub fn turn_failed(cause: TurnFailure, said: &str) -> String {
         TurnFailure::UnknownModel => {
             "Claude's service does not know the model. Choose another with `model NAME`."
         }
-        TurnFailure::RequestTooLarge => "The request was too large. `reset` starts a new session.",
-        TurnFailure::SessionTooLong => "The session is too long for the model. `reset` starts a new one.",
+        TurnFailure::RequestTooLarge => {
+            "The request was too large. `compact` replaces the older part of the session by a summary, `reset` starts a new session."
+        }
+        TurnFailure::SessionTooLong => {
+            "The session is too long for the model. `compact` replaces its older part by a summary, `reset` starts a new one."
+        }
         TurnFailure::StepLimit => "The turn reached its limit of steps. Say `go on` to continue.",
         TurnFailure::Budget => "The turn reached its budget.",
         TurnFailure::BrokeOff => {

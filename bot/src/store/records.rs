@@ -14,8 +14,8 @@ use super::{Store, StoreResult, seconds, time, to_json};
 /// A prompt, or a command, as it waits in a room's queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct QueuedPrompt {
-    /// The message that brought it.
-    pub message: MessageId,
+    /// The message that brought it; `None` for a pick that can get no reply.
+    pub message: Option<MessageId>,
     /// The person's id, for costs and questions.
     pub sender_id: String,
     /// How the person is called.
@@ -37,7 +37,7 @@ impl QueuedPrompt {
     #[cfg(test)]
     pub(crate) fn for_tests(text: &str) -> Self {
         Self {
-            message: MessageId::new("m"),
+            message: Some(MessageId::new("m")),
             sender_id: "ann".into(),
             sender_name: "Ann".into(),
             text: text.into(),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use rmcp::model::{CallToolResult, ContentBlock, Implementation, ListToolsResult};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::{
     McpRun, ToolServices,
@@ -49,12 +48,11 @@ pub fn called(message: &Value) -> Option<(&str, &str)> {
     Some((name, parameters.get("_meta")?.get("claudecode/toolUseId")?.as_str()?))
 }
 
-/// Answers an MCP message of a room's agent program. `over`: when the turn ends, so does the wait.
+/// Answers an MCP message of a room's agent program. A question ends with its turn, as all of the room's questions do.
 pub async fn answer_message(
     services: &Arc<ToolServices>,
     message: Value,
     access: RoomAccess,
-    over: CancellationToken,
 ) -> MessageAnswer {
     let parameters = message.get("params").cloned().unwrap_or_default();
     // A notification has no id; the CLI takes any answer to it.
@@ -64,10 +62,7 @@ pub async fn answer_message(
         "initialize" => (Ok(initialized(&parameters)), None),
         "tools/list" => (Ok(listed()), None),
         "tools/call" => {
-            let (answered, denied) = tokio::select! {
-                answered = call_tool(services, &parameters, access) => answered,
-                () = over.cancelled() => (Err(say::TURN_OVER.to_owned()), None),
-            };
+            let (answered, denied) = call_tool(services, &parameters, access).await;
             let text = |text: String| vec![ContentBlock::text(text)];
             let result = answered.map_or_else(
                 |why| CallToolResult::error(text(why)),

@@ -197,6 +197,9 @@ impl RunJob {
                     self.set_phase(RunPhase::ServiceBusy).await;
                 }
             }
+            AgentEvent::Compacted { before, .. } => {
+                self.log_line(&format!("(the session had {before} tokens; its older part is a summary now)"));
+            }
             AgentEvent::RateLimit { status, .. } => self.log_line(&format!("(usage limit: {status})")),
             AgentEvent::TurnEnded(end) => {
                 self.spending.add(&end);

@@ -117,7 +117,7 @@ pub(super) async fn takes_prompts_and_is_asked_to_end(
     );
     let launch = launch(fixture, worktree, place, PromptMode::Live, &script);
     let (process, mut events) = AgentProcess::start(launch).await.expect("it starts");
-    process.prompt("hello").await.expect("it takes prompts");
+    process.prompt(&"hello".into()).await.expect("it takes prompts");
     assert_eq!(next(&mut events).await, AgentEvent::Text("heard".into()));
     // The number of killed processes proves nothing: bubblewrap's own processes may be met while they exit.
     process.end().await;

@@ -207,7 +207,9 @@ impl RoomTask {
 
     /// Passes the answer to the broker. A person without the right, or who comes too late, gets a reply.
     pub(super) fn give_answer(&mut self, call: &CommandCall, id: QuestionId, answer: PersonAnswer) {
-        if self.services.access().role(&self.room, &call.sender.id) < Some(UserRole::Approver) {
+        let asked = self.questions.iter().find(|question| question.id == id);
+        let needs = asked.map_or(UserRole::Approver, |question| question.needs());
+        if self.services.access().role(&self.room, &call.sender.id) < Some(needs) {
             return self.say(
                 replies::not_an_approver(&call.sender.name),
                 Tone::Failure,

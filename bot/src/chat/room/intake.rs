@@ -68,9 +68,15 @@ impl RoomTask {
             return;
         }
         let services = self.services.clone();
+        // Nobody begins a sentence with `/clear`.
+        let form =
+            if text.trim_start().starts_with('/') { Some(Addressed::Slash) } else { incoming.addressed };
         match services.commands.registry.parse(text, incoming.addressed) {
+            ParsedText::AgentOnly(word, why) => {
+                self.say(replies::only_in_the_cli(word, why), Tone::Failure, call.message);
+            }
             ParsedText::Command(command, args)
-                if is_meant(command.spec(), (text, args), incoming.addressed, !self.questions.is_empty()) =>
+                if is_meant(command.spec(), (text, args), form, !self.questions.is_empty()) =>
             {
                 self.call_command(command, args.to_owned(), call).await;
             }
@@ -165,7 +171,7 @@ impl RoomTask {
             };
         }
         let prompt = QueuedPrompt {
-            message: incoming.id.clone(),
+            message: Some(incoming.id.clone()),
             sender_id: incoming.sender.id.to_string(),
             sender_name: incoming.sender.name.to_string(),
             text: text.to_owned(),

@@ -25,7 +25,7 @@ impl RoomTask {
         begins: bool,
     ) -> Option<i64> {
         let kept = QueuedPrompt {
-            message: call.message.clone()?,
+            message: Some(call.message.clone()?),
             sender_id: call.sender.id.to_string(),
             sender_name: call.sender.name.to_string(),
             text: format!("{} {args}", command.spec().name).trim_end().to_owned(),
@@ -59,13 +59,14 @@ impl RoomTask {
                 Err(sentence) => sentence,
             },
         };
-        self.say(sentence, Tone::Notice, Some(prompt.message));
+        self.say(sentence, Tone::Notice, prompt.message);
         self.done_when_told(number);
     }
 
-    fn queue_left(&mut self, work: QueuedWork, message: adapters::MessageId) {
+    fn queue_left(&mut self, work: QueuedWork, message: Option<adapters::MessageId>) {
         // After a restart no message has arrived yet, and without one the messenger cannot show activity.
-        self.activity.last_message.get_or_insert(message);
+        let last = &mut self.activity.last_message;
+        *last = last.take().or(message);
         self.queue.push_stored(work);
         self.next_in_queue();
     }
@@ -88,7 +89,7 @@ impl RoomTask {
             name: Arc::from(kept.sender_name.as_str()),
             is_bot: false,
         };
-        let (message, addressed) = (Some(kept.message.clone()), kept.addressed);
+        let (message, addressed) = (kept.message.clone(), kept.addressed);
         let call = CommandCall { sender, message, addressed, number: Some(number) };
         Ok(QueuedWork::Command { command, args: args.to_owned(), call })
     }
@@ -167,8 +168,10 @@ mod tests {
     #[tokio::test]
     async fn prompts_that_waited_run_in_their_order_and_stay_stored_until_they_are_answered() {
         let mut fixture = RoomFixture::new().await;
-        left(&mut fixture, false, QueuedPrompt { message: MessageId::new("m1"), ..prompt("one") }).await;
-        left(&mut fixture, false, QueuedPrompt { message: MessageId::new("m2"), ..prompt("two") }).await;
+        left(&mut fixture, false, QueuedPrompt { message: Some(MessageId::new("m1")), ..prompt("one") })
+            .await;
+        left(&mut fixture, false, QueuedPrompt { message: Some(MessageId::new("m2")), ..prompt("two") })
+            .await;
         assert_eq!(fixture.task.activity.last_message, Some(MessageId::new("m1")));
         assert_eq!(fixture.left(), [("one".into(), true), ("two".into(), false)]);
         fixture.answers("done");

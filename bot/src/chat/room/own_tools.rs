@@ -9,7 +9,6 @@ use std::{
 };
 
 use agents::claude::{AgentEvent, OwnToolsMessage, ToolUse};
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::RoomTask;
 use crate::{
@@ -22,7 +21,7 @@ use crate::{
 /// How the agent program names storkit's tools.
 const OWN_TOOLS: &str = "mcp__storkit__";
 
-/// The calls of one turn. Dropping it cuts off those that are under way.
+/// The calls of one turn.
 pub(super) struct TurnTools {
     run: Arc<McpRun>,
     /// Whether the agent program works on this turn's prompt, and not on something that it began by itself.
@@ -30,22 +29,12 @@ pub(super) struct TurnTools {
     /// Calls of the main conversation that were reported and have not come yet: the tool, by the call's id.
     reported: HashMap<String, String>,
     by_sub_agents: HashSet<String>,
-    over: CancellationToken,
-    _ends_with_turn: DropGuard,
 }
 
 impl TurnTools {
     pub(super) fn new(run: McpRun) -> Self {
-        let over = CancellationToken::new();
-        let guard = over.clone().drop_guard();
-        Self {
-            run: Arc::new(run),
-            begun: false,
-            reported: HashMap::new(),
-            by_sub_agents: HashSet::new(),
-            over,
-            _ends_with_turn: guard,
-        }
+        let (reported, by_sub_agents) = (HashMap::new(), HashSet::new());
+        Self { run: Arc::new(run), begun: false, reported, by_sub_agents }
     }
 
     /// Takes in an event of the agent program that comes after the turn's prompt.
@@ -106,13 +95,13 @@ impl RoomTask {
 
     pub(super) fn on_tools_message(&mut self, OwnToolsMessage { request_id, message }: OwnToolsMessage) {
         let called = tools::called(&message);
-        let tools = self.turn.tools.as_mut();
-        let access = called.zip(tools).map(|((tool, id), turn)| (turn.access(tool, id), turn.over.clone()));
-        let (access, over) = access.unwrap_or_else(|| (RoomAccess::Nobody, CancellationToken::new()));
+        let turn = self.turn.tools.as_mut();
+        let access = called.zip(turn).map(|((tool, id), turn)| turn.access(tool, id));
+        let access = access.unwrap_or(RoomAccess::Nobody);
         let (services, sender) = (self.services.tools.clone(), self.sender.clone());
         // In a task, as a call may wait for a person, whose answer is another message to this room.
         self.services.tasks.tracker.spawn(async move {
-            let answered = tools::answer_message(&services, message, access, over).await;
+            let answered = tools::answer_message(&services, message, access).await;
             sender.send(RoomInput::ToolsAnswered { request_id, answered });
         });
     }

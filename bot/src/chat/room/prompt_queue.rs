@@ -101,7 +101,7 @@ impl PromptQueue {
 impl QueuedWork {
     fn message(&self) -> Option<&MessageId> {
         match self {
-            Self::Prompt { prompt, .. } => Some(&prompt.message),
+            Self::Prompt { prompt, .. } => prompt.message.as_ref(),
             Self::Command { call, .. } => call.message.as_ref(),
         }
     }
@@ -138,13 +138,13 @@ mod tests {
 
     fn prompt(number: usize) -> QueuedPrompt {
         let message = MessageId::new(format!("m{number}"));
-        QueuedPrompt { message, ..QueuedPrompt::for_tests(&format!("prompt {number}")) }
+        QueuedPrompt { message: Some(message), ..QueuedPrompt::for_tests(&format!("prompt {number}")) }
     }
 
     /// A command with a row of its own.
     fn command(queue: &PromptQueue, message: &str) -> QueuedWork {
         let message = MessageId::new(message);
-        let kept = QueuedPrompt { is_command: true, message: message.clone(), ..prompt(0) };
+        let kept = QueuedPrompt { is_command: true, message: Some(message.clone()), ..prompt(0) };
         let number = queue.store.queue_prompt(&queue.room, &kept).ok();
         let sender = Sender { id: "@ann".into(), name: "Ann".into(), is_bot: false };
         let call = CommandCall { sender, message: Some(message), addressed: None, number };

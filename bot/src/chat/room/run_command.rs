@@ -3,6 +3,7 @@
 use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
 use adapters::{Outgoing, Tone};
+use agents::prompt::AgentCommand;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use pipeline::{Pipeline, PipelineError, event::Actor, handle::Author};
 
@@ -13,6 +14,7 @@ use super::{
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, Reply, RoomAction},
     replies,
+    store::QueuedPrompt,
 };
 
 /// Commands that have begun and have no answer yet.
@@ -165,6 +167,7 @@ impl RoomTask {
             RoomAction::StopTurn => self.stop_turn(),
             RoomAction::ClearQueue => self.queue.clear(),
             RoomAction::ResetSession => self.reset_session(),
+            RoomAction::Compact(focus) => self.compact_session(&focus, call),
             RoomAction::SetModel(model) => {
                 self.log_store_error(self.services.store.set_model(&self.room, model.as_deref()));
                 self.record.model = model;
@@ -202,6 +205,22 @@ impl RoomTask {
                 });
             }
         }
+    }
+
+    /// Begins a turn with the agent program's own command.
+    fn compact_session(&mut self, focus: &str, call: &CommandCall) {
+        let prompt = QueuedPrompt {
+            message: call.message.clone(),
+            sender_id: call.sender.id.to_string(),
+            sender_name: call.sender.name.to_string(),
+            text: AgentCommand::compact(focus).line(),
+            addressed: call.addressed,
+            shared: self.activity.shared,
+            sent_at: self.services.clock.now(),
+            is_command: false,
+        };
+        let number = self.log_store_error(self.services.store.begin_prompt(&self.room, &prompt));
+        self.begin_turn(number, prompt);
     }
 
     /// Lands or discards the room's changes. Meanwhile no turn starts: the worktree is nobody else's.

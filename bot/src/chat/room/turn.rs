@@ -6,7 +6,10 @@ use std::{
     time::SystemTime,
 };
 
-use agents::turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries};
+use agents::{
+    prompt::AgentPrompt,
+    turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries},
+};
 use pipeline::{rooms::RoomWorkspace, worktree::RoomStanding};
 use tokio::{
     task::{AbortHandle, JoinHandle},
@@ -69,8 +72,8 @@ pub(super) struct CurrentTurn {
     pub(super) since: Instant,
     /// Its row in the store.
     pub(super) number: Option<i64>,
-    /// The text as the CLI got it, for another attempt.
-    pub(super) text: String,
+    /// What the agent program got, for another attempt.
+    pub(super) input: AgentPrompt,
     pub(super) transcript: TurnTranscript,
     /// The live message that shows it.
     pub(super) slot: Option<LiveSlot>,
@@ -167,12 +170,17 @@ impl TurnPlace {
 }
 
 impl CurrentTurn {
-    pub(super) fn new(number: Option<i64>, prompt: QueuedPrompt, text: String, retry: RetryPolicy) -> Self {
+    pub(super) fn new(
+        number: Option<i64>,
+        prompt: QueuedPrompt,
+        input: AgentPrompt,
+        retry: RetryPolicy,
+    ) -> Self {
         Self {
             prompt,
             since: Instant::now(),
             number,
-            text,
+            input,
             transcript: TurnTranscript::default(),
             slot: None,
             asked: Vec::new(),

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use adapters::{Outgoing, Tone};
+use adapters::{Choice, Outgoing, Tone};
 use agents::{
     claude::{AgentEvent, BusyService, ProcessError, SessionId, TurnEnd, TurnFailure},
+    prompt::{AgentCommand, AgentPrompt},
     turn::{BusyWait, RetryStep, TurnLimits, TurnOutcome, TurnUpdate},
 };
 use pipeline::strangers::AgentPlace;
@@ -31,8 +32,14 @@ use crate::{
 
 impl RoomTask {
     pub(super) fn begin_turn(&mut self, number: Option<i64>, prompt: QueuedPrompt) {
-        let talk = self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default();
-        let text = prompt::compose_prompt(&prompt, &talk);
+        let input = match AgentCommand::parse(&prompt.text) {
+            Some(command) => AgentPrompt::Command(command),
+            None => {
+                let talk =
+                    self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default();
+                prompt::compose_prompt(&prompt, &talk).into()
+            }
+        };
         self.turn.asker.set_works_for(&prompt.sender_name);
         // Talk that nobody addressed to the agent is no task for it.
         if prompt.addressed.is_some() {
@@ -40,7 +47,7 @@ impl RoomTask {
             self.turn.last_request = Some(prompt.text.clone());
         }
         self.turn.tools = Some(self.open_tools(&prompt));
-        self.turn.current = Some(CurrentTurn::new(number, prompt, text, self.services.retry));
+        self.turn.current = Some(CurrentTurn::new(number, prompt, input, self.services.retry));
         match self.begin_budgets() {
             None => self.send_prompt(),
             Some(spent) => self.close_turn(&replies::budget_spent(spent), Tone::Failure),
@@ -151,7 +158,7 @@ impl RoomTask {
         let Some(turn) = &mut self.turn.current else { return };
         self.turn.folder = Some(launch.program.cwd.clone());
         turn.begin_attempt(self.record.session.is_some());
-        let (number, text) = (turn.number, turn.text.clone());
+        let (number, prompt) = (turn.number, turn.input.clone());
         let place = AgentPlace {
             root: self.services.commands.project.root().to_owned(),
             folder: workspace.folder.clone(),
@@ -171,7 +178,7 @@ impl RoomTask {
         };
         let silence = self.services.config().claude.turn_timeout.limit();
         let limits = TurnLimits { silence, ..TurnLimits::default() };
-        self.turn.session.prompt(SessionPrompt { launch, text, limits, entry, place });
+        self.turn.session.prompt(SessionPrompt { launch, prompt, limits, entry, place });
     }
 
     /// The wait for the model's service is over.
@@ -225,6 +232,10 @@ impl RoomTask {
             AgentEvent::Permission(request) => self.permission_asked(request),
             AgentEvent::OwnTools(message) => self.on_tools_message(message),
             AgentEvent::PermissionCancelled { .. } => self.withdraw_questions(WithdrawReason::AgentCancelled),
+            // In a turn it is a line of its message.
+            AgentEvent::Compacted { automatic, before, after } if !self.turn.is_running() => {
+                self.say(replies::compacted(automatic, before, after), Tone::Notice, None);
+            }
             AgentEvent::TurnEnded(end) => self.on_result(*end),
             AgentEvent::Exited(_) => {
                 self.withdraw_questions(WithdrawReason::AgentGone);
@@ -247,6 +258,7 @@ impl RoomTask {
             | AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
             | AgentEvent::Text(_)
+            | AgentEvent::Compacted { .. }
             | AgentEvent::RateLimit { .. }
             | AgentEvent::Retrying { .. } => {}
         }
@@ -284,7 +296,7 @@ impl RoomTask {
         let Some(turn) = self.turn.current.as_mut().filter(|_| self.questions.is_empty()) else { return };
         let Some(text) = turn.progress(verbosity) else { return };
         let slot = *turn.slot.get_or_insert_with(|| self.outbox.open());
-        let message = Outgoing::text(text).replying_to(Some(turn.prompt.message.clone()));
+        let message = Outgoing::text(text).replying_to(turn.prompt.message.clone());
         self.outbox.show(slot, message.with_tone(Tone::Notice));
     }
 
@@ -296,7 +308,7 @@ impl RoomTask {
         let text = turn.transcript.cut_at_question(verbosity);
         if !text.trim().is_empty() {
             turn.slot = None;
-            self.outbox.finish(slot, Outgoing::text(text).replying_to(Some(turn.prompt.message.clone())));
+            self.outbox.finish(slot, Outgoing::text(text).replying_to(turn.prompt.message.clone()));
         }
     }
 
@@ -343,7 +355,7 @@ impl RoomTask {
         self.services.metrics.rate_limits.inc();
         let attempt = wait.counted.then_some((wait.tries, self.services.retry.tries));
         let sentence = replies::service_busy(service, wait.wait, self.services.clock.now(), attempt);
-        let message = self.turn.current.as_ref().map(|turn| turn.prompt.message.clone());
+        let message = self.turn.current.as_ref().and_then(|turn| turn.prompt.message.clone());
         self.say(sentence, Tone::Notice, message);
     }
 
@@ -373,7 +385,11 @@ impl RoomTask {
                 self.close_turn(&replies::turn_failed(TurnFailure::SessionLost, ""), Tone::Failure);
             }
             TurnOutcome::Failed { cause, text } => {
-                self.close_turn(&replies::turn_failed(cause, &text), Tone::Failure);
+                let offers = match cause {
+                    TurnFailure::SessionTooLong | TurnFailure::RequestTooLarge => replies::shorter_session(),
+                    _ => Vec::new(),
+                };
+                self.close_turn_offering(&replies::turn_failed(cause, &text), Tone::Failure, offers);
             }
             TurnOutcome::Died(exit) => self.close_turn(&replies::process_died(&exit), Tone::Failure),
         }
@@ -384,25 +400,31 @@ impl RoomTask {
         self.turn.tools = None;
         let Some(turn) = self.turn.current.take() else { return };
         if let Some(text) = turn.answer(verbosity, answer) {
-            self.finish_message(&turn, text, Tone::Answer);
+            self.finish_message(&turn, Outgoing::text(text).with_tone(Tone::Answer));
         }
         self.on_turn_over(&turn);
     }
 
     /// Closes the turn with its text so far and a sentence below it.
     fn close_turn(&mut self, sentence: &str, tone: Tone) {
+        self.close_turn_offering(sentence, tone, Vec::new());
+    }
+
+    /// The same, with what can be done about it.
+    fn close_turn_offering(&mut self, sentence: &str, tone: Tone, choices: Vec<Choice>) {
         let verbosity = self.verbosity();
         self.turn.tools = None;
         let Some(turn) = self.turn.current.take() else { return };
-        self.finish_message(&turn, turn.cut_short(verbosity, sentence), tone);
+        let message = Outgoing { choices, ..Outgoing::text(turn.cut_short(verbosity, sentence)) };
+        self.finish_message(&turn, message.with_tone(tone));
         self.on_turn_over(&turn);
     }
 
-    fn finish_message(&mut self, turn: &CurrentTurn, text: String, tone: Tone) {
-        if text.trim().is_empty() {
+    fn finish_message(&mut self, turn: &CurrentTurn, message: Outgoing) {
+        if message.markdown.trim().is_empty() {
             return;
         }
-        let message = Outgoing::text(text).with_tone(tone).replying_to(Some(turn.prompt.message.clone()));
+        let message = message.replying_to(turn.prompt.message.clone());
         match turn.slot {
             Some(slot) => self.outbox.finish(slot, message),
             None => self.outbox.say(message),
@@ -460,7 +482,7 @@ impl RoomTask {
         self.turn.tools = None;
         if let Some(turn) = self.turn.current.take() {
             let text = turn.cut_short(self.verbosity(), replies::STOPPED_BY_SHUTDOWN);
-            self.finish_message(&turn, text, Tone::Notice);
+            self.finish_message(&turn, Outgoing::text(text).with_tone(Tone::Notice));
             if let Some(number) = turn.number {
                 self.done_when_told(number);
             }
@@ -532,7 +554,10 @@ mod tests {
         let talk = fixture.room().incoming("bob", "main is broken");
         fixture.task.handle_input(RoomInput::Overheard(talk)).await;
         fixture.says("ann", "why?").await;
-        let sent = |fixture: &RoomFixture| fixture.task.turn.current.as_ref().unwrap().text.clone();
+        let sent = |fixture: &RoomFixture| match &fixture.task.turn.current.as_ref().unwrap().input {
+            AgentPrompt::Text(text) => text.clone(),
+            AgentPrompt::Command(command) => command.line(),
+        };
         assert!(sent(&fixture).contains("bob: main is broken") && sent(&fixture).ends_with("why?"));
         fixture.answers("no idea");
         fixture.says("ann", "and now?").await;
@@ -608,6 +633,39 @@ mod tests {
         fixture.handles_session().await;
         assert!(last(&fixture).await.text.contains("/no/such/claude"), "{}", last(&fixture).await.text);
         assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_too_long_offers_a_summary() {
+        let mut fixture = asked("fix it").await;
+        fixture.ends(TurnOutcome::Failed { cause: TurnFailure::SessionTooLong, text: String::new() });
+        let offered: Vec<_> = last(&fixture).await.choices.into_iter().map(|choice| choice.key).collect();
+        assert_eq!(offered, ["cmd:compact", "cmd:reset"]);
+        fixture.task.record.session = Some(SessionId::new("old"));
+        fixture.picks("ann", "cmd:compact").await;
+        let input = &fixture.task.turn.current.as_ref().expect("a turn").input;
+        assert_eq!(*input, AgentPrompt::Command(AgentCommand::compact("")));
+        assert_eq!(fixture.left(), [("/compact".into(), true)], "a kill now is reported");
+        let done = AgentEvent::Compacted { automatic: false, before: 190_400, after: Some(800) };
+        fixture.event(done.clone());
+        fixture.answers("");
+        let told = replies::compacted(false, 190_400, Some(800));
+        assert_eq!(last(&fixture).await.text, told);
+        fixture.event(done);
+        assert_eq!(last(&fixture).await.tone, Tone::Notice, "outside a turn it is a message of its own");
+    }
+
+    #[tokio::test]
+    async fn talk_before_a_command_of_the_agent_waits_for_the_next_prompt() {
+        let mut fixture = RoomFixture::new().await;
+        let talk = fixture.room().incoming("bob", "main is broken");
+        fixture.task.handle_input(RoomInput::Overheard(talk)).await;
+        fixture.says("ann", "/context").await;
+        let input = |fixture: &RoomFixture| fixture.task.turn.current.as_ref().expect("a turn").input.clone();
+        assert!(matches!(input(&fixture), AgentPrompt::Command(_)));
+        fixture.answers("much");
+        fixture.says("ann", "why?").await;
+        assert!(matches!(input(&fixture), AgentPrompt::Text(text) if text.contains("main is broken")));
     }
 
     #[tokio::test]
