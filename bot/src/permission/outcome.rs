@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agents::trial::TrialEffect;
 use serde_json::Value;
 
-use super::{Person, RuleScope, model_question::with_answers};
+use super::{BoardConsent, Person, RuleScope, model_question::with_answers};
 
 /// How a question ended.
 #[derive(Clone, Debug, PartialEq)]

@@ -141,7 +141,8 @@ mod tests {
         fixture.says("ann", "is it blue?").await;
         assert!(fixture.task.turn.is_running(), "a question is for the agent");
         assert!(
-            fixture.task.turn.current.as_ref().unwrap().text.contains("asked for its acceptance criteria")
+            format!("{:?}", fixture.task.turn.current.as_ref().unwrap().input)
+                .contains("asked for its acceptance criteria")
         );
         fixture.answers("no");
         fixture.says("ann", "- It opens\n- It closes").await;

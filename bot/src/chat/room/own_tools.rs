@@ -80,7 +80,7 @@ impl RoomTask {
     pub(super) fn open_tools(&self, prompt: &QueuedPrompt) -> TurnTools {
         // The story's file is committed and read by others: no secret of the bot's gets there by somebody's message.
         let text = self.services.redactor.clean(&prompt.text).unwrap_or_else(|| prompt.text.clone());
-        let origin = self.services.commands.messengers.origin(&self.room, Some(&prompt.message), &text);
+        let origin = self.services.commands.messengers.origin(&self.room, prompt.message.as_ref(), &text);
         let person = Person { id: prompt.sender_id.clone(), name: prompt.sender_name.clone() };
         TurnTools::new(McpRun {
             rooms: vec![self.room.clone()],
