@@ -125,7 +125,7 @@ impl Adapter for Matrix {
     }
 
     fn permalink(&self, room: &Room, message: &MessageId) -> Option<String> {
-        RoomAddress::parse(room).ok()?.permalink(message)
+        super::rooms::RoomAddress::parse(room).ok()?.permalink(message)
     }
 
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {

@@ -18,7 +18,7 @@ use crate::{
     slack::{
         call_failure::CallFailure,
         connection_watch::ConnectionWatch,
-        conversation::{ConversationAddress, is_ts},
+        conversation::{ConversationAddress, is_ts, ts_of},
         ephemeral::is_shown_to_one,
         incoming::EventReceiver,
         notices,

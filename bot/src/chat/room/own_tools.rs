@@ -113,3 +113,62 @@ impl RoomTask {
         self.turn.session.answer_tools(request_id, answered.answer);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use agents::claude::{SessionId, TurnEnd};
+    use serde_json::json;
+
+    use super::*;
+
+    fn use_of(id: &str, name: &str) -> ToolUse {
+        ToolUse { id: id.into(), name: format!("{OWN_TOOLS}{name}"), input: json!({}) }
+    }
+
+    fn begun() -> TurnTools {
+        let mut tools = TurnTools::new(McpRun::default());
+        let session = SessionId::new("s");
+        tools.follow(&AgentEvent::Started { session, model: String::new(), mcp_servers: Vec::new() });
+        tools
+    }
+
+    fn whose(access: &RoomAccess) -> &'static str {
+        match access {
+            RoomAccess::Main(_) => "main",
+            RoomAccess::SubAgent(_) => "sub-agent",
+            RoomAccess::Nobody => "nobody",
+        }
+    }
+
+    #[test]
+    fn a_reported_call_counts_once_and_only_as_what_it_was_reported() {
+        let mut tools = begun();
+        for (id, name) in [("1", "get_story"), ("2", "get_story")] {
+            tools.follow(&AgentEvent::ToolUse(use_of(id, name)));
+        }
+        tools.follow(&AgentEvent::SubAgentToolUse(use_of("3", "get_story")));
+        tools.follow(&AgentEvent::ToolUse(ToolUse { name: "Bash".into(), ..use_of("4", "") }));
+        let calls = [
+            ("get_story", "1"),
+            ("get_story", "1"),
+            ("delete_story", "2"),
+            ("get_story", "2"),
+            ("get_story", "3"),
+            ("Bash", "4"),
+        ];
+        let found = calls.map(|(tool, id)| whose(&tools.access(tool, id)));
+        assert_eq!(found, ["main", "nobody", "nobody", "nobody", "sub-agent", "nobody"]);
+    }
+
+    #[test]
+    fn a_turn_that_the_program_began_by_itself_is_nobodys_also_while_a_prompt_waits() {
+        let mut tools = TurnTools::new(McpRun::default());
+        tools.follow(&AgentEvent::ToolUse(use_of("1", "get_story")));
+        assert_eq!(whose(&tools.access("get_story", "1")), "nobody", "the prompt's turn has not begun");
+        let mut tools = begun();
+        tools.follow(&AgentEvent::ToolUse(use_of("1", "get_story")));
+        tools.follow(&AgentEvent::TurnEnded(Box::new(TurnEnd { unprompted: true, ..TurnEnd::default() })));
+        tools.follow(&AgentEvent::ToolUse(use_of("2", "get_story")));
+        assert_eq!(["1", "2"].map(|id| whose(&tools.access("get_story", id))), ["nobody", "nobody"]);
+    }
+}
