@@ -1,12 +1,18 @@
 //! How each messenger's connection is, for `status`, `/health` and the log.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     time::{Duration, SystemTime},
 };
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
+
+use crate::Room;
+
+// Beyond this many conversations new ones are only logged: then it is not the conversations that are at fault.
+const UNREACHABLE_MAX: usize = 100;
 
 /// The state of one adapter's connection: written by the adapter and its supervisor, read by `status` and `/health`.
 pub struct AdapterHealth {
@@ -21,8 +27,21 @@ struct HealthState {
     connections: u32,
     last_error: Option<String>,
     note: Option<String>,
+    unreached: BTreeMap<String, UnreachedConversation>,
     // Besides `since`, which is for people and may jump with the wall clock.
     connected_at: Option<Instant>,
+}
+
+/// A conversation in which messages of the bot do not arrive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreachedConversation {
+    /// [`Room::conversation`].
+    pub id: String,
+    /// Why the last message did not arrive, and what to do.
+    pub why: String,
+    pub since: SystemTime,
+    /// How many messages were lost since then.
+    pub messages: u32,
 }
 
 /// [`AdapterHealth`] at one moment.
@@ -39,6 +58,8 @@ pub struct HealthSnapshot {
     pub last_error: Option<String>,
     /// A note for the operator although it is up.
     pub note: Option<String>,
+    /// Where its messages do not arrive, until one does.
+    pub unreached: Vec<UnreachedConversation>,
 }
 
 impl AdapterHealth {
@@ -51,6 +72,7 @@ impl AdapterHealth {
             connections: 0,
             last_error: None,
             note: None,
+            unreached: BTreeMap::new(),
             connected_at: None,
         };
         Self { name, state: Mutex::new(state) }
@@ -82,6 +104,29 @@ impl AdapterHealth {
         state.note = note;
     }
 
+    /// Records that a message did not arrive in a room. `true` if none did not before: then the operator wants to know.
+    pub fn not_delivered(&self, room: &Room, why: &str) -> bool {
+        let mut state = self.state.lock();
+        let is_full = state.unreached.len() >= UNREACHABLE_MAX;
+        if let Some(known) = state.unreached.get_mut(room.conversation()) {
+            known.messages = known.messages.saturating_add(1);
+            why.clone_into(&mut known.why);
+            return false;
+        }
+        if !is_full {
+            let id = room.conversation().to_owned();
+            let since = SystemTime::now();
+            let new = UnreachedConversation { id: id.clone(), why: why.to_owned(), since, messages: 1 };
+            state.unreached.insert(id, new);
+        }
+        !is_full
+    }
+
+    /// Records that a message arrived in a room.
+    pub fn delivered(&self, room: &Room) {
+        self.state.lock().unreached.remove(room.conversation());
+    }
+
     /// Records that the connection ended or could not be made.
     pub fn set_down(&self, error: &str) {
         let mut state = self.state.lock();
@@ -99,6 +144,7 @@ impl AdapterHealth {
             reconnects: state.connections.saturating_sub(1),
             last_error: state.last_error.clone(),
             note: state.note.clone(),
+            unreached: state.unreached.values().cloned().collect(),
         }
     }
 
@@ -124,5 +170,33 @@ impl HealthState {
 impl fmt::Debug for AdapterHealth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.snapshot().fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conversation_is_unreached_until_a_message_arrives_in_it_or_in_a_thread_of_it() {
+        let health = AdapterHealth::new("chat");
+        let (channel, thread) = (Room::new("chat", "C1"), Room::new("chat", "C1/2.1"));
+        assert!(health.not_delivered(&thread, "no thread"), "it is news");
+        assert!(!health.not_delivered(&channel, "archived"));
+        let [unreached] = &health.snapshot().unreached[..] else { panic!("not one") };
+        assert_eq!(
+            (unreached.id.as_str(), unreached.why.as_str(), unreached.messages),
+            ("C1", "archived", 2)
+        );
+        health.delivered(&thread);
+        assert_eq!(health.snapshot().unreached, []);
+        assert!(health.not_delivered(&channel, "archived"), "it is news again");
+    }
+
+    #[test]
+    fn conversations_beyond_a_bound_are_not_kept() {
+        let health = AdapterHealth::new("chat");
+        let news = (0..200).filter(|n| health.not_delivered(&Room::new("chat", n.to_string()), "x")).count();
+        assert_eq!((news, health.snapshot().unreached.len()), (UNREACHABLE_MAX, UNREACHABLE_MAX));
     }
 }

@@ -13,8 +13,7 @@ pub mod matrix;
 mod messenger;
 mod people;
 mod plugin;
-#[cfg(any(feature = "matrix", feature = "whatsapp"))]
-mod private_files;
+pub mod private_files;
 mod secret;
 pub mod slack;
 #[cfg(any(test, feature = "testing"))]
@@ -26,16 +25,16 @@ pub use delivery::{
     deliver, supervise,
     webhook::{self, Webhooks},
 };
-pub use health::{AdapterHealth, HealthSnapshot};
+pub use health::{AdapterHealth, HealthSnapshot, UnreachedConversation};
 pub use messenger::{
     Activity, ActivityState, Adapter, AdapterContext, AdapterError, Addressed, Attachment, Capabilities,
-    Choice, ChoiceForm, CommandInfo, Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender,
-    Tone,
+    Choice, ChoiceForm, CommandInfo, Enclosed, Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct,
+    Quotation, QuotedAuthor, Room, Sender, SentFile, Tone,
 };
 pub use people::AllowedPeople;
 pub use plugin::{BuiltMessenger, MessengerConfig, MessengerKind, MessengerSection, MessengerSections};
 pub use secret::Secret;
-pub use text::{address, markdown, split};
+pub use text::{address, markdown, mentions, split};
 
 /// The messengers that a `bot.toml` can name. A new one adds its row here, and nothing outside this crate changes.
 pub static MESSENGERS: &[MessengerKind] = &[

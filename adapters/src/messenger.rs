@@ -46,6 +46,11 @@ impl Room {
     pub fn id(&self) -> &str {
         &self.id
     }
+
+    /// The id of the conversation that the room is, or is a thread of: messengers with threads write `conversation/thread`.
+    pub fn conversation(&self) -> &str {
+        self.id.split('/').next().unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Room {
@@ -122,6 +127,13 @@ pub enum PersonAct {
         /// The [`Choice::key`] that was picked.
         key: String,
     },
+    /// Changed an earlier message of theirs. The adapter vouches that the sender wrote that message.
+    Edited {
+        /// The message that was changed.
+        message: MessageId,
+        /// Its text now, without its address, trimmed.
+        text: String,
+    },
     /// Took back an earlier message of theirs.
     Redacted {
         /// The message that is gone.
@@ -146,6 +158,54 @@ pub struct Incoming {
     pub reply_to: Option<MessageId>,
     /// When the person did it, by the messenger's clock.
     pub sent_at: SystemTime,
+    /// What came along with a text.
+    pub enclosed: Enclosed,
+}
+
+/// What came along with a person's text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enclosed {
+    /// Fetched with [`Adapter::fetch_file`] when a prompt needs them.
+    pub files: Vec<SentFile>,
+    /// Messages that it quotes or forwards.
+    pub quotes: Vec<Quotation>,
+}
+
+/// A file, image or voice message that a person sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SentFile {
+    /// As its sender named it; may be empty, and is never a path to trust.
+    pub name: String,
+    /// In bytes, where the messenger says it.
+    pub size: Option<u64>,
+    /// The messenger's way to it; opaque outside the adapter.
+    pub reference: String,
+}
+
+/// Words of another message inside a person's message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Quotation {
+    pub author: QuotedAuthor,
+    pub text: String,
+}
+
+/// Who wrote a quoted message, as the messenger vouches for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum QuotedAuthor {
+    Bot,
+    Person {
+        /// As in [`Sender::id`].
+        id: Arc<str>,
+        name: Arc<str>,
+    },
+    /// Nobody vouches for it: the message was forwarded.
+    Unknown,
+}
+
+impl Enclosed {
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.quotes.is_empty()
+    }
 }
 
 /// The kind of an outgoing message, from which a messenger chooses its form (and a script its exit code).
@@ -355,6 +415,14 @@ pub trait Adapter: Send + Sync + 'static {
     /// Shows a file in the room.
     async fn upload(&self, _room: &Room, _file: &Attachment) -> Result<MessageId, AdapterError> {
         Err(AdapterError::Unsupported("sending a file"))
+    }
+
+    /// The content of a file that a person sent, at most `max` bytes.
+    ///
+    /// # Errors
+    /// [`AdapterError::Rejected`] if it is larger, gone or not for the bot; its sentence is shown to the person.
+    async fn fetch_file(&self, _file: &SentFile, _max: u64) -> Result<Vec<u8>, AdapterError> {
+        Err(AdapterError::Unsupported("receiving a file"))
     }
 
     /// Shows the room's activity. Called on every change, and again after each message the room accepts.

@@ -9,15 +9,17 @@ use std::{
 
 use settings::unlinked;
 
+/// Creates the folder with mode 0700, and those above it.
 // The mode is also set on an existing folder: matrix-sdk creates its files readable for everybody, so
 // the folder must protect them.
-pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
+pub fn create_folder(path: &Path) -> io::Result<()> {
     unlinked::check(path)?;
     DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fs::set_permissions(path, Permissions::from_mode(0o700))
 }
 
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Replaces the file by one of mode 0600 with this content. A link in its place is removed, never followed.
+pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     // `create_new` fails on the remnant of a crash, and reusing it could leave it readable for others.
     let _ = fs::remove_file(&beside);

@@ -1,7 +1,10 @@
 //! Text on its way in and out: the bot's address, Markdown, and messages that are too long.
 
 pub mod address;
+#[cfg(any(feature = "matrix", feature = "whatsapp"))]
+pub(crate) mod emoji;
 pub mod markdown;
 #[cfg(any(feature = "slack", feature = "whatsapp"))]
 pub(crate) mod marks;
+pub mod mentions;
 pub mod split;

@@ -37,7 +37,7 @@ pub fn adopt_orphans() -> io::Result<()> {
 /// Removes adopted processes that have ended from the system's table; runs for ever.
 pub async fn reap_orphans() {
     let mut zombies = ZombieWatch::default();
-    let mut looks = tokio::time::interval(LOOK);
+    let mut looks = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
     loop {
         looks.tick().await;
         let own = std::process::id().cast_signed();

@@ -13,6 +13,7 @@ mod host_folders;
 mod host_gate;
 pub mod hosts;
 mod inside;
+mod keeper;
 mod kernel;
 mod landlock_wall;
 mod layers;

@@ -104,6 +104,14 @@ pub enum AgentEvent {
         /// When its window closes.
         resets_at: Option<SystemTime>,
     },
+    /// All work that goes on beside the conversation, whenever that changes.
+    BackgroundTasks(Vec<BackgroundTask>),
+    /// A task of the agent program ended; also one that the conversation waited for, which was never in the background.
+    TaskEnded {
+        /// As in [`BackgroundTask::id`].
+        id: String,
+        end: TaskEnd,
+    },
     /// `result`: a turn is over. More may follow with [`TurnEnd::unprompted`].
     TurnEnded(Box<TurnEnd>),
     /// The CLI refused one of our control requests.
@@ -154,6 +162,31 @@ pub struct ToolUse {
     pub id: String,
     pub name: String,
     pub input: Value,
+}
+
+/// Work that goes on beside the conversation, also after its turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackgroundTask {
+    pub id: String,
+    pub kind: BackgroundKind,
+    /// The model's own words for it, maybe empty.
+    pub description: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BackgroundKind {
+    Command,
+    SubAgent,
+    Other,
+}
+
+/// How a task ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskEnd {
+    Completed,
+    Failed,
+    /// Somebody ended it.
+    Stopped,
 }
 
 /// `can_use_tool`: a tool call that needs a person. Plans and questions come this way too.

@@ -6,6 +6,7 @@
 
 mod access;
 mod body;
+mod limit;
 mod meter;
 mod price;
 mod request;
@@ -50,6 +51,11 @@ impl ModelProxy {
             meter.begin(Some(SpendingBudget { scope: BudgetScope::Run, usd }), usd);
         }
         Self::metered(service, Arc::new(meter))
+    }
+
+    /// Counts what passes.
+    pub fn meter(&self) -> Arc<SpendingMeter> {
+        Arc::clone(&self.shared.meter)
     }
 
     /// A proxy without a port yet, whose owner keeps the meter.

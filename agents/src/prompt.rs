@@ -1,11 +1,30 @@
 //! A prompt for an agent program: text for its model, or a command of the program itself.
 
+use std::{fmt, sync::Arc};
+
 /// What one turn begins with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AgentPrompt {
-    /// Reaches the model, whatever it begins with.
-    Text(String),
+    Message {
+        /// Reaches the model, whatever it begins with.
+        text: String,
+        images: Vec<PromptImage>,
+    },
     Command(AgentCommand),
+}
+
+/// An image that the model sees. Its `Debug` form shows the size only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PromptImage {
+    /// `image/png`, `image/jpeg`, `image/gif` or `image/webp`: the types that the model's service takes.
+    pub media_type: &'static str,
+    pub bytes: Arc<[u8]>,
+}
+
+impl fmt::Debug for PromptImage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PromptImage({}, {} bytes)", self.media_type, self.bytes.len())
+    }
 }
 
 /// A command of the agent program that people may use: it prints something or starts a plain turn of the model.
@@ -43,13 +62,13 @@ impl AgentCommand {
 
 impl From<String> for AgentPrompt {
     fn from(text: String) -> Self {
-        Self::Text(text)
+        Self::Message { text, images: Vec::new() }
     }
 }
 
 impl From<&str> for AgentPrompt {
     fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+        text.to_owned().into()
     }
 }
 

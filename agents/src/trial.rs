@@ -112,7 +112,7 @@ impl TrialPlace {
     /// # Errors
     /// If there is no effect to show.
     pub async fn run(&self, command: TrialCommand, stop: CancellationToken) -> Result<Trial, TrialFailure> {
-        let mut plan = NetworkPlan::new(NetworkAccess::Ask(Vec::new()), "`network`");
+        let mut plan = NetworkPlan::new(NetworkAccess::default(), "`network`");
         plan.open.gate = Some(Arc::new(NoHosts));
         let egress = EgressProxy::for_plan(plan, &self.confined.place.root.join(".storkit/run"))
             .map_err(|error| TrialFailure::NotStarted(error.to_string()))?;

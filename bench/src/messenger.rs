@@ -79,6 +79,7 @@ impl Messenger {
             shared: false,
             reply_to: None,
             sent_at: SystemTime::now(),
+            enclosed: adapters::Enclosed::default(),
         };
         match inbox {
             Some(inbox) if inbox.deliver(incoming).await => Ok(()),

@@ -16,7 +16,7 @@ use bot::{
     commands::command::CommandRegistry,
     config::{BotConfig, access::AccessTable},
 };
-use pipeline::Project;
+use pipeline::{Project, trust::TrustStore};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -43,6 +43,9 @@ impl Place {
             &place.project(),
             &[&["-c", "user.name=b", "-c", "user.email=b@example.org"][..], &commit].concat(),
         )?;
+        // Its bot.toml is the operator's own.
+        let store = TrustStore::at(place.home().join(".local/state/storkit/trust"));
+        store.adopt_state(&Project::open(&place.project())?)?;
         Ok(place)
     }
 

@@ -1,10 +1,12 @@
 //! The chat rooms: from a message that comes in to everything that is posted in reply.
 
 pub mod ambient;
+pub mod delivery;
 pub mod network;
 pub mod notify;
 mod outbox;
 pub mod prompt;
+mod received_files;
 pub mod room;
 pub mod rooms;
 pub mod router;

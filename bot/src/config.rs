@@ -69,6 +69,8 @@ pub struct ClaudeSection {
     pub permission_timeout: ConfigDuration,
     /// A live session without work is closed after this.
     pub idle_timeout: ConfigDuration,
+    /// The same for one with work in the background, counted from its last turn or change of that work; 0 waits for ever.
+    pub background_timeout: ConfigDuration,
     /// Let the project's own settings, hooks and MCP servers take effect. Only for repositories you trust.
     pub trust_project_settings: bool,
     /// Extra environment of the CLI.
@@ -230,6 +232,7 @@ impl Default for ClaudeSection {
             turn_timeout: ConfigDuration::minutes(15),
             permission_timeout: ConfigDuration::minutes(5),
             idle_timeout: ConfigDuration::minutes(10),
+            background_timeout: ConfigDuration::minutes(6 * 60),
             trust_project_settings: false,
             env: BTreeMap::new(),
         }

@@ -158,6 +158,7 @@ impl HostQuestions {
             asked_for,
             tool: NETWORK_TOOL.into(),
             input: json!({ "host": target.host, "port": target.port }),
+            request: Default::default(),
             call: None,
             blocked_path: None,
             timeout: config.claude.permission_timeout.limit(),

@@ -15,6 +15,7 @@ use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
 
 pub use access::TcpPeerCheck;
 use access::{HttpAccess, only_monitors, only_programs, only_runs};
+use adapters::{HealthSnapshot, UnreachedConversation};
 use axum::{
     Json, Router,
     body::Body,
@@ -100,6 +101,7 @@ async fn health(State(services): State<Arc<HttpServices>>) -> Response {
                 "up": adapter.up,
                 "reconnects": adapter.reconnects,
                 "note": adapter.note,
+                "undelivered": undelivered(adapter),
                 "error": adapter.last_error.as_ref().filter(|_| !adapter.up),
             })
         })
@@ -107,6 +109,12 @@ async fn health(State(services): State<Arc<HttpServices>>) -> Response {
     let body =
         json!({ "live": true, "ready": ready, "version": env!("CARGO_PKG_VERSION"), "adapters": list });
     (status, Json(body)).into_response()
+}
+
+/// The conversations in which messages do not arrive.
+fn undelivered(adapter: &HealthSnapshot) -> Vec<Value> {
+    let entry = |it: &UnreachedConversation| json!({ "room": it.id, "why": it.why, "messages": it.messages });
+    adapter.unreached.iter().map(entry).collect()
 }
 
 async fn metrics(State(services): State<Arc<HttpServices>>) -> Response {

@@ -49,6 +49,11 @@ impl ConnectedMessengers {
         RequestOrigin { room: room.clone(), message: message.cloned(), conversation }
     }
 
+    /// The health of the messenger of this name.
+    pub fn health_of(&self, name: &str) -> Option<Arc<AdapterHealth>> {
+        self.0.iter().find(|(adapter, _)| adapter.name() == name).map(|(_, health)| health.clone())
+    }
+
     /// The health of each.
     pub fn health(&self) -> Vec<HealthSnapshot> {
         self.0.iter().map(|(_, health)| health.snapshot()).collect()

@@ -3,6 +3,7 @@
 //! It decides in types. [`crate::replies`] words the decisions, and [`QuestionRooms`] shows the questions.
 
 mod asker;
+mod asking;
 mod audit;
 mod board;
 mod concerns;
@@ -11,8 +12,10 @@ mod model_question;
 mod outcome;
 mod paths;
 mod question;
+mod request;
 mod rule;
 mod trial;
+mod words;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,9 +26,8 @@ use std::{
 
 use adapters::{MessageId, Room};
 use agents::trial::KeepFailure;
-use asker::NoPlace;
 pub use asker::{Asker, OPEN_QUESTIONS};
-use audit::{entry, entry_of, sha256};
+use audit::sha256;
 pub use board::{BoardConsent, BoardQuestion, PlannedStory};
 pub use concerns::CallConcern;
 pub use listed::{ListedArguments, ListedCommand};
@@ -33,16 +35,18 @@ pub use model_question::ModelQuestion;
 pub use outcome::{DenialReason, PermissionDecision, QuestionOutcome, WithdrawReason};
 use parking_lot::{Mutex, MutexGuard};
 pub use question::{AnswerKind, ExpectedAnswer, Person, PersonAnswer, Question, QuestionId};
+pub use request::AgentRequest;
 use serde_json::Value;
 use tokio::sync::oneshot;
 pub use trial::{EffectNumber, NoTrial, TrialNews};
 use trial::{QuestionTrial, RunningTrials};
+pub use words::ConsentWords;
 
 use self::paths::AgentFolder;
 pub use crate::store::{RuleOwner, RuleScope};
 use crate::{
     clock::Clock,
-    store::{AuditEntry, LeftQuestion, OpenQuestion, StandingRule, Store},
+    store::{AuditEntry, LeftQuestion, StandingRule, Store},
 };
 
 /// The name under which a connection to a host is asked for; no tool of the CLI has it.
@@ -55,6 +59,8 @@ pub struct PermissionAsk {
     pub rooms: Vec<Room>,
     /// Whose call it is.
     pub asker: Asker,
+    /// How its session takes it back.
+    pub request: AgentRequest,
     /// The folder that the agent works in; without it no rule is about its files.
     pub folder: Option<PathBuf>,
     /// For whom the agent works, in words.
@@ -112,8 +118,6 @@ pub trait QuestionRooms: Send + Sync {
     fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome);
 }
 
-const GONE: QuestionOutcome = QuestionOutcome::Withdrawn { why: WithdrawReason::ShuttingDown };
-
 /// Open questions and their waiters.
 #[derive(Clone)]
 pub struct PermissionBroker {
@@ -126,6 +130,7 @@ pub struct PermissionBroker {
 
 struct PendingQuestion {
     question: Arc<Question>,
+    request: AgentRequest,
     decided: oneshot::Sender<QuestionOutcome>,
     unreachable: HashSet<Room>,
     trial: QuestionTrial,
@@ -135,166 +140,6 @@ impl PermissionBroker {
     /// A broker that shows its questions through `rooms`.
     pub fn new(store: Store, clock: Clock, rooms: Arc<dyn QuestionRooms>) -> Self {
         Self { store, clock, rooms, pending: Arc::default(), trials: RunningTrials::default() }
-    }
-
-    /// Decides a call: by rule, by a person, by the deadline; each decision goes to the audit. Dropping
-    /// the future withdraws the question.
-    pub async fn ask(&self, ask: PermissionAsk) -> PermissionDecision {
-        let outcome = match self.decided_without_asking(&ask) {
-            Some(outcome) => self.record(&ask, outcome),
-            None => self.ask_in_turn(&ask, None).await,
-        };
-        match (outcome.allows(), &ask.call) {
-            (true, _) => ask.asker.on_allowed(&ask.tool, &ask.input),
-            (false, Some(call)) => ask.asker.read().on_refused(call),
-            (false, None) => {}
-        }
-        outcome.into_decision(&ask.tool, ask.input)
-    }
-
-    /// Asks about an act on the board, which no rule can allow. Dropping the future withdraws the question.
-    ///
-    /// # Errors
-    /// Why it is not to be done.
-    pub async fn ask_about_board(
-        &self,
-        ask: PermissionAsk,
-        about: BoardQuestion,
-    ) -> Result<BoardConsent, DenialReason> {
-        let outcome = match ask.rooms.is_empty() {
-            true => self.record(&ask, QuestionOutcome::Unreachable),
-            false => self.ask_in_turn(&ask, Some(about)).await,
-        };
-        outcome.into_consent()
-    }
-
-    fn record(&self, ask: &PermissionAsk, outcome: QuestionOutcome) -> QuestionOutcome {
-        self.log_error(self.store.audit(&entry(ask, None, &outcome), self.clock.now()));
-        outcome
-    }
-
-    fn decided_without_asking(&self, ask: &PermissionAsk) -> Option<QuestionOutcome> {
-        match self.store.rules() {
-            Ok(rules) => {
-                if let Some(rule) = rules.iter().find(|rule| covers(rule, ask)) {
-                    return Some(QuestionOutcome::ByRule { rule: rule.id });
-                }
-            }
-            // A rule can only allow. Without the rules a person decides, which is never less safe.
-            Err(error) => tracing::error!(%error, "the rules cannot be read; a person is asked"),
-        }
-        ask.rooms.is_empty().then_some(QuestionOutcome::Unreachable)
-    }
-
-    /// Whether a standing rule allows a call, without asking anybody.
-    pub fn is_allowed_by_rule(&self, ask: &PermissionAsk) -> bool {
-        matches!(self.decided_without_asking(ask), Some(QuestionOutcome::ByRule { .. }))
-    }
-
-    /// Asks as soon as few enough questions of this agent are open.
-    async fn ask_in_turn(&self, ask: &PermissionAsk, about: Option<BoardQuestion>) -> QuestionOutcome {
-        let why = match ask.asker.take_place().await {
-            Ok(_place) => {
-                // An answer to a question before this one may have made a rule that covers it.
-                let decided = about.is_none().then(|| self.decided_without_asking(ask)).flatten();
-                return match decided {
-                    Some(outcome) => self.record(ask, outcome),
-                    None => self.ask_people(ask, about).await,
-                };
-            }
-            Err(NoPlace::TooMany) => WithdrawReason::TooManyQuestions,
-            Err(NoPlace::Dismissed) => WithdrawReason::TurnOver,
-        };
-        self.record(ask, QuestionOutcome::Withdrawn { why })
-    }
-
-    async fn ask_people(&self, ask: &PermissionAsk, about: Option<BoardQuestion>) -> QuestionOutcome {
-        let (question, mut decision) = match self.open(ask, about) {
-            Ok(opened) => opened,
-            Err(error) => {
-                tracing::error!(%error, tool = ask.tool, "a question could not be stored and is denied");
-                // Without a row there is no number to answer with. The store that refused the row would refuse
-                // an audit entry as well.
-                return QuestionOutcome::Withdrawn { why: WithdrawReason::NotRecorded };
-            }
-        };
-        let mut guard = WithdrawOnDrop { broker: self, question: question.clone(), done: false };
-        for room in &question.rooms {
-            if !self.rooms.show(room, question.clone()) {
-                self.undeliverable(question.id, room);
-            }
-        }
-        let deadline = async {
-            match ask.timeout {
-                Some(timeout) => tokio::time::sleep(timeout).await,
-                None => std::future::pending().await,
-            }
-        };
-        let outcome = tokio::select! {
-            biased;
-            decided = &mut decision => decided.unwrap_or(GONE),
-            // Whoever takes the question out of the table decides it: an answer that did so first has counted, and its person was told
-            // so.
-            () = deadline => match self.claim(question.id) {
-                true => QuestionOutcome::TimedOut,
-                false => decision.await.unwrap_or(GONE),
-            },
-        };
-        guard.done = true;
-        let outcome = self.make_rule(&question, outcome);
-        self.close(&question, &outcome);
-        outcome
-    }
-
-    /// Takes a question that has timed out.
-    fn claim(&self, id: QuestionId) -> bool {
-        let mut pending = self.pending();
-        let is_kept =
-            pending.get_mut(&id).is_some_and(|open| open.trial.is_ended(&QuestionOutcome::TimedOut));
-        !is_kept && pending.remove(&id).is_some()
-    }
-
-    /// Stores the rule of an `always` that counted. One that cannot be stored allows this call and no other.
-    fn make_rule(&self, question: &Question, outcome: QuestionOutcome) -> QuestionOutcome {
-        let QuestionOutcome::Always { by, scope } = outcome else { return outcome };
-        let Some(owner) = question.asker.owner() else { return QuestionOutcome::Allowed { by } };
-        match self.store.add_rule(owner, &scope, &by.id, self.clock.now()) {
-            Ok(_) => QuestionOutcome::Always { by, scope },
-            Err(error) => {
-                tracing::error!(%error, "a rule could not be stored");
-                QuestionOutcome::Allowed { by }
-            }
-        }
-    }
-
-    fn open(
-        &self,
-        ask: &PermissionAsk,
-        about: Option<BoardQuestion>,
-    ) -> anyhow::Result<(Arc<Question>, oneshot::Receiver<QuestionOutcome>)> {
-        let body = OpenQuestion {
-            rooms: ask.rooms.iter().map(Room::to_string).collect(),
-            asked_for: ask.asked_for.clone(),
-            tool: ask.tool.clone(),
-            input: ask.input.clone(),
-        };
-        let id = QuestionId(self.store.open_question(&body)?);
-        let question = Arc::new(Question::new(id, ask, about, self.clock.now()));
-        let (decided, decision) = oneshot::channel();
-        let (unreachable, trial) = (HashSet::new(), QuestionTrial::default());
-        let pending = PendingQuestion { question: question.clone(), decided, unreachable, trial };
-        // Pending before any room shows it: an answer can be faster than the loop over the rooms.
-        self.pending().insert(id, pending);
-        Ok((question, decision))
-    }
-
-    fn close(&self, question: &Arc<Question>, outcome: &QuestionOutcome) {
-        self.pending().remove(&question.id);
-        let entry = entry_of(question, outcome);
-        self.log_error(self.store.close_question(question.id.0, &entry, self.clock.now()));
-        for room in &question.rooms {
-            self.rooms.settle(room, question.clone(), outcome.clone());
-        }
     }
 
     /// A person's answer, already checked for the right to give one. The first valid one wins.
@@ -314,7 +159,11 @@ impl PermissionBroker {
             _ if open.trial.is_being_kept() => return Err(AnswerRefused::BeingKept(id)),
             PersonAnswer::Try => return self.begin_trial(open, by),
             PersonAnswer::Keep(effect) => return self.begin_keep(open, effect, by),
-            PersonAnswer::Yes | PersonAnswer::No(_) | PersonAnswer::Always | PersonAnswer::Text(_) => {}
+            PersonAnswer::Yes
+            | PersonAnswer::No(_)
+            | PersonAnswer::Always
+            | PersonAnswer::Text(_)
+            | PersonAnswer::Option(_) => {}
         }
         let outcome = open.question.outcome_of(answer, by)?;
         let decided = pending.remove(&id).map(|pending| pending.decided);
@@ -328,6 +177,16 @@ impl PermissionBroker {
     /// Closes a question without an answer: turn over, stop, shutdown, the CLI's own cancel.
     pub fn withdraw(&self, id: QuestionId, why: WithdrawReason) {
         self.end(&mut self.pending(), id, QuestionOutcome::Withdrawn { why });
+    }
+
+    /// The session takes a request back. From now on an answer to its question is refused; one that waits for its turn is never asked.
+    pub fn withdraw_request(&self, request: &AgentRequest, why: WithdrawReason) {
+        request.withdraw(why);
+        let mut pending = self.pending();
+        let asked = pending.iter().find(|(_, open)| open.request.is(request)).map(|(id, _)| *id);
+        if let Some(id) = asked {
+            self.end(&mut pending, id, QuestionOutcome::Withdrawn { why });
+        }
     }
 
     /// Closes every question; for the shutdown.
@@ -442,29 +301,6 @@ impl PermissionBroker {
             tracing::error!(%error, "the permission record could not be written");
         }
     }
-}
-
-// A future that is dropped runs no code after its `await`. Without this guard a question of a cut connection or an
-// ended run would stay open, and people would answer an agent that is gone.
-struct WithdrawOnDrop<'a> {
-    broker: &'a PermissionBroker,
-    question: Arc<Question>,
-    done: bool,
-}
-
-impl Drop for WithdrawOnDrop<'_> {
-    fn drop(&mut self) {
-        if !self.done {
-            self.broker.close(&self.question, &QuestionOutcome::Withdrawn { why: WithdrawReason::AgentGone });
-        }
-    }
-}
-
-fn covers(rule: &StandingRule, ask: &PermissionAsk) -> bool {
-    let is_own = ask.asker.owner().is_some_and(|owner| rule.owner.includes(owner));
-    // Text from a stranger may have sent the agent to this host, with data in the address.
-    let is_led = || rule.scope.reaches_a_host() && !ask.asker.read().is_empty();
-    is_own && rule.scope.covers(&ask.tool, &ask.input, ask.folder()) && !is_led()
 }
 
 #[cfg(test)]

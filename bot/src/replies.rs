@@ -2,6 +2,7 @@
 //! never directly before the period.
 
 pub mod attacks;
+mod background;
 pub mod board;
 mod board_questions;
 mod call_detail;
@@ -11,8 +12,10 @@ mod cost;
 mod denials;
 mod digest;
 pub mod doctor;
+mod files;
 mod git_report;
 mod htop_frame;
+mod open_work;
 mod program;
 mod questions;
 mod queue;
@@ -31,14 +34,17 @@ pub mod trust;
 mod turns;
 mod visible;
 
+pub use background::*;
 pub use board::board;
 pub use board_questions::*;
 pub use commands::*;
 pub use cost::*;
 pub use denials::*;
 pub use digest::digest;
+pub use files::*;
 pub use git_report::git_report;
 pub use htop_frame::{AgentRow, htop_frame};
+pub use open_work::*;
 pub use program::*;
 pub use questions::*;
 pub use queue::*;

@@ -12,12 +12,12 @@ use std::{
 };
 
 use adapters::{MessageId, Room};
-use agents::claude::SessionId;
+use agents::claude::{BackgroundTask, SessionId};
 pub use open::OpenError;
 use parking_lot::{Mutex, MutexGuard};
 pub use records::{
-    AuditEntry, CostEntry, CostRow, LeftQuestion, OpenQuestion, OverheardTalk, QueuedPrompt, RuleOwner,
-    RuleScope, StandingRule,
+    AuditEntry, CostEntry, CostRow, LeftQuestion, OpenQuestion, OverheardTalk, PromptState, QueuedPrompt,
+    RuleOwner, RuleScope, StandingRule,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -71,6 +71,13 @@ impl Store {
         let fresh = insert_seen(&transaction, messages, now)?;
         transaction.commit()?;
         Ok(fresh)
+    }
+
+    /// Whether [`Store::mark_seen`] knows the message.
+    pub fn is_seen(&self, room: &Room, message: &MessageId) -> StoreResult<bool> {
+        self.lock()
+            .prepare_cached("SELECT 1 FROM seen WHERE room = ?1 AND message = ?2")?
+            .exists(params![room.to_string(), message.as_str()])
     }
 
     /// Forgets message ids older than [`SEEN_FOR`].
@@ -172,25 +179,33 @@ impl Store {
 
     /// Stores a prompt that waits, until [`Store::prompt_done`]; returns its number.
     pub fn queue_prompt(&self, room: &Room, prompt: &QueuedPrompt) -> StoreResult<i64> {
-        self.keep_prompt(room, prompt, false)
+        self.keep_prompt(room, prompt, PromptState::Waits)
     }
 
-    /// The same for one that begins at once, see [`Store::prompt_started`].
+    /// The same for a command that begins at once.
     pub fn begin_prompt(&self, room: &Room, prompt: &QueuedPrompt) -> StoreResult<i64> {
-        self.keep_prompt(room, prompt, true)
+        self.keep_prompt(room, prompt, PromptState::Acts)
     }
 
-    fn keep_prompt(&self, room: &Room, prompt: &QueuedPrompt, started: bool) -> StoreResult<i64> {
+    fn keep_prompt(&self, room: &Room, prompt: &QueuedPrompt, state: PromptState) -> StoreResult<i64> {
         let connection = self.lock();
         connection
             .prepare_cached("INSERT INTO prompts (room, body, started) VALUES (?1, ?2, ?3)")?
-            .execute(params![room.to_string(), to_json(prompt), started])?;
+            .execute(params![room.to_string(), to_json(prompt), state.number()])?;
         Ok(connection.last_insert_rowid())
     }
 
-    /// From now on the prompt may have had effects: after a crash it is reported, not run again.
-    pub fn prompt_started(&self, number: i64) -> StoreResult<()> {
-        self.lock().execute("UPDATE prompts SET started = 1 WHERE id = ?1", [number]).map(drop)
+    /// The prompt waits with another text.
+    pub fn change_prompt(&self, number: i64, prompt: &QueuedPrompt) -> StoreResult<()> {
+        let change = params![number, to_json(prompt)];
+        self.lock().execute("UPDATE prompts SET body = ?2 WHERE id = ?1", change).map(drop)
+    }
+
+    /// How far the prompt has come. One that may have had effects is reported after a crash, and not run again.
+    pub fn set_prompt_state(&self, number: i64, state: PromptState) -> StoreResult<()> {
+        let connection = self.lock();
+        let mut update = connection.prepare_cached("UPDATE prompts SET started = ?2 WHERE id = ?1")?;
+        update.execute(params![number, state.number()]).map(drop)
     }
 
     /// The prompt is answered, or was taken back.
@@ -198,8 +213,8 @@ impl Store {
         self.lock().execute("DELETE FROM prompts WHERE id = ?1", [number]).map(drop)
     }
 
-    /// Prompts that an earlier process left: room, number, whether it had begun, and the prompt; oldest first.
-    pub fn left_prompts(&self) -> StoreResult<Vec<(Room, i64, bool, QueuedPrompt)>> {
+    /// Prompts that an earlier process left: room, number, how far it had come, and the prompt; oldest first.
+    pub fn left_prompts(&self) -> StoreResult<Vec<(Room, i64, PromptState, QueuedPrompt)>> {
         let connection = self.lock();
         let mut statement = connection.prepare("SELECT room, id, started, body FROM prompts ORDER BY id")?;
         let rows = statement.query_map([], |row| {
@@ -210,7 +225,36 @@ impl Store {
             let (room, number, started, body) = row?;
             // A row that this version cannot read must not hold up the others.
             if let (Some(room), Ok(prompt)) = (Room::parse(&room), serde_json::from_str(&body)) {
-                left.push((room, number, started, prompt));
+                left.push((room, number, PromptState::from_number(started), prompt));
+            }
+        }
+        Ok(left)
+    }
+
+    // --- work in the background, for the next start ---
+
+    /// Stores what a room's session does in the background at this moment.
+    pub fn set_background(&self, room: &Room, tasks: &[BackgroundTask]) -> StoreResult<()> {
+        let connection = self.lock();
+        if tasks.is_empty() {
+            let mut none = connection.prepare_cached("DELETE FROM background WHERE room = ?1")?;
+            return none.execute([room.to_string()]).map(drop);
+        }
+        let mut set =
+            connection.prepare_cached("INSERT OR REPLACE INTO background (room, tasks) VALUES (?1, ?2)")?;
+        set.execute(params![room.to_string(), to_json(&tasks)]).map(drop)
+    }
+
+    /// Takes what was under way in the background when the earlier process ended.
+    pub fn take_background(&self) -> StoreResult<Vec<(Room, Vec<BackgroundTask>)>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare("DELETE FROM background RETURNING room, tasks")?;
+        let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+        let mut left = Vec::new();
+        for row in rows {
+            let (room, tasks) = row?;
+            if let (Some(room), Ok(tasks)) = (Room::parse(&room), serde_json::from_str(&tasks)) {
+                left.push((room, tasks));
             }
         }
         Ok(left)
@@ -364,13 +408,30 @@ mod tests {
     }
 
     #[test]
+    fn work_in_the_background_is_found_once_at_the_next_start() {
+        let (store, _dir) = store();
+        let task = |id: &str| BackgroundTask {
+            id: id.into(),
+            kind: agents::claude::BackgroundKind::Command,
+            description: "count".into(),
+        };
+        store.set_background(&room(), &[task("a")]).unwrap();
+        store.set_background(&room(), &[task("a"), task("b")]).unwrap();
+        assert_eq!(store.take_background().unwrap(), [(room(), vec![task("a"), task("b")])]);
+        assert!(store.take_background().unwrap().is_empty());
+        store.set_background(&room(), &[task("a")]).unwrap();
+        store.set_background(&room(), &[]).unwrap();
+        assert!(store.take_background().unwrap().is_empty());
+    }
+
+    #[test]
     fn prompts_under_way_are_found_at_the_next_start() {
         let (store, _dir) = store();
         let prompt = QueuedPrompt::for_tests("hi");
         let first = store.queue_prompt(&room(), &prompt).unwrap();
         let second = store.queue_prompt(&room(), &prompt).unwrap();
         let third = store.queue_prompt(&room(), &prompt).unwrap();
-        store.prompt_started(first).unwrap();
+        store.set_prompt_state(first, PromptState::Acts).unwrap();
         store.prompt_done(second).unwrap();
         let left: Vec<_> = store
             .left_prompts()
@@ -378,6 +439,10 @@ mod tests {
             .into_iter()
             .map(|(room, n, started, _)| (room, n, started))
             .collect();
-        assert_eq!(left, [(room(), first, true), (room(), third, false)]);
+        assert_eq!(left, [(room(), first, PromptState::Acts), (room(), third, PromptState::Waits)]);
+        for state in [PromptState::Thinks, PromptState::WaitsForService, PromptState::Waits] {
+            store.set_prompt_state(third, state).unwrap();
+            assert_eq!(store.left_prompts().unwrap()[1].2, state);
+        }
     }
 }

@@ -25,7 +25,7 @@ use self::{
     call::ToolCall,
     table::{RoomUse, ToolSpec},
 };
-use crate::replies::tools as say;
+use crate::{permission::AgentRequest, replies::tools as say};
 
 // Without a `timeout` in its MCP config the CLI gives up on a call after 60 s. The operator's file has none.
 const LONGEST_CALL: Duration = Duration::from_secs(50);
@@ -48,7 +48,7 @@ pub async fn call(services: &Arc<ToolServices>, run: Arc<McpRun>, request: ToolR
     // Checked for each call, not only in the list: a model can name a tool that it read about elsewhere.
     let tool = table::visible(&run).find(|tool| tool.name == request.name)?;
     let ToolRequest { arguments, id, .. } = request;
-    let call = ToolCall { services: services.clone(), run, arguments, id };
+    let call = ToolCall { services: services.clone(), run, arguments, id, request: AgentRequest::default() };
     Some(within(longest(tool, &call.run), table::call(tool.name, call)).await)
 }
 

@@ -1,10 +1,18 @@
 //! Who is to start on what, now. A pure function of stored facts, called after every event.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
-use crate::story::{
-    BlockReason, Story, StoryId,
-    stage::{Role, Stage},
+use crate::{
+    board::Board,
+    story::{
+        BlockReason, Story, StoryId,
+        stage::{Role, Stage},
+    },
+    strangers::Quarantine,
 };
 
 /// One worker: an agent of the configuration, once for each of its `count`.
@@ -21,12 +29,10 @@ pub struct Slot {
 
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
-    /// The stories that can be acted on, by number.
-    pub stories: &'a [Arc<Story>],
+    pub board: &'a Board,
     /// Stories whose merge waits for a mergemaster.
     pub conflicts: &'a BTreeSet<StoryId>,
-    /// Stories in quarantine whose work no person has accepted.
-    pub unaccepted: &'a BTreeSet<StoryId>,
+    pub quarantine: &'a BTreeMap<StoryId, Quarantine>,
     /// Failed runs after which a stage is given up.
     pub max_retries: u32,
 }
@@ -96,12 +102,13 @@ pub fn waits_for(story: &Story, situation: &Situation<'_>, slots: &[Slot]) -> Re
     if let Some(why) = &story.front.blocked {
         return Err(HoldReason::Blocked(why.clone()));
     }
-    let unmet = unmet(story, situation.stories);
+    let unmet = unmet(story, situation.board);
     if !unmet.is_empty() {
         return Err(HoldReason::DependsOn(unmet));
     }
     // Whatever the project's settings and the story's own say.
-    if matches!(story.stage, Stage::Qa | Stage::Merge) && situation.unaccepted.contains(&id) {
+    let is_unaccepted = || situation.quarantine.get(&id).is_some_and(|quarantine| !quarantine.accepted);
+    if matches!(story.stage, Stage::Qa | Stage::Merge) && is_unaccepted() {
         return Err(HoldReason::InQuarantine);
     }
     if story.stage == Stage::Qa && story.front.manual_qa {
@@ -117,28 +124,26 @@ pub fn waits_for(story: &Story, situation: &Situation<'_>, slots: &[Slot]) -> Re
 }
 
 /// The stories this one depends on that are not done. One that does not exist (any more) is not met.
-fn unmet(story: &Story, all: &[Arc<Story>]) -> Vec<StoryId> {
+fn unmet(story: &Story, board: &Board) -> Vec<StoryId> {
     let done = |id: &StoryId| {
-        let found = all.binary_search_by_key(id, |other| other.file.id).ok().map(|at| &all[at]);
-        found.is_some_and(|other| matches!(other.stage, Stage::Done | Stage::Archived))
+        board.story(*id).is_some_and(|other| matches!(other.stage, Stage::Done | Stage::Archived))
     };
     story.front.depends_on.iter().filter(|id| !done(id)).copied().collect()
 }
 
-/// Picks the runs to start now. Later stages go first, then the older story; a preferred agent is taken
-/// only if its role fits, and is waited for if it is busy.
-pub fn assign(situation: &Situation<'_>, slots: &[Slot]) -> Vec<Assignment> {
+/// Picks the runs to start now, of stories that may be started. Later stages go first, then the older story; a preferred agent is
+/// taken only if its role fits, and is waited for if it is busy.
+pub fn assign(
+    situation: &Situation<'_>,
+    slots: &[Slot],
+    may_start: impl Fn(&Arc<Story>) -> bool,
+) -> Vec<Assignment> {
     let mut free: Vec<&Slot> = slots.iter().filter(|slot| slot.busy_with.is_none()).collect();
-    let mut waiting: Vec<(&Arc<Story>, Role)> = situation
-        .stories
-        .iter()
-        .filter(|story| story.stage.role().is_some())
-        .filter_map(|story| Some((story, waits_for(story, situation, slots).ok()?)))
-        .collect();
     // Finishing goes before starting: a story close to its merge blocks those that depend on it.
-    waiting.sort_by_key(|(story, _)| (std::cmp::Reverse(story.stage), story.file.id));
+    let stages = Stage::ALL.into_iter().rev().filter(|stage| stage.role().is_some());
     let mut started = Vec::new();
-    for (story, role) in waiting {
+    for story in stages.flat_map(|stage| situation.board.in_stage(stage)).filter(|story| may_start(story)) {
+        let Ok(role) = waits_for(story, situation, slots) else { continue };
         if let Some(position) = pick(story, role, &free, slots) {
             started.push(Assignment { story: story.file.id, slot: free.remove(position).name.clone() });
         }
@@ -190,16 +195,19 @@ mod tests {
         ]
     }
 
+    fn board(stories: &[Story]) -> Board {
+        Board::new(stories.iter().cloned().map(Arc::new), Vec::new())
+    }
+
     fn run(stories: &[Story], conflicts: &[u32], slots: &[Slot]) -> Vec<(u32, String)> {
         let conflicts = conflicts.iter().copied().map(StoryId).collect();
-        let stories: Vec<Arc<Story>> = stories.iter().cloned().map(Arc::new).collect();
-        let situation = Situation {
-            stories: &stories,
-            conflicts: &conflicts,
-            unaccepted: &BTreeSet::new(),
-            max_retries: 3,
-        };
-        assign(&situation, slots).into_iter().map(|started| (started.story.0, started.slot)).collect()
+        let board = board(stories);
+        let situation =
+            Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), max_retries: 3 };
+        assign(&situation, slots, |_| true)
+            .into_iter()
+            .map(|started| (started.story.0, started.slot))
+            .collect()
     }
 
     #[test]
@@ -262,15 +270,27 @@ mod tests {
         spent.front.retry_count = 3;
         let stories = [blocked, dependent.clone(), spent, story(4, Stage::Done), story(5, Stage::Qa)];
         assert_eq!(run(&stories[..3], &[], &team()), []);
-        let stories = stories.map(Arc::new);
-        let conflicts = BTreeSet::new();
-        let situation = Situation {
-            stories: &stories,
-            conflicts: &conflicts,
-            unaccepted: &BTreeSet::new(),
-            max_retries: 3,
-        };
+        let (board, conflicts) = (board(&stories), BTreeSet::new());
+        let situation =
+            Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), max_retries: 3 };
         assert_eq!(waits_for(&dependent, &situation, &[]), Err(HoldReason::DependsOn(vec![StoryId(5)])));
+    }
+
+    #[test]
+    fn a_story_of_strangers_is_worked_on_and_then_waits_until_a_person_has_accepted_the_work() {
+        use crate::strangers::QuarantineCause;
+        let board = board(&[story(1, Stage::Current), story(2, Stage::Qa), story(3, Stage::Merge)]);
+        let conflicts = [StoryId(3)].into();
+        let held = |accepted: bool| {
+            let mark = Quarantine { accepted, ..Quarantine::new(QuarantineCause::Repository) };
+            let quarantine = (1..=3).map(|id| (StoryId(id), mark.clone())).collect();
+            let situation =
+                Situation { board: &board, conflicts: &conflicts, quarantine: &quarantine, max_retries: 3 };
+            board.stories().map(|story| waits_for(story, &situation, &[])).collect::<Vec<_>>()
+        };
+        let waits = Err(HoldReason::InQuarantine);
+        assert_eq!(held(false), [Ok(Role::Coder), waits.clone(), waits]);
+        assert_eq!(held(true), [Ok(Role::Coder), Ok(Role::Qa), Ok(Role::Mergemaster)]);
     }
 
     #[test]
@@ -282,6 +302,7 @@ mod tests {
             HoldReason::Blocked(BlockReason::Person("no paint".into())),
             HoldReason::DependsOn(vec![StoryId(4), StoryId(5)]),
             HoldReason::ForPerson,
+            HoldReason::InQuarantine,
             HoldReason::OutOfRetries,
             HoldReason::InMergeQueue,
         ];
@@ -292,9 +313,20 @@ mod tests {
         blocked: no paint
         waits for 4, 5
         waits for a person to accept or reject it
+        it is in quarantine, so a person reviews its changes and accepts or rejects them
         its retries are used up
         is in the merge queue
         ");
+    }
+
+    #[test]
+    fn a_story_that_may_not_be_started_leaves_its_worker_to_the_next() {
+        let board = board(&[story(1, Stage::Qa), story(2, Stage::Qa)]);
+        let (conflicts, quarantine) = (BTreeSet::new(), BTreeMap::new());
+        let situation =
+            Situation { board: &board, conflicts: &conflicts, quarantine: &quarantine, max_retries: 3 };
+        let started = assign(&situation, &team(), |story| story.id() != StoryId(1));
+        assert_eq!(started, [Assignment { story: StoryId(2), slot: "qa".into() }]);
     }
 
     #[test]
@@ -320,25 +352,19 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_unlawful_is_ever_started(stories in prop::collection::vec(any_story(), 0..12), busy in 0..4_usize) {
-            let stories: Vec<Arc<Story>> = {
-                let mut seen = BTreeSet::new();
-                let once = stories.into_iter().filter(|story| seen.insert(story.file.id));
-                let mut once: Vec<Arc<Story>> = once.map(Arc::new).collect();
-                once.sort_by_key(|story| story.file.id);
-                once
-            };
+            let board = board(&stories);
             let mut slots = team();
             for (n, slot) in slots.iter_mut().enumerate().take(busy) {
                 slot.busy_with = Some(StoryId(n as u32));
             }
             let conflicts = stories.iter().map(|story| story.file.id).collect();
-            let situation = Situation { stories: &stories, conflicts: &conflicts, unaccepted: &BTreeSet::new(), max_retries: 3 };
-            let started = assign(&situation, &slots);
+            let situation = Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), max_retries: 3 };
+            let started = assign(&situation, &slots, |_| true);
             let stories_once: BTreeSet<_> = started.iter().map(|started| started.story).collect();
             let slots_once: BTreeSet<_> = started.iter().map(|started| started.slot.clone()).collect();
             prop_assert_eq!((stories_once.len(), slots_once.len()), (started.len(), started.len()));
             for Assignment { story, slot } in &started {
-                let story = stories.iter().find(|other| other.file.id == *story).unwrap();
+                let story = board.story(*story).unwrap();
                 let slot = slots.iter().find(|other| other.name == *slot).unwrap();
                 prop_assert!(slot.busy_with.is_none());
                 prop_assert_eq!(Some(slot.role), story.stage.role());

@@ -1,5 +1,6 @@
 //! The board: all stories, their stages, and the problems of files that cannot be acted on.
 
+mod files;
 mod index;
 mod number;
 mod place;
@@ -7,24 +8,33 @@ pub(crate) mod watcher;
 mod work;
 
 use std::{
-    collections::HashMap,
-    ffi::OsStr,
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+use imbl::{OrdMap, ordmap::DiffItem};
 pub use work::{RemovedStory, WorkError, WorkFolder};
 
 use crate::story::{BadFileName, FrontError, Story, StoryId, stage::Stage};
 
-/// All stories as they were last read.
+/// All stories as they were last read. A copy shares what has not changed since, so that a change costs the same on a board of
+/// any size.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Board {
-    /// Those that can be acted on, by number. No number is in here twice.
-    pub stories: Vec<Arc<Story>>,
+    /// Those that can be acted on.
+    stories: OrdMap<StoryId, Arc<Story>>,
+    /// Again, for [`Board::in_stage`].
+    by_stage: OrdMap<(Stage, StoryId), Arc<Story>>,
     /// Problems that people have to fix.
     pub problems: Vec<BoardProblem>,
+}
+
+/// A story that is another on one board than on the other, or only on one of them.
+pub(crate) enum BoardDifference<'a> {
+    Gone(&'a Arc<Story>),
+    Come(&'a Arc<Story>),
+    Changed(&'a Arc<Story>, &'a Arc<Story>),
 }
 
 /// Something in `.storkit/work/` that no agent is given. Paths are relative to that folder. Displayed as a
@@ -51,14 +61,34 @@ pub enum BoardProblem {
 }
 
 impl Board {
+    /// Of stories with one number the last counts.
+    pub fn new(stories: impl IntoIterator<Item = Arc<Story>>, problems: Vec<BoardProblem>) -> Self {
+        let mut board = Self { problems, ..Self::default() };
+        for story in stories {
+            board.set(story.id(), Some(story));
+        }
+        board
+    }
+
+    /// Those that can be acted on, by number.
+    pub fn stories(&self) -> impl Iterator<Item = &Arc<Story>> {
+        self.stories.values()
+    }
+
+    /// Whether nothing can be acted on.
+    pub fn is_empty(&self) -> bool {
+        self.stories.is_empty()
+    }
+
     /// The story of this number, if it can be acted on.
     pub fn story(&self, id: StoryId) -> Option<&Arc<Story>> {
-        self.stories.binary_search_by_key(&id, |story| story.id()).ok().map(|at| &self.stories[at])
+        self.stories.get(&id)
     }
 
     /// The stories of one stage, by number.
     pub fn in_stage(&self, stage: Stage) -> impl Iterator<Item = &Arc<Story>> {
-        self.stories.iter().filter(move |story| story.stage == stage)
+        let all = (stage, StoryId(0))..=(stage, StoryId(u32::MAX));
+        self.by_stage.range(all).map(|(_, story)| story)
     }
 
     /// The problem of the story of this number.
@@ -66,35 +96,24 @@ impl Board {
         self.problems.iter().find(|problem| problem.id() == Some(id))
     }
 
-    /// Sorts the files; stories that share a number become a problem.
-    fn assemble<'a>(
-        files: impl Iterator<Item = (Stage, &'a OsStr, &'a FileReading)> + Clone,
-        mut problems: Vec<BoardProblem>,
-    ) -> Self {
-        let mut stories = Vec::new();
-        let mut holders: HashMap<StoryId, usize> = HashMap::new();
-        for (_, _, reading) in files.clone() {
-            if let Some(id) = reading.id {
-                *holders.entry(id).or_default() += 1;
-            }
-            match &reading.found {
-                Ok(story) => stories.push(Arc::clone(story)),
-                Err(problem) => problems.push(problem.clone()),
-            }
+    /// By number. What both boards share is not looked at.
+    pub(crate) fn differences<'a>(&'a self, before: &'a Self) -> impl Iterator<Item = BoardDifference<'a>> {
+        before.stories.diff(&self.stories).map(|item| match item {
+            DiffItem::Remove(_, story) => BoardDifference::Gone(story),
+            DiffItem::Add(_, story) => BoardDifference::Come(story),
+            DiffItem::Update { old: (_, old), new: (_, new) } => BoardDifference::Changed(old, new),
+        })
+    }
+
+    /// Makes this the story of the number, or no story.
+    fn set(&mut self, id: StoryId, story: Option<Arc<Story>>) {
+        if let Some(before) = self.stories.remove(&id) {
+            self.by_stage.remove(&(before.stage, id));
         }
-        holders.retain(|_, files| *files > 1);
-        // Which of two files with one number is stale only a person can know, so nobody works on either.
-        stories.retain(|story| !holders.contains_key(&story.id()));
-        stories.sort_unstable_by_key(|story| story.id());
-        for id in holders.into_keys() {
-            let same = files.clone().filter(|(_, _, reading)| reading.id == Some(id));
-            let mut paths: Vec<PathBuf> =
-                same.map(|(stage, name, _)| Path::new(stage.dir()).join(name)).collect();
-            paths.sort();
-            problems.push(BoardProblem::SameId { id, paths });
+        if let Some(story) = story {
+            self.by_stage.insert((story.stage, id), Arc::clone(&story));
+            self.stories.insert(id, story);
         }
-        problems.sort_by(|one, other| one.path().cmp(other.path()));
-        Self { stories, problems }
     }
 }
 
@@ -157,12 +176,4 @@ fn shown(path: &Path) -> String {
         Some((cut, _)) => format!("`{}…`", &text[..cut]),
         None => format!("`{text}`"),
     }
-}
-
-/// The result of reading one file.
-#[derive(Clone, Debug)]
-struct FileReading {
-    /// The number its name claims, also where the rest is wrong.
-    id: Option<StoryId>,
-    found: Result<Arc<Story>, BoardProblem>,
 }

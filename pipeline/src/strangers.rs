@@ -55,6 +55,10 @@ pub enum StrangerText {
     Commit(String),
     /// A story in quarantine.
     Story(StoryId),
+    /// A file that a person sent along.
+    SentFile(String),
+    /// A message that a person quoted or forwarded, by its author; empty where nobody knows the author.
+    Message(String),
 }
 
 /// What one agent has read. Cheap to clone: all clones share it.

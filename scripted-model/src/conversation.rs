@@ -165,6 +165,12 @@ fn without_reminders(text: &str) -> (String, String) {
     (words.trim().to_owned(), reminders)
 }
 
+/// The types of the images in all messages.
+pub fn images(messages: &[Value]) -> Vec<String> {
+    let blocks = messages.iter().filter_map(|message| message["content"].as_array()).flatten();
+    blocks.filter_map(|block| Some(block["source"]["media_type"].as_str()?.to_owned())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -54,6 +54,8 @@ pub struct SeenRequest {
     pub conversation: ModelConversation,
     /// The number of messages of all roles.
     pub messages: usize,
+    /// The types of all images in them, e.g. `image/png`.
+    pub images: Vec<String>,
     /// The system prompt, its blocks joined by newlines.
     pub system: Arc<str>,
     pub model: String,
@@ -160,6 +162,7 @@ impl ModelShared {
         record.push_back(SeenRequest {
             conversation: cut_texts(conversation.clone()),
             messages: request.messages.len(),
+            images: conversation::images(&request.messages),
             system,
             model: request.model.clone(),
             tools: request.tools.iter().filter_map(|tool| Some(tool["name"].as_str()?.to_owned())).collect(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use agents::attacks::ATTACKS;
 use e2e::Program;
-use needs::needs;
+use needs::{needs, walls};
 use serde_json::Value;
 
 /// What Landlock does not stop; `docs/security.md` says so.
@@ -48,29 +48,34 @@ fn names(list: &[&str]) -> BTreeSet<String> {
 
 #[test]
 fn an_attack_of_the_doctor_gets_through_a_wall() {
-    needs!(Bubblewrap);
+    needs!(Wall);
     let mut program = Program::with_key();
     let folder = program.file("../tmp");
     std::fs::create_dir(&folder).expect("a folder");
     program.set_env("TMPDIR", folder.to_str().expect("text"));
-    let (through, _) = attack(&program, "bwrap");
-    let kinds = ["component", "gate", "mergemaster", "room-in-checkout", "room-in-worktree", "story-agent"];
-    assert_eq!(through.keys().cloned().collect::<BTreeSet<_>>(), names(&kinds));
-    for (kind, reached) in &through {
-        assert_eq!(*reached, BTreeSet::new(), "{kind}");
-    }
-    let (through, _) = attack(&program, "landlock");
-    for (kind, reached) in &through {
-        assert_eq!(*reached, names(&BEYOND_LANDLOCK), "{kind}");
+    for wall in walls() {
+        let (beyond, rooms) = match wall {
+            "landlock" => (&BEYOND_LANDLOCK[..], &["room-in-worktree"][..]),
+            _ => (&[][..], &["room-in-checkout", "room-in-worktree"][..]),
+        };
+        let (through, _) = attack(&program, wall);
+        let kinds = [&["component", "gate", "mergemaster", "story-agent"], rooms].concat();
+        assert_eq!(through.keys().cloned().collect::<BTreeSet<_>>(), names(&kinds), "{wall}");
+        for (kind, reached) in &through {
+            assert_eq!(*reached, names(beyond), "{wall}: {kind}");
+        }
     }
     // Each of them is real: it gets through where there is no wall.
     let (through, report) = attack(&program, "none");
     let all: BTreeSet<String> = through.values().flatten().cloned().collect();
     let stopped: BTreeSet<String> =
         ATTACKS.iter().map(|attack| attack.name.to_owned()).filter(|name| !all.contains(name)).collect();
-    assert_eq!(stopped, names(&STOPPED_WITHOUT_WALL));
+    assert!(stopped.is_superset(&names(&STOPPED_WITHOUT_WALL)), "{stopped:?}");
+    // A container stops more, and bubblewrap does not work there.
+    let is_container = !walls().contains(&"bwrap");
+    assert!(is_container || stopped.len() == STOPPED_WITHOUT_WALL.len(), "{stopped:?}");
     let real = |attack: &&Value| attack["gets_through_without_wall"] == true;
-    assert!(report["attacks"].as_array().expect("a list").iter().filter(real).count() > 30, "{report}");
+    assert!(report["attacks"].as_array().expect("a list").iter().filter(real).count() > 25, "{report}");
     let left = std::fs::read_dir(program.file("../tmp")).expect("a folder").count();
     assert_eq!(left, 0, "the folders of the attacks are removed");
 }

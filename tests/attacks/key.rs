@@ -92,7 +92,7 @@ const COMMIT: &str = "git add -A && git commit -qm work";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gate_reads_the_models_key() {
-    needs!(Bubblewrap);
+    needs!(Wall);
     let gate = "gates = [\"python3 search.py | tee /dev/stderr | grep '^not found in'\"]";
     let hostile = HostileProject::new(gate, &["echo done > done.txt", COMMIT]);
     hostile.commit("search.py", include_str!("search.py"));
@@ -152,7 +152,7 @@ for where in found: print(where)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_on_a_story_reads_the_models_key() {
-    needs!(Claude, Bubblewrap);
+    needs!(Claude, Wall);
     let script = ModelScript::new()
         .on_start("Do story 1")
         .calls("Bash", bash("python3 search.py"))
@@ -233,12 +233,12 @@ for n in range(9):
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_spends_more_than_its_budget_and_says_that_it_cost_nothing() {
-    needs!(Bubblewrap);
+    needs!(Wall);
     let model = ScriptedModel::with_key(ModelScript::new(), KEY).expect("the model is served");
     let setup = Setup::new(Cli::StandIn)
         .claude_env("ANTHROPIC_BASE_URL", &model.base_url())
         .claude_env("ANTHROPIC_API_KEY", KEY)
-        .config("[relay]\nworkspace = \"checkout\"\nturn_usd = 1.0\nday_usd = 2.0");
+        .config("[relay]\nworkspace = \"worktree\"\nturn_usd = 1.0\nday_usd = 2.0");
     let bot = setup.start().await;
     bot.started().await;
     let (room, other) = (bot.room("a"), bot.room("b"));
@@ -268,7 +268,7 @@ async fn a_room_agent_spends_more_than_its_budget_and_says_that_it_cost_nothing(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_spends_more_than_its_budget_and_says_that_it_cost_nothing() {
-    needs!(Bubblewrap);
+    needs!(Wall);
     let hostile = HostileProject::new(
         "gates = [\"true\"]\n[budget]\nrun_usd = 1.0",
         &[&spends(), "echo x > x", COMMIT],
@@ -284,7 +284,7 @@ async fn an_agent_spends_more_than_its_budget_and_says_that_it_cost_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_sends_its_work_to_another_host() {
-    needs!(Bubblewrap);
+    needs!(Wall);
     let elsewhere = Elsewhere::start();
     let direct = format!("curl -sS --max-time 60 http://{}/ >> said.txt 2>&1", elsewhere.address);
     let past = format!("curl -sS --max-time 60 --noproxy '*' http://{}/ >> said.txt 2>&1", elsewhere.address);

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use e2e::{Program, Serving, Terminal};
+use e2e::{Program, Serving, Terminal, beside_the_tests};
 use rustix::process::{Pid, Resource, Signal, getrlimit, kill_process, setrlimit};
 
 const ATTACKER: &str = include_str!("data/attacker.py");
@@ -31,10 +31,10 @@ impl Target {
         Self::with("")
     }
 
-    /// With these lines in bot.toml.
+    /// With these lines in bot.toml. Agents have no wall, which would stop these attacks as well.
     fn with(toml: &str) -> Self {
         let program = Program::with_stand_in();
-        program.write_config(toml);
+        program.write_config(&format!("{toml}\n[wall]\nconfine = \"none\""));
         fs::write(program.file("attacker.py"), ATTACKER).expect("a file");
         let serving = program.serve();
         Self { program, serving }
@@ -105,13 +105,12 @@ fn an_approved_script_of_a_room_becomes_the_operator_at_the_console() {
 fn a_room_asks_for_the_operators_token() {
     let target = Target::new();
     let mut terminal = target.program.terminal();
-    let program = std::env::current_exe().expect("this test");
-    let storkit = program.ancestors().nth(2).expect("the target folder").join("storkit");
+    let storkit = beside_the_tests("storkit");
     terminal.say(&format!("bash {} mcp-config 2>&1; echo \"result: $? (o\"ver\")\"", storkit.display()));
     terminal.see("Question");
     terminal.say("yes");
     let said = terminal.see("(over)");
-    assert!(!said.contains("Bearer") && !said.contains("result: 0"), "{said}");
+    assert!(!said.contains("Bearer") && said.contains("result: 1 "), "{said}");
 }
 
 /// What an earlier storkit, or another project's, left behind: nobody of its family is there any more.

@@ -1,6 +1,6 @@
 //! Attacks on permission questions and standing rules: an approval that covers more than its person saw.
 
-use std::{fs, os::unix::fs::symlink, time::Duration};
+use std::{fs, os::unix::fs::symlink, path::PathBuf, time::Duration};
 
 use adapters::{Incoming, testing::fake::FakeRoom};
 use e2e::{Bot, Cli, Setup};
@@ -18,6 +18,14 @@ async fn start() -> Bot {
     Setup::new(Cli::StandIn).start().await
 }
 
+/// The folder where the room's agent works, which is there then.
+async fn folder_of(bot: &Bot, room: &FakeRoom) -> PathBuf {
+    room.say("echo I begin").await;
+    room.see("I begin").await;
+    room.settled().await;
+    bot.room_folder("a")
+}
+
 /// Lets the agent ask for a command, answers it, and waits for the end of the turn.
 async fn answered(room: &FakeRoom, number: u32, command: &str, answer: &str) -> String {
     room.say(&format!("bash {command}")).await;
@@ -33,12 +41,13 @@ async fn always_for_a_harmless_call_runs_any_program_or_reaches_any_file() {
     let bot = start().await;
     let outside = bot.home().join("outside");
     fs::create_dir_all(&outside).expect("a folder");
-    for file in ["a", "b"] {
-        fs::write(bot.file(file), "x").expect("a file");
-    }
-    symlink(&outside, bot.file("link")).expect("a link");
-    symlink(outside.join("made-by-link"), bot.file("dangling")).expect("a link");
     let room = bot.room("a");
+    let folder = folder_of(&bot, &room).await;
+    for file in ["a", "b"] {
+        fs::write(folder.join(file), "x").expect("a file");
+    }
+    symlink(&outside, folder.join("link")).expect("a link");
+    symlink(outside.join("made-by-link"), folder.join("dangling")).expect("a link");
     let mut number = 0;
     // Approved once with `always`, and what that must not cover.
     for (approved, attacks) in [
@@ -85,12 +94,13 @@ async fn a_link_in_the_place_of_an_approved_file_opens_another_one() {
     fs::create_dir_all(bot.home()).expect("a home");
     fs::write(&secret, "the secret").expect("a file");
     let room = bot.room("a");
+    let folder = folder_of(&bot, &room).await;
     for (file, approved) in [("one", "cat one"), ("two", "rev two")] {
-        fs::write(bot.file(file), "nothing").expect("a file");
+        fs::write(folder.join(file), "nothing").expect("a file");
         let number = if file == "one" { 1 } else { 3 };
         answered(&room, number, approved, "always").await;
-        fs::remove_file(bot.file(file)).expect("it was there");
-        symlink(&secret, bot.file(file)).expect("a link");
+        fs::remove_file(folder.join(file)).expect("it was there");
+        symlink(&secret, folder.join(file)).expect("a link");
         let shown = answered(&room, number + 1, approved, "no").await;
         let real = secret.canonicalize().expect("it exists").display().to_string();
         assert!(shown.contains(&format!("`{file}` leads through a link to `{real}`")), "{shown}");
@@ -112,6 +122,7 @@ async fn a_rule_of_one_room_serves_another_room() {
 async fn a_yes_for_one_question_allows_the_next_which_nobody_has_seen() {
     let bot = start().await;
     let room = bot.room("a");
+    let folder = bot.room_folder("a");
     room.say("twice touch one.txt ;; touch two.txt").await;
     room.see("Question 1**").await;
     // Sent while the first question is open, delivered after the second has taken its place.
@@ -125,10 +136,10 @@ async fn a_yes_for_one_question_allows_the_next_which_nobody_has_seen() {
     room.say("always").await;
     room.say("status").await;
     room.see("Open questions**: 1").await;
-    assert!(!bot.file("two.txt").exists(), "{}", room.transcript());
+    assert!(!folder.join("two.txt").exists(), "{}", room.transcript());
     room.say("yes 2").await;
     room.see("no output").await;
-    assert!(bot.file("two.txt").exists() && !bot.file("one.txt").exists());
+    assert!(folder.join("two.txt").exists() && !folder.join("one.txt").exists());
     bot.app.shutdown().await;
 }
 
@@ -143,7 +154,8 @@ async fn a_yes_for_an_expired_question_allows_the_next() {
     room.say("yes").await;
     room.see("Question 1 is closed; question 2 asks").await;
     room.settled().await;
-    assert!(!bot.file("one.txt").exists() && !bot.file("two.txt").exists());
+    let folder = bot.room_folder("a");
+    assert!(!folder.join("one.txt").exists() && !folder.join("two.txt").exists());
     bot.app.shutdown().await;
 }
 
@@ -162,7 +174,7 @@ async fn a_yes_from_before_the_question_allows_it() {
         room.send_incoming(message).await;
         room.see("That answer was sent before the question was shown here").await;
     }
-    assert!(!bot.file("unseen.txt").exists());
+    assert!(!bot.room_folder("a").join("unseen.txt").exists());
     answered_no(&room).await;
     bot.app.shutdown().await;
 }
@@ -272,10 +284,10 @@ async fn the_operators_own_settings_let_agents_act_unasked() {
         let room = bot.room("a");
         room.say("make").await;
         room.see("Question 1**").await;
-        assert!(!bot.file("made").exists(), "{mode}");
+        assert!(!bot.room_folder("a").join("made").exists(), "{mode}");
         room.say("no").await;
         room.see("Done:").await;
-        assert!(!bot.file("made").exists(), "{mode}");
+        assert!(!bot.room_folder("a").join("made").exists(), "{mode}");
         bot.app.shutdown().await;
     }
 }
@@ -294,11 +306,12 @@ async fn a_folder_change_makes_an_approved_name_another_file() {
     let bot = Setup::real(script).start().await;
     let outside = bot.home().join("outside");
     fs::create_dir_all(&outside).expect("a folder");
-    fs::create_dir_all(bot.file("sub")).expect("a folder");
-    symlink(&outside, bot.file("sub/link")).expect("a link");
     let room = bot.room("a");
     room.say("first").await;
     room.see("Question 1**").await;
+    let sub = bot.room_folder("a").join("sub");
+    fs::create_dir_all(&sub).expect("a folder");
+    symlink(&outside, sub.join("link")).expect("a link");
     room.say("always").await;
     room.see("First done.").await;
     room.settled().await;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,7 +12,7 @@ use std::{
 
 use adapters::testing::fake::FakeRoom;
 use e2e::{Bot, Cli, Setup, git};
-use needs::needs;
+use needs::{needs, walls};
 use pipeline::worktree::RoomName;
 use scripted_model::ModelScript;
 use serde_json::json;
@@ -20,15 +20,27 @@ use serde_json::json;
 /// What the attacker wants to read.
 const SECRET: &str = "only-for-the-operator";
 
-const PLACES: [&str; 2] = ["worktree", "checkout"];
-
-async fn start(workspace: &str) -> Bot {
-    start_with(&format!("[relay]\nworkspace = \"{workspace}\"")).await
+/// The walls of this machine, and where a room may work behind each: settings in `bot.toml`.
+fn walled_workspaces() -> Vec<String> {
+    // Landlock cannot protect `.git` in the main checkout.
+    let workspaces =
+        |wall: &str| if wall == "landlock" { &["worktree"][..] } else { &["worktree", "checkout"] };
+    let settings = |wall| workspaces(wall).iter().map(move |workspace| walled(wall, workspace));
+    walls().into_iter().flat_map(settings).collect()
 }
 
-async fn start_with(relay: &str) -> Bot {
+fn walled(wall: &str, workspace: &str) -> String {
+    format!("[wall]\nconfine = \"{wall}\"\n[relay]\nworkspace = \"{workspace}\"\n")
+}
+
+/// Behind the strongest wall of this machine.
+async fn start_in_worktree() -> Bot {
+    start("[relay]\nworkspace = \"worktree\"").await
+}
+
+async fn start(settings: &str) -> Bot {
     let team = "[[agent]]\nname = \"boss\"\nstage = \"supervisor\"\n";
-    let setup = Setup::new(Cli::StandIn).config(relay).committed("README.md", "one\n");
+    let setup = Setup::new(Cli::StandIn).config(settings).committed("README.md", "one\n");
     let bot = setup.file(".storkit/project.toml", team).start().await;
     bot.started().await;
     bot
@@ -83,13 +95,6 @@ impl CountingServer {
     }
 }
 
-/// The walls of this machine, and where a room works behind each.
-const WALLS: [&str; 3] = [
-    "[relay]\nworkspace = \"worktree\"",
-    "[relay]\nworkspace = \"checkout\"",
-    "[wall]\nconfine = \"landlock\"\n[relay]\nworkspace = \"worktree\"",
-];
-
 /// Has the agent print the file in ways that no redaction knows, and sees that it does not exist.
 async fn cannot_read(room: &FakeRoom, file: &Path) {
     let file = file.display();
@@ -100,10 +105,6 @@ async fn cannot_read(room: &FakeRoom, file: &Path) {
     assert!(![SECRET, &reversed, encoded].iter().any(|secret| said.contains(secret)), "{file}: {said}");
 }
 
-fn worktree(bot: &Bot, room: &str) -> PathBuf {
-    bot.file(&format!(".storkit/worktrees/{}", RoomName::of(&format!("fake:{room}"))))
-}
-
 fn write(path: &Path, text: &str) {
     fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
     fs::write(path, text).expect("written");
@@ -111,9 +112,9 @@ fn write(path: &Path, text: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_reads_bot_toml() {
-    needs!(Bubblewrap);
-    for workspace in PLACES {
-        let bot = start(workspace).await;
+    needs!(Wall);
+    for wall in walled_workspaces() {
+        let bot = start(&wall).await;
         let file = bot.file(".storkit/bot.toml");
         let text = fs::read_to_string(&file).expect("settings");
         fs::write(&file, format!("# {SECRET}\n{text}")).expect("written");
@@ -126,9 +127,9 @@ async fn a_room_agent_reads_bot_toml() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_reads_storkits_state() {
-    needs!(Bubblewrap);
-    for workspace in PLACES {
-        let bot = start(workspace).await;
+    needs!(Wall);
+    for wall in walled_workspaces() {
+        let bot = start(&wall).await;
         let room = bot.room("a");
         for file in [
             "run/operator-mcp.json",
@@ -142,13 +143,16 @@ async fn a_room_agent_reads_storkits_state() {
             if !file.ends_with("state.db") {
                 write(&file, SECRET);
             }
-            let said = run(&room, &format!("test -e '{}' && echo visible; true", file.display())).await;
-            assert!(!said.contains("visible"), "{}: {said}", file.display());
+            // Landlock hides what is in a file, and not its name.
+            if !wall.contains("landlock") {
+                let said = run(&room, &format!("test -e '{}' && echo visible; true", file.display())).await;
+                assert!(!said.contains("visible"), "{}: {said}", file.display());
+            }
             cannot_read(&room, &file).await;
         }
         let said = run(&room, &format!("cd '{}' && ls -A . run", bot.file(".storkit").display())).await;
         for hidden in ["bot.toml", "state", "matrix", "slack", "whatsapp", "logs", "json", "lock", "sock"] {
-            assert!(!said.contains(hidden), "{workspace}: {said}");
+            assert!(!said.contains(hidden), "{wall}: {said}");
         }
         bot.app.shutdown().await;
     }
@@ -157,12 +161,12 @@ async fn a_room_agent_reads_storkits_state() {
 /// Without any question: the real CLI's own tool, which asks nobody about files below its folder.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_reads_bot_toml_with_the_clis_own_tool() {
-    needs!(Bubblewrap, Claude);
-    for workspace in PLACES {
+    needs!(Wall, Claude);
+    for wall in walled_workspaces() {
         let script =
             ModelScript::new().on("relative").calls("Read", json!({ "file_path": ".storkit/bot.toml" }));
         let script = script.then_says("that was it");
-        let relay = format!("# {SECRET}\n[relay]\nworkspace = \"{workspace}\"");
+        let relay = format!("# {SECRET}\n{wall}");
         let bot = Setup::real(script).config(&relay).committed("README.md", "one\n").start().await;
         bot.started().await;
         let room = bot.room("a");
@@ -170,18 +174,18 @@ async fn a_room_agent_reads_bot_toml_with_the_clis_own_tool() {
         room.see("that was it").await;
         let requests = bot.model_requests();
         let told = requests.iter().any(|request| format!("{request:?}").contains(SECRET));
-        assert!(!told, "{workspace}: the model has read it");
+        assert!(!told, "{wall}: the model has read it");
         bot.app.shutdown().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_reads_another_rooms_files() {
-    needs!(Bubblewrap);
-    let bot = start("worktree").await;
+    needs!(Wall);
+    let bot = start_in_worktree().await;
     let (victim, attacker) = (bot.room("victim"), bot.room("attacker"));
     run(&victim, &format!("echo {SECRET} > plan.txt")).await;
-    let folder = worktree(&bot, "victim");
+    let folder = bot.room_folder("victim");
     assert!(folder.join("plan.txt").exists());
     cannot_read(&attacker, &folder.join("plan.txt")).await;
     let said = run(&attacker, &format!("ls -A '{}'", bot.file(".storkit/worktrees").display())).await;
@@ -201,9 +205,9 @@ async fn a_room_agent_reads_another_rooms_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_reads_the_operators_home() {
-    needs!(Bubblewrap);
-    for workspace in PLACES {
-        let bot = start(workspace).await;
+    needs!(Wall);
+    for wall in walled_workspaces() {
+        let bot = start(&wall).await;
         let room = bot.room("a");
         for file in [".ssh/id_ed25519", ".netrc", "notes.txt", "other-project/.env"] {
             let file = bot.home().join(file);
@@ -216,8 +220,8 @@ async fn a_room_agent_reads_the_operators_home() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_writes_a_persons_uncommitted_files() {
-    needs!(Bubblewrap);
-    let bot = start("worktree").await;
+    needs!(Wall);
+    let bot = start_in_worktree().await;
     write(&bot.file(".env"), SECRET);
     let room = bot.room("a");
     let said = run(&room, &format!("echo changed >> '{}'; true", bot.file(".env").display())).await;
@@ -227,9 +231,9 @@ async fn a_room_agent_writes_a_persons_uncommitted_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_moves_base() {
-    needs!(Bubblewrap);
-    for workspace in PLACES {
-        let bot = start(workspace).await;
+    needs!(Wall);
+    for wall in walled_workspaces() {
+        let bot = start(&wall).await;
         git(&bot.file(""), &["branch", "other"]);
         let refs = || {
             git(
@@ -249,16 +253,16 @@ async fn a_room_agent_moves_base() {
             format!("env -i PATH=\"$PATH\" git -c core.hooksPath=/dev/null -C '{root}' {commit}"),
         ];
         run(&room, &format!("{}; true", tries.join("; "))).await;
-        assert_eq!(refs(), before, "{workspace}");
+        assert_eq!(refs(), before, "{wall}");
         bot.app.shutdown().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_plants_a_program_for_a_persons_git() {
-    needs!(Bubblewrap);
-    for workspace in PLACES {
-        let bot = start(workspace).await;
+    needs!(Wall);
+    for wall in walled_workspaces() {
+        let bot = start(&wall).await;
         let room = bot.room("a");
         let root = bot.file("").display().to_string();
         let tries = [
@@ -273,7 +277,7 @@ async fn a_room_agent_plants_a_program_for_a_persons_git() {
         assert!(!bot.file(".git/hooks/pre-commit").exists() && !bot.file(".git/info/attributes").exists());
         assert!(
             !fs::read_to_string(bot.file(".git/config")).expect("it is there").contains("pwned"),
-            "{workspace}"
+            "{wall}"
         );
         git(&bot.file(""), &["status"]);
         assert!(!bot.file("pwned").exists());
@@ -283,8 +287,8 @@ async fn a_room_agent_plants_a_program_for_a_persons_git() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_has_its_program_run_by_land() {
-    needs!(Bubblewrap);
-    let bot = start("worktree").await;
+    needs!(Wall);
+    let bot = start_in_worktree().await;
     let room = bot.room("a");
     let pwned = bot.file("pwned").display().to_string();
     let tries = [
@@ -304,8 +308,8 @@ async fn a_room_agent_has_its_program_run_by_land() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_changes_the_gates_by_landing_them() {
-    needs!(Bubblewrap);
-    let bot = start("worktree").await;
+    needs!(Wall);
+    let bot = start_in_worktree().await;
     let room = bot.room("a");
     run(&room, "mkdir -p .storkit; echo 'gates = []' > .storkit/project.toml").await;
     room.say("land Faster gates").await;
@@ -313,15 +317,15 @@ async fn a_room_agent_changes_the_gates_by_landing_them() {
     run(&room, "git add -A -f && git commit -q -m x").await;
     room.say("land Faster gates").await;
     room.see("The changes touch `.storkit/project.toml`").await;
-    assert!(bot.app.services().commands.pipeline.snapshot().board.stories.is_empty());
+    assert!(bot.app.services().commands.pipeline.snapshot().board.is_empty());
     bot.app.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_sends_its_work_to_another_host() {
-    needs!(Bubblewrap);
-    for wall in WALLS {
-        let bot = start_with(wall).await;
+    needs!(Wall);
+    for wall in walled_workspaces() {
+        let bot = start(&wall).await;
         let room = bot.room("a");
         // Not 127.0.0.1, which clients reach without the proxy.
         let elsewhere = CountingServer::start("127.0.0.2");
@@ -348,9 +352,9 @@ async fn a_room_agent_sends_its_work_to_another_host() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_reaches_the_services_of_this_machine() {
-    needs!(Bubblewrap);
-    for wall in WALLS {
-        let bot = start_with(wall).await;
+    needs!(Wall);
+    for wall in walled_workspaces() {
+        let bot = start(&wall).await;
         let room = bot.room("a");
         let service = CountingServer::start("127.0.0.1");
         let port = service.address.rsplit(':').next().expect("a port");
@@ -370,8 +374,8 @@ async fn a_room_agent_reaches_the_services_of_this_machine() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rooms_host_rule_serves_another_room() {
-    needs!(Bubblewrap);
-    let bot = start("worktree").await;
+    needs!(Wall);
+    let bot = start_in_worktree().await;
     let (one, other) = (bot.room("a"), bot.room("b"));
     // Not by a program that is known to fetch pages: after that there are no rules until a person writes.
     let fetch =

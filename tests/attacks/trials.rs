@@ -13,7 +13,6 @@ use adapters::{Incoming, PersonAct, testing::fake::FakeRoom};
 use agents::trial::TRIAL_LIMIT;
 use e2e::{Bot, Cli, Setup};
 use needs::needs;
-use pipeline::worktree::RoomName;
 
 const PLACES: [&str; 2] = ["worktree", "checkout"];
 
@@ -22,14 +21,6 @@ async fn start(workspace: &str, wall: &str) -> Bot {
     let bot = Setup::new(Cli::StandIn).config(&relay).committed("kept.txt", "one\n").start().await;
     bot.started().await;
     bot
-}
-
-/// Where the room's agent works.
-fn folder(bot: &Bot, workspace: &str) -> PathBuf {
-    match workspace {
-        "worktree" => bot.file(&format!(".storkit/worktrees/{}", RoomName::of("fake:a"))),
-        _ => bot.file(""),
-    }
 }
 
 /// Has the agent ask for a command, which is tried; returns what the question shows then.
@@ -78,9 +69,9 @@ async fn a_trial_changes_the_true_files() {
         room.say("yes 1").await;
         room.see("allowed").await;
         room.settled().await;
-        let before = tree(&folder(&bot, workspace));
+        let before = tree(&bot.room_folder("a"));
         let shown = tried(&room, &command).await;
-        assert_eq!(tree(&folder(&bot, workspace)), before, "{workspace}");
+        assert_eq!(tree(&bot.room_folder("a")), before, "{workspace}");
         assert_eq!(fs::read_dir(shared.path()).expect("a folder").count(), 1, "{workspace}");
         assert_eq!(fs::read(shared.path().join("data")).expect("a file"), b"true");
         for seen in ["exit 0", "2 files, +2 −0", "changed `kept.txt`", "added `made/deep/file`", "`/tmp/z`"]
@@ -94,7 +85,7 @@ async fn a_trial_changes_the_true_files() {
         room.say("no").await;
         room.see_edit("denied").await;
         room.settled().await;
-        assert_eq!(tree(&folder(&bot, workspace)), before, "{workspace}");
+        assert_eq!(tree(&bot.room_folder("a")), before, "{workspace}");
         bot.app.shutdown().await;
     }
 }
@@ -173,7 +164,7 @@ async fn keep_writes_something_else_than_was_shown() {
         room.send_incoming(early).await;
         room.see("before the effect of question 1 was shown").await;
         // Somebody changes a file that it touches.
-        let at = folder(&bot, workspace);
+        let at = bot.room_folder("a");
         fs::write(at.join("kept.txt"), "other\n").expect("a file");
         room.say("keep 1").await;
         room.see("`kept.txt` is not as it was when the command was tried. Nothing was changed.").await;
@@ -227,7 +218,7 @@ async fn keep_takes_over_what_is_not_the_agents() {
         room.see_edit("denied").await;
         room.settled().await;
     }
-    let at = folder(&bot, "worktree");
+    let at = bot.room_folder("a");
     assert_eq!(tree(&at).len(), 1, "only what was committed: {:?}", tree(&at));
     bot.app.shutdown().await;
 }

@@ -426,6 +426,7 @@ fn a_component_leaves_the_project() {
 #[test]
 fn an_archive_brings_state_of_its_own() {
     let program = Program::with_stand_in();
+    program.is_unpacked();
     let state = program.file(".storkit/state/state.db");
     fs::create_dir_all(state.parent().expect("a folder")).expect("a folder");
     fs::write(&state, "rules of a stranger").expect("a file");
@@ -434,4 +435,33 @@ fn an_archive_brings_state_of_its_own() {
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.contains("not made by storkit on this machine") && said.contains("storkit trust"), "{said}");
     assert_eq!(fs::read_to_string(&state).expect("it is there"), "rules of a stranger", "nothing read it");
+}
+
+#[test]
+fn an_archive_brings_bot_toml_and_nothing_else() {
+    let hostile = Hostile::new();
+    hostile.program.is_unpacked();
+    hostile.write(".storkit/bot.toml", &evil_settings(&hostile));
+    let words = "`.storkit/bot.toml` was not made by storkit on this machine";
+    hostile.is_refused(words);
+    // Nor does anything else vouch for it by the way.
+    let output = hostile.program.run(&["init", "--yes"], "");
+    assert!(!output.status.success() && said(&output).contains(words), "{}", said(&output));
+    let command = hostile.is_refused(words);
+    hostile.is_fixed_by(&command);
+    hostile.write(".storkit/bot.toml", "display_name = \"Mine\"\n");
+    let output = hostile.program.run(&["chat"], "version\n");
+    assert_eq!(output.status.code(), Some(0), "it is the operator's now: {}", said(&output));
+}
+
+#[test]
+fn the_operators_own_bot_toml_is_asked_about_once() {
+    let program = Program::with_stand_in();
+    program.is_unpacked();
+    let output = program.run(&["trust"], "");
+    assert!(!output.status.success(), "nobody was there to ask: {}", said(&output));
+    let output = program.run(&["trust", "--yes"], "");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let output = program.run(&["chat"], "version\n");
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
 }

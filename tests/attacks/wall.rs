@@ -2,10 +2,17 @@
 //!
 //! The project's gate is the attack. It passes only if it was stopped, so a story that merges is the proof.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use e2e::{KEY, Program, Terminal, git};
-use needs::needs;
+use e2e::{KEY, Program, Terminal, beside_the_tests, git};
+use needs::{needs, walls};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// What is looked for in the environment. The bot's secrets contain this mark.
 const MARK: &str = "m4rked";
@@ -27,9 +34,6 @@ stage = "qa"
 
 /// A project with this attack in it, a CLI that does what stories say, and a machine with an operator.
 struct AttackedProject(Program);
-
-/// The walls, as `[wall] confine` names them.
-const WALLS: [&str; 2] = ["bwrap", "landlock"];
 
 impl AttackedProject {
     fn new(attack: &str) -> Self {
@@ -99,22 +103,22 @@ fn read(path: &Path) -> String {
 
 #[test]
 fn a_gate_reads_the_models_key() {
-    needs!(Bubblewrap);
+    needs!(Wall);
     let looks = format!(
         "set -e\n! cat .mcp.json\n! env | grep -i -e {MARK} -e '^ANTHROPIC' -e '^CLAUDE' -e DATABASE_URL\n\
          ! cat /proc/*/environ 2> /dev/null | tr '\\0' '\\n' | grep -e {MARK} -e DATABASE_URL\n\
          ! ls ~/.claude\n! grep -rs --exclude=attack.sh {MARK} \"$HOME\" /tmp /run /etc\n"
     );
     assert!(KEY.contains(MARK));
-    for wall in WALLS {
+    for wall in walls() {
         AttackedProject::new(&looks).behind(wall).is_merged("");
     }
 }
 
 #[test]
 fn a_gate_reads_the_operators_files_of_a_project_below_tmp() {
-    needs!(Bubblewrap);
-    WALLS.iter().for_each(|wall| reads_the_operators_files(wall));
+    needs!(Wall);
+    walls().iter().for_each(|wall| reads_the_operators_files(wall));
 }
 
 fn reads_the_operators_files(wall: &str) {
@@ -133,8 +137,8 @@ fn reads_the_operators_files(wall: &str) {
 
 #[test]
 fn a_gate_writes_what_the_clis_next_command_executes() {
-    needs!(Bubblewrap);
-    WALLS.iter().for_each(|wall| writes_what_the_cli_executes(wall));
+    needs!(Wall);
+    walls().iter().for_each(|wall| writes_what_the_cli_executes(wall));
 }
 
 fn writes_what_the_cli_executes(wall: &str) {
@@ -153,14 +157,22 @@ fn writes_what_the_cli_executes(wall: &str) {
 
 #[test]
 fn a_gate_edits_a_package_that_the_operator_runs_later() {
-    needs!(Bubblewrap);
-    let project = AttackedProject::new("");
+    needs!(Wall);
+    walls().iter().for_each(|wall| edits_a_package(wall));
+}
+
+fn edits_a_package(wall: &str) {
+    let project = AttackedProject::new("").behind(wall);
     let package = project.home().join(".npm/_npx/1/node_modules/x/cli.js");
     fs::create_dir_all(package.parent().expect("a folder")).expect("a folder");
     fs::write(&package, "good\n").expect("a file");
-    // It must be there, or builds would not be warm.
-    let edit = "grep -q good ~/.npm/_npx/1/node_modules/x/cli.js && echo evil >> ~/.npm/_npx/1/node_modules/x/cli.js\n";
-    project.write("attack.sh", edit);
+    let edit = match wall {
+        // It must be there, or builds would not be warm.
+        "bwrap" => "grep -q good ~/.npm/_npx/1/node_modules/x/cli.js && echo evil >> ~/.npm/_npx/1/node_modules/x/cli.js\n".to_owned(),
+        // Its caches are empty at first.
+        _ => format!("! grep -q good ~/.npm/_npx/1/node_modules/x/cli.js && ! echo evil >> '{}'\n", package.display()),
+    };
+    project.write("attack.sh", &edit);
     git(&project.0.project(), &["commit", "-qam", "attack"]);
     project.is_merged(&format!("do: {}", edit.trim_end()));
     assert_eq!(read(&package), "good\n");
@@ -168,7 +180,7 @@ fn a_gate_edits_a_package_that_the_operator_runs_later() {
 
 #[test]
 fn a_gate_types_into_the_terminal_of_storkit() {
-    needs!(Bubblewrap, Tmux);
+    needs!(Wall, Tmux);
     // The gate passes only where it has no terminal.
     let script = "! perl -e 'open(my $tty, \"+<\", \"/dev/tty\") or exit 2; my $key = \"!\"; ioctl($tty, 0x5412, $key) or exit 3'\n";
     let mut project = AttackedProject::new(script);
@@ -182,14 +194,15 @@ fn a_gate_types_into_the_terminal_of_storkit() {
 
 #[test]
 fn a_repository_takes_its_own_wall_down() {
-    needs!(Bubblewrap);
+    needs!(Wall);
     let project = AttackedProject::with_team(
         &TEAM.replace("stage = \"coder\"", "stage = \"coder\"\nsandbox = \"none\""),
         "touch ../../../ran",
     );
     let _serving = project.0.serve();
     let mut terminal = project.start("do: touch ../../../ran");
-    let told = terminal.see("agent.sandbox");
+    let told = terminal.see_any(&["agent.sandbox", "**1 Attack**"]);
+    assert!(!project.0.file("ran").exists(), "its setup or its coder ran without a wall: {told}");
     assert!(told.contains("[wall]") && told.contains("bot.toml"), "{told}");
     terminal.say("status");
     terminal.see("No agents start");
@@ -220,4 +233,54 @@ fn a_wall_that_cannot_be_built_is_left_out() {
     let output = project.0.run(&["doctor"], "");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("There is no wall"), "{said}");
+}
+
+/// The processes with this text in their command line.
+fn processes(marked: &str) -> usize {
+    let lines = fs::read_dir("/proc").expect("a folder").flatten();
+    let lines = lines.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(marked)).count()
+}
+
+fn until_there_are(number: usize, marked: &str) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while processes(marked) != number {
+        assert!(Instant::now() < until, "{} processes", processes(marked));
+        std::thread::yield_now();
+    }
+}
+
+/// bubblewrap's first process inside ignores all signals but SIGKILL, and has no parent's death signal while it starts.
+#[test]
+fn a_process_whose_wall_is_being_built_outlives_its_storkit() {
+    let filters = tempfile::tempdir().expect("a folder");
+    for name in ["denied", "missing", "foreign"] {
+        fs::write(filters.path().join(name), "").expect("a file");
+    }
+    for (number, how) in
+        ["storkit is killed", "its terminal is closed", "bubblewrap is killed"].iter().enumerate()
+    {
+        let marked = format!("86398.{}{number}", std::process::id());
+        let mut storkit = Command::new("sleep").arg("86400").spawn().expect("sleep");
+        // In the place of bubblewrap: two processes, of which one cannot be asked to end.
+        let starting = format!("(trap '' HUP INT TERM; exec sleep {marked}) & exec sleep {marked}");
+        let mut keeper = Command::new(beside_the_tests("storkit"));
+        keeper.arg("sandbox-step").arg(filters.path()).arg(storkit.id().to_string());
+        keeper.args(["--", "/bin/sh", "-c", &starting]);
+        let mut keeper = keeper.spawn().expect("it starts");
+        until_there_are(2, &format!("sleep\0{marked}"));
+        match number {
+            0 => storkit.kill().expect("it runs"),
+            1 => kill_process(Pid::from_child(&keeper), Signal::HUP).expect("it runs"),
+            _ => {
+                let children = format!("/proc/{0}/task/{0}/children", keeper.id());
+                let bubblewrap = read(Path::new(&children)).trim().parse().ok().and_then(Pid::from_raw);
+                kill_process(bubblewrap.expect("one child"), Signal::KILL).expect("it runs");
+            }
+        }
+        let status = keeper.wait().expect("it ends");
+        assert_eq!(processes(&format!("sleep\0{marked}")), 0, "{how}");
+        assert_eq!(status.code(), Some([137, 129, 137][number]), "{how}");
+        let _ = storkit.kill().and_then(|()| storkit.wait().map(drop));
+    }
 }

@@ -137,6 +137,7 @@ fn ask_from_elsewhere(bot: &Bot, command: &str) -> Asked {
     let ask = PermissionAsk {
         asker: Asker::role(Role::Coder),
         folder: None,
+        request: Default::default(),
         call: None,
         blocked_path: None,
         rooms: vec![room],
@@ -270,6 +271,7 @@ async fn a_reply_where_a_question_could_not_be_shown_is_read_all_the_same() {
     let ask = PermissionAsk {
         asker: Asker::role(Role::Coder),
         folder: None,
+        request: Default::default(),
         call: None,
         blocked_path: None,
         rooms,

@@ -276,7 +276,7 @@ fn doctor_tells_by_its_exit_code_whether_a_prompt_can_work() {
 #[test]
 fn a_line_that_no_message_can_hold_is_refused_and_the_next_one_taken() {
     let program = Program::with_stand_in();
-    let output = program.run(&["chat"], &format!("echo {}\necho short\n", "x".repeat(3_000_000)));
+    let output = program.run(&["chat"], format!("echo {}\necho short\n", "x".repeat(3_000_000)));
     assert_eq!(output.status.code(), Some(1));
     assert!(complaint(&output).contains("not taken"), "{}", complaint(&output));
     assert!(out(&output).contains("echo: short"), "{}", out(&output));

@@ -8,7 +8,7 @@ use std::{
 
 use e2e::{PidPost, Program, Serving, Terminal, ended, runs};
 use needs::needs;
-use scripted_model::{ModelScript, ScriptedModel};
+use scripted_model::{AnswerGate, ModelScript, ScriptedModel};
 
 use crate::real::bash;
 
@@ -63,12 +63,14 @@ async fn sigterm_in_the_middle_of_a_turn_ends_everything_and_the_next_start_resu
     let (code, log) = serving.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(!log.contains("took too long"), "{log}");
+    assert!(log.contains("storkit has ended. It ended the turn for"), "{log}");
     ended(tool).await;
     terminal.see("I am shutting down, so this turn ends here.");
-    terminal.see("storkit has ended");
+    terminal.see("storkit has ended. It ended the turn for");
 
     let serving = program.serve();
     let mut terminal = program.terminal();
+    terminal.see("I was restarted while I worked on `bash setsid");
     terminal.say("history");
     terminal.see("1. bash setsid");
     assert_eq!(serving.end().0, Some(0));
@@ -196,4 +198,96 @@ async fn a_command_that_a_kill_cut_before_its_answer_is_told_of_once() {
     terminal.say("whoami");
     terminal.see("You are");
     assert!(!terminal.heard().contains("before I answered"), "{}", terminal.heard());
+}
+
+/// Without a wall, since a wall that is a sandbox goes with its storkit.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_kill_with_an_open_question_the_real_cli_asks_the_model_nothing_more() {
+    needs!(Claude);
+    let model = model();
+    let program = Program::with_real_cli(&model);
+    program.write_config("[wall]\nconfine = \"none\"");
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.say("wait");
+    terminal.see("Question 1");
+    let children = fs::read_dir(format!("/proc/{}/task", serving.pid())).expect("it runs").flatten();
+    let children = children.map(|task| fs::read_to_string(task.path().join("children")).unwrap_or_default());
+    let agents: Vec<i32> = children
+        .flat_map(|pids| pids.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect();
+    assert!(!agents.is_empty());
+    let asked =
+        |model: &ScriptedModel| model.requests().into_iter().filter(|seen| !seen.is_side_request()).count();
+    assert_eq!(asked(&model), 1);
+    serving.kill_9();
+    for agent in agents {
+        ended(agent).await;
+    }
+    assert_eq!(asked(&model), 1, "the question is void, and nobody tells the model so");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_that_a_kill_cut_while_no_tool_ran_goes_on_where_the_operator_wants_it() {
+    needs!(Claude);
+    let gate = AnswerGate::new();
+    let script = ModelScript::new()
+        .on("think")
+        .waits_for(&gate)
+        .says("I know it now. Before: {history}.")
+        .on("wait")
+        .calls("Bash", bash("tail -f /dev/null"))
+        .then_says("never");
+    let model = ScriptedModel::start(script).expect("a port");
+    let program = Program::with_real_cli(&model);
+    program.write_config("[relay]\nworkspace = \"checkout\"\ncontinue_interrupted = true");
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.say("think");
+    while model.requests().iter().all(|seen| seen.is_side_request()) {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    serving.kill_9();
+    gate.open();
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.see("I was restarted while I worked on `think`. No tool was running, so I go on with it.");
+    terminal.see("I know it now. Before: think.");
+
+    terminal.say("wait");
+    terminal.see("tail -f");
+    terminal.say("yes");
+    terminal.see("allowed Bash");
+    serving.kill_9();
+    let serving = program.serve();
+    let mut terminal = program.terminal();
+    terminal.see("I was restarted while I worked on `wait`. What was done so far remains; say `go on`");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
+fn whoever_leaves_the_serving_terminal_is_asked_once_if_others_work_would_end_and_told_what_ended() {
+    needs!(Tmux);
+    let program = Program::with_stand_in();
+    let screen = program.screen(&program.command(&[]));
+    screen.see("is here.");
+    let mut other = program.terminal_in("other");
+    other.say("wait never-there");
+    other.see("waiting");
+    screen.press("C-d");
+    screen.see("Leaving ends storkit, and with it the turn for");
+    screen.enters("n");
+    screen.enters("whoami");
+    screen.see("You are");
+    screen.press("C-d");
+    screen.until("asked again", |shown| shown.matches("[y/N]").count() == 2);
+    screen.enters("y");
+    screen.see("It ended the turn for");
+    screen.see("ended with 0");
+    other.see("I am shutting down, so this turn ends here.");
+
+    let serving = program.serve();
+    let mut other = program.terminal_in("other");
+    other.see("I was restarted while I worked on `wait never-there`");
+    assert_eq!(serving.end().0, Some(0));
 }

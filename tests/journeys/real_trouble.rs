@@ -85,6 +85,29 @@ async fn a_busy_service_is_said_and_the_prompt_tried_again_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_weekly_limit_is_said_with_its_reset_and_waited_for_also_over_a_restart() {
+    needs!(Claude);
+    let limit = ApiFailure::rate_limited().retry_after(6 * 24 * 3600 - 60);
+    let bot = Setup::real(failing(limit)).retry(bot::RetryPolicy::default()).start().await;
+    let room = bot.room("a");
+    room.say("try it").await;
+    let said = room.see("The usage limit of the model's service is reached (429). I try again at").await;
+    assert_eq!(said.tone, adapters::Tone::Notice, "it is no failure");
+    assert!(said.text.contains("(in 5d 23h)") && !said.text.contains("of 5"), "{said:?}");
+    room.say("status").await;
+    room.see("waits 5d 23h for the model's service").await;
+    let bot = bot.restart().await;
+    room.see("I am shutting down. This prompt waits for the next start.").await;
+    let room = bot.room("a");
+    room.see("(in 5d 23h)").await;
+    room.say("stop").await;
+    room.see("Stopped.").await;
+    room.say("hello").await;
+    room.see("Good morning.").await;
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_service_that_stays_busy_is_given_up_and_said() {
     needs!(Claude);
     let bot = Setup::real(failing(ApiFailure::rate_limited())).start().await;

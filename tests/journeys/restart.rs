@@ -16,8 +16,15 @@ async fn a_turn_that_a_restart_cuts_is_told_and_its_session_resumes() {
     assert_eq!(end.id, live.id, "the live message gets its end");
     ended(pid).await;
     let room = bot.room("a");
+    room.see("I was restarted while I worked on `slow`. What was done so far remains; say `go on`").await;
     room.say("history").await;
     room.see("1. echo remember me\n2. slow").await;
+    room.settled().await;
+    assert_eq!(room.shown().len(), 2, "nothing else is said\n{}", room.transcript());
+    let bot = bot.restart().await;
+    let room = bot.room("a");
+    room.say("history").await;
+    room.see("2. slow").await;
     room.settled().await;
     assert_eq!(room.shown().len(), 1, "what was told is not told again\n{}", room.transcript());
     bot.app.shutdown().await;
@@ -35,6 +42,7 @@ async fn prompts_that_had_not_begun_are_run_after_the_restart_in_order() {
     room.see("Queued, number 2").await;
     let bot = bot.restart().await;
     let room = bot.room("a");
+    room.see("I was restarted while I worked on `slow`").await;
     room.see("echo: later").await;
     room.see("echo: last").await;
     room.say("history").await;

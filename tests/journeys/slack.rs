@@ -58,6 +58,81 @@ async fn a_prompt_is_answered_in_its_thread_where_the_session_goes_on_and_comman
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_edit_changes_what_waits_calls_the_bot_and_comes_too_late() {
+    let (slack, program, serving) = start().await;
+    slack.say("D1", "U1", "wait go");
+    slack.see("D1", "waiting").await;
+    let queued = slack.say("D1", "U1", "echo one");
+    slack.see("D1", "Queued, number 1").await;
+    slack.edit("D1", &queued, "echo two");
+    slack.see("D1", "Changed").await;
+    std::fs::write(program.file("go"), "").expect("written");
+    slack.see("D1", "echo: two").await;
+    for text in ["echo three", "echo four"] {
+        slack.edit("D1", &queued, text);
+    }
+    let root = slack.say("C1", "U1", "echo five");
+    slack.edit("C1", &root, &format!("<@{BOT}> echo five"));
+    slack.see_which("C1", "the answer in the thread", in_thread(&root, "echo: five")).await;
+    slack.edit("C1", &root, &format!("<@{BOT}> echo six"));
+    slack.see_which("C1", "that it is done", in_thread(&root, "already done")).await;
+    slack.say("D1", "U1", "echo last");
+    slack.see("D1", "echo: last").await;
+    let shown = [slack.transcript("D1"), slack.transcript("C1")].concat();
+    assert_eq!(slack.transcript("D1").matches("already done").count(), 1, "{shown}");
+    for never in ["echo: one", "echo: three", "echo: four", "echo: six"] {
+        assert!(!shown.contains(never), "{never}: {shown}");
+    }
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_does_not_get_its_messages_is_told_in_status_in_health_and_at_the_terminal() {
+    let (slack, program, serving) = start().await;
+    let mut terminal = program.terminal();
+    slack.archive("C1", true);
+    slack.say("C1", "U1", "!version");
+    let told = terminal.see("do not reach the room");
+    assert!(told.contains("slack:C1") && told.contains("unarchive it"), "{told}");
+    slack.say("D1", "U1", "!status");
+    let status = slack.see("D1", "not delivered").await.shown();
+    assert!(
+        status.contains("1 message not delivered in `C1`") && status.contains("unarchive it"),
+        "{status}"
+    );
+    let health = async || {
+        let health =
+            reqwest::get(format!("http://127.0.0.1:{}/health", serving.port)).await.expect("an answer");
+        let health: serde_json::Value = health.json().await.expect("JSON");
+        let adapters = health["adapters"].as_array().cloned().unwrap_or_default();
+        let slack = adapters.into_iter().find(|it| it["name"] == "slack").expect("Slack");
+        slack["undelivered"].clone()
+    };
+    let unreached = health().await;
+    assert_eq!((&unreached[0]["room"], &unreached[0]["messages"]), (&"C1".into(), &1.into()), "{unreached}");
+    assert!(unreached[0]["why"].as_str().is_some_and(|why| why.contains("archived")), "{unreached}");
+    slack.archive("C1", false);
+    slack.say("C1", "U1", "!whoami");
+    slack.see("C1", "You are Ann").await;
+    // Slack shows the message before the bot knows that it has arrived.
+    let recovers = async {
+        while health().await != serde_json::json!([]) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), recovers).await.expect("it arrived");
+    slack.say("D1", "U1", "!status");
+    slack
+        .until("D1", "a second status", |shown| {
+            let of_bot: Vec<_> =
+                shown.iter().filter(|it| it.user == BOT && it.shown().contains("slack: up")).collect();
+            of_bot.len() == 2 && !of_bot[1].shown().contains("not delivered")
+        })
+        .await;
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn slash_commands_in_both_forms_are_answered_to_their_caller_alone() {
     let (slack, _program, _serving) = start().await;
     slack.slash("C1", "U1", "/storkit", "status");

@@ -72,6 +72,7 @@ impl Week {
             let ask = PermissionAsk {
                 asker: Asker::role(Role::Coder),
                 folder: None,
+                request: Default::default(),
                 call: None,
                 blocked_path: None,
                 rooms: vec![room.room().clone()],

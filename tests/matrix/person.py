@@ -183,6 +183,15 @@ class Person:
     async def invite(self, room, user):
         await self.asked("POST", f"/_matrix/client/v3/rooms/{room}/invite", {"user_id": user})
 
+    async def kick(self, room, user):
+        await self.asked("POST", f"/_matrix/client/v3/rooms/{room}/kick", {"user_id": user, "reason": "a test"})
+
+    async def messages_need(self, room, level):
+        """From now on messages need this power level, which only the room's creator has."""
+        path = f"/_matrix/client/v3/rooms/{room}/state/m.room.power_levels"
+        levels = await self.asked("GET", path)
+        await self.asked("PUT", path, {**levels, "events_default": level, "events": {}})
+
     async def until(self, condition):
         async with self.changed:
             await asyncio.wait_for(self.changed.wait_for(condition), 60)

@@ -26,6 +26,7 @@ use needs::Need;
 use pipeline::{
     Project,
     trust::{ProjectTrust, TrustStore},
+    worktree::RoomName,
 };
 use scripted_model::{ModelScript, ScriptedModel, SeenRequest};
 
@@ -295,6 +296,15 @@ impl Bot {
     /// A path in the project.
     pub fn file(&self, path: &str) -> PathBuf {
         self.place.project().join(path)
+    }
+
+    /// Where the agent of this room works, on the first messenger. A worktree is there once the room has been spoken in.
+    pub fn room_folder(&self, room: &str) -> PathBuf {
+        let name = RoomName::of(&format!("{}:{room}", self.fake.name()));
+        match place::works_in_checkout(&self.setup.toml) {
+            true => self.place.project(),
+            false => self.file(&format!(".storkit/worktrees/{name}")),
+        }
     }
 
     /// Waits until the pipeline has read the board.

@@ -7,7 +7,7 @@ mod program;
 mod screen;
 mod serving;
 
-pub use harness::{Bot, Cli, Setup, commit_as_person, confirm_settings, git};
+pub use harness::{Bot, Cli, Setup, beside_the_tests, commit_as_person, confirm_settings, git};
 pub use place::{KEY, TOKEN};
 pub use process::{PidPost, ended, kill_9, runs, terminate};
 pub use program::Program;

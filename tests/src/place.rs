@@ -11,6 +11,7 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use needs::Need;
 use services::{MARK, slack, whatsapp};
 use tempfile::TempDir;
 
@@ -18,11 +19,23 @@ use tempfile::TempDir;
 pub const TOKEN_VARIABLE: &str = "STORKIT_TEST_TOKEN";
 
 /// These lines of a bot.toml, with rooms in the main checkout unless they say where: there a journey finds the files of its agents.
+/// Where there is no bubblewrap, rooms can work in worktrees only.
 pub fn with_checkout(toml: &str) -> String {
     match toml.contains("[relay]") {
         true => toml.to_owned(),
-        false => format!("{toml}\n[relay]\nworkspace = \"checkout\"\n"),
+        false => {
+            let protects_checkout = toml.contains("confine = \"none\"") || Need::Bubblewrap.path().is_some();
+            let workspace = if protects_checkout { CHECKOUT } else { "worktree" };
+            format!("{toml}\n[relay]\nworkspace = \"{workspace}\"\n")
+        }
     }
+}
+
+const CHECKOUT: &str = "checkout";
+
+/// Whether rooms work in the main checkout with these lines of a bot.toml.
+pub fn works_in_checkout(toml: &str) -> bool {
+    with_checkout(toml).contains(&format!("workspace = \"{CHECKOUT}\""))
 }
 
 /// Its value. bot.toml passes it to the agents as `GATEWAY_TOKEN`.

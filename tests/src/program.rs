@@ -78,6 +78,9 @@ impl Program {
         all.push(("RUST_LOG".to_owned(), "debug".to_owned()));
         all.extend(environment);
         let program = Self { place, claude, environment: all };
+        // bot.toml is the operator's own.
+        let project = Project::open(&program.project()).expect("the project opens");
+        program.trust().adopt_state(&project).expect("it is recorded");
         program.write_config("");
         program
     }
@@ -130,6 +133,12 @@ impl Program {
         confirm_settings(&self.project(), &self.trust());
     }
 
+    /// As if all of `.storkit` had come with the project, in an archive.
+    pub fn is_unpacked(&self) {
+        fs::remove_dir_all(self.home().join(".local/state/storkit/trust")).expect("a record");
+        fs::remove_file(self.file(".storkit/state/stamp")).expect("a stamp");
+    }
+
     /// As if a storkit had served the project before, so that stories in work are this person's own.
     pub fn has_served(&self) {
         let project = Project::open(&self.project()).expect("the project opens");
@@ -159,11 +168,11 @@ impl Program {
     }
 
     /// Runs `storkit ARGUMENTS` with these lines on standard input and waits for its exit.
-    pub fn run(&self, arguments: &[&str], lines: &str) -> Output {
+    pub fn run(&self, arguments: &[&str], lines: impl AsRef<[u8]>) -> Output {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().expect("storkit starts");
         let mut input = child.stdin.take().expect("a pipe");
         // A program that exited early has closed its input. The test checks its output.
-        let _ = input.write_all(lines.as_bytes());
+        let _ = input.write_all(lines.as_ref());
         drop(input);
         self.checked(child.wait_with_output().expect("storkit ends"))
     }
@@ -184,6 +193,17 @@ impl Program {
         self.place.check_all("the log", &String::from_utf8_lossy(&fs::read(path).unwrap_or_default()));
     }
 
+    /// An interactive shell in the project; `$STORKIT` is the program.
+    pub fn shell(&self) -> Command {
+        let storkit = self.command(&[]);
+        let mut shell = Command::new("bash");
+        shell.args(["--norc", "--noprofile", "-i"]);
+        shell.envs(storkit.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        shell.env("STORKIT", storkit.get_program()).env("PS1", "$ ");
+        shell.current_dir(storkit.get_current_dir().expect("a folder"));
+        shell
+    }
+
     /// Runs the command in a terminal.
     pub fn screen(&self, command: &Command) -> Screen {
         Screen::run(command, self.place.clone())
@@ -194,9 +214,14 @@ impl Program {
         Serving::new(self.spawn(&["serve", "--port", "0"]), self.place.clone())
     }
 
-    /// Attaches a terminal to the storkit that serves the project.
+    /// Attaches a terminal to the storkit that serves the project, in the room `main`.
     pub fn terminal(&self) -> Terminal {
-        Terminal::attach(self.place.clone())
+        Terminal::attach(self.place.clone(), None)
+    }
+
+    /// The same in a room of its own.
+    pub fn terminal_in(&self, room: &str) -> Terminal {
+        Terminal::attach(self.place.clone(), Some(room))
     }
 
     /// Starts `storkit ARGUMENTS` and leaves it running.

@@ -54,6 +54,11 @@ impl Screen {
         self.tmux(&["send-keys", key]);
     }
 
+    /// Changes the window's size.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        self.tmux(&["resize-window", "-x", &columns.to_string(), "-y", &rows.to_string()]);
+    }
+
     /// Types a line and presses Enter.
     pub fn enters(&self, line: &str) {
         self.types(line);

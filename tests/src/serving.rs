@@ -31,7 +31,7 @@ pub struct Serving {
     pub port: u16,
 }
 
-/// A terminal in the room `main`. It receives everything that the room has shown since its start.
+/// A terminal in one room. It receives everything that the room has shown since its start.
 pub struct Terminal {
     stream: UnixStream,
     lines: Receiver<String>,
@@ -136,12 +136,12 @@ impl Drop for Terminal {
 
 impl Terminal {
     /// Attaches to the storkit that serves this project.
-    pub(crate) fn attach(place: Arc<Place>) -> Self {
+    pub(crate) fn attach(place: Arc<Place>, room: Option<&str>) -> Self {
         let socket = place.project().join(".storkit/run/console.sock");
         let stream = UnixStream::connect(&socket).expect("a storkit listens");
         let lines = lines_of(stream.try_clone().expect("another handle"));
         let mut terminal = Self { stream, lines, heard: Vec::new(), tickets: 0, place };
-        terminal.tell(&json!({ "type": "hello" }));
+        terminal.tell(&json!({ "type": "hello", "room": room }));
         terminal
     }
 
@@ -155,14 +155,19 @@ impl Terminal {
     ///
     /// Panics with everything that was received, if it does not come.
     pub fn see(&mut self, text: &str) -> String {
+        self.see_any(&[text])
+    }
+
+    /// As [`Terminal::see`], for the first message with one of these texts.
+    pub fn see_any(&mut self, texts: &[&str]) -> String {
         loop {
             let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
-                panic!("never saw {text:?}:\n{}", self.heard.join("\n"));
+                panic!("never saw {texts:?}:\n{}", self.heard.join("\n"));
             };
             let line: Value = serde_json::from_str(&line).expect("JSON");
             self.heard.push(line.to_string());
             let shown = line["markdown"].as_str().or(line["reason"].as_str()).unwrap_or_default();
-            if shown.contains(text) {
+            if texts.iter().any(|text| shown.contains(text)) {
                 return shown.to_owned();
             }
         }

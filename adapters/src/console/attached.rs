@@ -8,11 +8,11 @@ use tokio::{
 };
 
 use super::{
-    ConsoleShared,
+    ConsoleShared, named_files,
     room::{LineReceiver, LineSender, line_channel},
     wire::{FromTerminal, MAX_FROM_TERMINAL, SaidLine, ToTerminal, WireLine, read_line},
 };
-use crate::{Addressed, Identity, Incoming, PersonAct, Room, Sender, text::address};
+use crate::{Addressed, Enclosed, Identity, Incoming, PersonAct, Room, Sender, text::address};
 
 const DEFAULT_ROOM: &str = "main";
 
@@ -168,6 +168,10 @@ impl AttachedTerminal {
             Some((on, key)) => (PersonAct::Chose { on, key }, Addressed::Direct),
             None => act_of(text, &self.shared.identity),
         };
+        let files = match &act {
+            PersonAct::Said { text } => named_files::named_in(text),
+            PersonAct::Edited { .. } | PersonAct::Chose { .. } | PersonAct::Redacted { .. } => Vec::new(),
+        };
         Incoming {
             id: self.shared.ids.next(),
             room: Room::new(super::NAME, seat.room.clone()),
@@ -181,6 +185,7 @@ impl AttachedTerminal {
             shared: false,
             reply_to: None,
             sent_at: SystemTime::now(),
+            enclosed: Enclosed { files, quotes: Vec::new() },
         }
     }
 }

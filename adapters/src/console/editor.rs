@@ -10,9 +10,10 @@ use std::{
 };
 
 use reedline::{
-    ColumnarMenu, Completer, CompletionResult, CompletionStatus, DefaultHinter, EditCommand, Emacs,
+    ColumnarMenu, Completer, CompletionResult, CompletionStatus, DefaultHinter, EditCommand, EditMode, Emacs,
     ExternalPrinter, FileBackedHistory, Highlighter, KeyCode, KeyModifiers, Keybindings, MenuBuilder,
-    Reedline, ReedlineEvent, ReedlineMenu, Signal, Span, StyledText, Suggestion, default_emacs_keybindings,
+    PromptEditMode, Reedline, ReedlineEvent, ReedlineMenu, ReedlineRawEvent, Signal, Span, StyledText,
+    Suggestion, default_emacs_keybindings,
 };
 use settings::unlinked;
 use tokio::sync::mpsc::UnboundedSender;
@@ -27,6 +28,7 @@ const POLL: Duration = Duration::from_millis(50);
 const COMPLETIONS: &str = "completions";
 const INTERRUPT: &str = "interrupt";
 const LEAVE: &str = "leave";
+const SUSPEND: &str = "suspend";
 
 /// A person's act in the editor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +51,7 @@ pub(super) fn build(screen: &Arc<Screen>, history: Option<&Path>) -> io::Result<
         .with_completer(Box::new(commands))
         .with_menu(ReedlineMenu::EngineCompleter(Box::new(menu)))
         .with_highlighter(Box::new(LineWatcher(screen.clone())))
-        .with_edit_mode(Box::new(Emacs::new(keys())))
+        .with_edit_mode(Box::new(ResizeWatcher { keys: Emacs::new(keys()), screen: screen.clone() }))
         .with_transient_prompt(Box::new(SentPrompt))
         .with_ansi_colors(screen.color())
         .with_break_signal(screen.stop.clone())
@@ -88,6 +90,12 @@ pub(super) fn edit(
             Err(error) => break Err(error),
         };
         screen.forget_hint();
+        if matches!(&signal, Signal::HostCommand(command) if command == SUSPEND) {
+            if let Err(error) = suspend() {
+                break Err(error);
+            }
+            continue;
+        }
         match read_signal(&mut editor, signal) {
             Some(act) => drop(typed.send(act)),
             None if screen.is_closing() => break Ok(()),
@@ -99,6 +107,14 @@ pub(super) fn edit(
         write!(io::stderr(), "\r\x1b[J{}", screen.unprinted())?;
     }
     ended
+}
+
+// The editor has given the terminal back. The whole process group stops, as when the terminal itself reads the key; without job
+// control nothing happens.
+fn suspend() -> io::Result<()> {
+    write!(io::stderr(), "\r\x1b[J")?;
+    rustix::process::kill_current_process_group(rustix::process::Signal::TSTP)?;
+    Ok(())
 }
 
 fn read_signal(editor: &mut Reedline, signal: Signal) -> Option<EditorInput> {
@@ -138,6 +154,7 @@ fn keys() -> Keybindings {
     };
     keys.add_binding(KeyModifiers::CONTROL, KeyCode::Char('c'), host(INTERRUPT));
     keys.add_binding(KeyModifiers::CONTROL, KeyCode::Char('d'), host(LEAVE));
+    keys.add_binding(KeyModifiers::CONTROL, KeyCode::Char('z'), host(SUSPEND));
     keys
 }
 
@@ -168,6 +185,26 @@ impl Completer for CommandCompleter {
             let _ = self.printer.try_send(text);
         }
         CompletionStatus::Idle
+    }
+}
+
+// An edit mode sees every event just before the editor handles it.
+struct ResizeWatcher {
+    keys: Emacs,
+    screen: Arc<Screen>,
+}
+
+impl EditMode for ResizeWatcher {
+    fn parse_event(&mut self, event: ReedlineRawEvent) -> ReedlineEvent {
+        let event = self.keys.parse_event(event);
+        if let ReedlineEvent::Resize(columns, rows) = event {
+            self.screen.resized(columns, rows);
+        }
+        event
+    }
+
+    fn edit_mode(&self) -> PromptEditMode {
+        self.keys.edit_mode()
     }
 }
 

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use super::wire::{SaidLine, ShownMessage, StoredFile, ToTerminal};
-use crate::{ActivityState, MessageId, Tone};
+use crate::{ActivityState, MessageId, Outgoing, Tone};
 
 // Beyond this the oldest open message is printed as it is: the region is at most half a screen anyway.
 const MOST_OPEN: usize = 16;
@@ -42,6 +42,7 @@ pub struct OpenMessage {
 pub struct LiveModel {
     /// Whether a question can be seen in a live region; else every question is printed when it opens.
     has_region: bool,
+    greeted: bool,
     open: Vec<OpenMessage>,
     printed: VecDeque<ShownMessage>,
     activity: Option<ActivityState>,
@@ -50,12 +51,13 @@ pub struct LiveModel {
 impl LiveModel {
     /// For a terminal that redraws open messages.
     pub fn with_region() -> Self {
-        Self { has_region: true, open: Vec::new(), printed: VecDeque::new(), activity: None }
+        Self { has_region: true, greeted: false, open: Vec::new(), printed: VecDeque::new(), activity: None }
     }
 
     /// For a stream of text, where only printed text is ever seen.
     pub fn without_region() -> Self {
-        Self { has_region: false, ..Self::with_region() }
+        // No person is there to be greeted.
+        Self { has_region: false, greeted: true, ..Self::with_region() }
     }
 
     /// Handles one message of the adapter and returns what to print now, in order.
@@ -75,10 +77,16 @@ impl LiveModel {
                 prints.push(PrintRequest::Bye(reason));
                 prints
             }
-            ToTerminal::Hello { .. } | ToTerminal::Delivered { .. } | ToTerminal::McpConfig { .. } => {
-                Vec::new()
-            }
+            ToTerminal::Hello { greeting, .. } => self.greet(greeting).into_iter().collect(),
+            ToTerminal::Delivered { .. } | ToTerminal::McpConfig { .. } => Vec::new(),
         }
+    }
+
+    fn greet(&mut self, greeting: Option<String>) -> Option<PrintRequest> {
+        let greeting = greeting.filter(|_| !self.greeted)?;
+        self.greeted = true;
+        let shown = Outgoing::text(greeting).with_tone(Tone::Notice);
+        Some(PrintRequest::Message(ShownMessage::new(MessageId::new("greeting"), &shown)))
     }
 
     /// Prints the open messages in their present state, since nothing follows.
@@ -161,7 +169,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{Choice, Outgoing};
+    use crate::Choice;
 
     fn shown(id: &str, text: &str) -> ShownMessage {
         ShownMessage::new(MessageId::new(id), &Outgoing::text(text))
@@ -234,6 +242,20 @@ mod tests {
         |
         ");
         assert_eq!(model.finish(), []);
+    }
+
+    #[test]
+    fn a_person_is_greeted_once_and_a_script_never() {
+        let hello = |greeting: Option<&str>| ToTerminal::Hello {
+            name: "Timmy".into(),
+            prefixes: Vec::new(),
+            room: "main".into(),
+            completions: Vec::new(),
+            greeting: greeting.map(str::to_owned),
+        };
+        let scene = || vec![hello(None), hello(Some("Timmy is here.")), hello(Some("Timmy is here."))];
+        assert_eq!(play(&mut LiveModel::with_region(), scene()), "|\nTimmy is here. |\n|\n");
+        assert_eq!(play(&mut LiveModel::without_region(), scene()), "|\n|\n|\n");
     }
 
     #[test]

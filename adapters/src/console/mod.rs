@@ -5,6 +5,7 @@ mod attached;
 pub mod client;
 mod editor;
 mod live;
+mod named_files;
 mod paint;
 mod room;
 mod screen;
@@ -40,7 +41,7 @@ use self::{
 };
 use crate::{
     Activity, Adapter, AdapterError, Attachment, Capabilities, ChoiceForm, Identity, Inbox, Incoming,
-    MessageId, Outgoing, Room,
+    MessageId, Outgoing, Room, SentFile,
 };
 
 /// The adapter's name in rooms and in `bot.toml`.
@@ -83,6 +84,8 @@ struct ConsoleShared {
     ids: MessageIds,
     rooms: Mutex<HashMap<Arc<str>, RoomLog>>,
     completions: Mutex<Vec<Completion>>,
+    /// The first words to a person.
+    greeting: Mutex<Option<String>>,
     /// The configuration of the operator's own Claude Code.
     mcp_config: Mutex<Option<serde_json::Value>>,
     /// Cancelled when no terminal is served any more.
@@ -99,6 +102,7 @@ impl Console {
             ids: MessageIds::new(),
             rooms: Mutex::default(),
             completions: Mutex::default(),
+            greeting: Mutex::default(),
             mcp_config: Mutex::default(),
             closed: CancellationToken::new(),
         };
@@ -115,6 +119,16 @@ impl Console {
     /// Sets what terminals complete, from the bot's command registry; attached terminals get it too.
     pub fn set_completions(&self, completions: Vec<Completion>) {
         *self.shared.completions.lock() = completions;
+        self.greet_again();
+    }
+
+    /// Sets the first words to a person; attached terminals get them too.
+    pub fn set_greeting(&self, markdown: String) {
+        *self.shared.greeting.lock() = Some(markdown);
+        self.greet_again();
+    }
+
+    fn greet_again(&self) {
         for (name, room) in self.shared.rooms.lock().iter_mut() {
             room.greet(&self.shared.hello(name));
         }
@@ -273,6 +287,12 @@ impl Adapter for Console {
         Ok(id)
     }
 
+    async fn fetch_file(&self, file: &SentFile, max: u64) -> Result<Vec<u8>, AdapterError> {
+        let file = file.clone();
+        let read = tokio::task::spawn_blocking(move || named_files::read(&file, max)).await;
+        read.unwrap_or_else(|error| Err(AdapterError::Rejected(error.to_string())))
+    }
+
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
         self.shared.in_room(room.id(), |room| room.activity(activity.clone()));
         Ok(())
@@ -308,6 +328,7 @@ impl ConsoleShared {
             prefixes: self.identity.prefixes.clone(),
             room: room.into(),
             completions: self.completions.lock().clone(),
+            greeting: self.greeting.lock().clone(),
         }
     }
 }

@@ -198,7 +198,9 @@ impl RoomLog {
             RoomEntry::Shown(shown) if shown.is_open_question() => Some(shown),
             _ => None,
         })?;
-        let choice = open.choices.get(number.checked_sub(1)?)?;
+        // A label that is a number itself goes before a position.
+        let labelled = open.choices.iter().find(|choice| choice.label.trim() == text);
+        let choice = labelled.or_else(|| open.choices.get(number.checked_sub(1)?))?;
         Some((open.id.clone(), choice.key.clone()))
     }
 
@@ -267,6 +269,12 @@ mod tests {
         assert_eq!(room.chosen("3"), picked("a", "green"));
         room.edit(shown("a", "red it is"));
         assert_eq!(room.chosen("1"), None);
+        room.show(question("d", &["2", "4", "8"]));
+        assert_eq!(
+            ["2", "3", "8"].map(|typed| room.chosen(typed)),
+            [picked("d", "2"), picked("d", "8"), picked("d", "8")]
+        );
+        assert_eq!(room.chosen("16"), None, "words of their own");
     }
 
     #[test]

@@ -55,6 +55,55 @@ struct ScreenState {
     printing: PrintProgress,
     /// The line being typed and the byte the cursor is at, as last painted.
     typed: (String, usize),
+    painted: PaintedRegion,
+    /// Columns and rows, as the editor knows them; `None` before the first change.
+    size: Option<(usize, usize)>,
+}
+
+/// The region as it is on the screen.
+#[derive(Default)]
+struct PaintedRegion {
+    region: String,
+    /// Lines of an earlier region right above it that the terminal pushed out of the screen when the window became narrower. They
+    /// come back when it becomes wider.
+    lost: String,
+    /// All of it as the terminal has wrapped it anew, after a change of the window.
+    moved: Option<String>,
+}
+
+impl PaintedRegion {
+    fn text(&self) -> String {
+        format!("{}{}", self.lost, self.region)
+    }
+
+    /// The window has changed, and so many of the first rows are out of the screen now.
+    fn move_to(&mut self, mut rows: usize, columns_now: usize) {
+        let text = self.text();
+        self.lost = text
+            .split_inclusive('\n')
+            .take_while(|line| {
+                let is_lost = rows > 0;
+                rows = rows.saturating_sub(rows_of(line.trim_end_matches('\n'), columns_now));
+                is_lost
+            })
+            .collect();
+        self.moved = Some(text);
+    }
+}
+
+impl ScreenState {
+    /// How many rows of painted text and typed line are above the cursor in a window of so many columns.
+    fn rows_above_cursor(&self, columns_now: usize) -> usize {
+        let (line, cursor) = &self.typed;
+        let typed = line.get(..*cursor).unwrap_or(line);
+        let prompt =
+            self.painted.text().split_inclusive('\n').map(|line| rows_of(line, columns_now)).sum::<usize>();
+        prompt + rows_of(&format!("{INDICATOR}{typed}"), columns_now) - 1
+    }
+}
+
+fn rows_of(line: &str, columns_now: usize) -> usize {
+    columns(line.trim_end_matches('\n')).max(1).div_ceil(columns_now.max(1))
 }
 
 // The editor prints where its cursor is, below the region, so the region must be off the screen while it does.
@@ -100,8 +149,11 @@ impl Screen {
         self.redraw();
     }
 
+    /// The prompt is done with: what it showed for the moment goes.
     pub(super) fn forget_hint(&self) {
-        self.state.lock().hint = None;
+        let mut state = self.state.lock();
+        state.hint = None;
+        state.painted.lost.clear();
     }
 
     pub(super) fn complete(&self, prefixes: &[String], completions: &[Completion]) {
@@ -156,7 +208,7 @@ impl Screen {
             }
             return None;
         }
-        let style = self.style();
+        let style = self.style_of(&state);
         let prints = std::mem::take(&mut state.prints);
         state.printing = PrintProgress::HandedOver { asked: false };
         drop(state);
@@ -167,8 +219,10 @@ impl Screen {
 
     /// The text that the editor has not printed.
     pub(super) fn unprinted(&self) -> String {
-        let style = self.style();
-        let prints = std::mem::take(&mut self.state.lock().prints);
+        let mut state = self.state.lock();
+        let style = self.style_of(&state);
+        let prints = std::mem::take(&mut state.prints);
+        drop(state);
         prints.iter().map(|print| style.print(print) + "\n").collect()
     }
 
@@ -176,17 +230,54 @@ impl Screen {
         self.state.lock().typed = (line.into(), cursor);
     }
 
-    fn style(&self) -> TerminalStyle {
-        let (columns, rows) = crossterm::terminal::size().unwrap_or((80, 24));
-        TerminalStyle { color: self.color, columns: columns.max(1).into(), rows: rows.into() }
+    // Of the size that the editor knows: until it has learned of a new one, it puts the region where the old one was.
+    fn style_of(&self, state: &ScreenState) -> TerminalStyle {
+        let (columns, rows) = state.size.unwrap_or_else(|| {
+            let (columns, rows) = crossterm::terminal::size().unwrap_or((80, 24));
+            (columns.max(1).into(), rows.into())
+        });
+        TerminalStyle { color: self.color, columns, rows }
+    }
+
+    /// The editor has learned of another size of the window, and paints next.
+    pub(super) fn resized(&self, columns: u16, rows: u16) {
+        let cursor = crossterm::cursor::position().map_or(usize::MAX, |(_, row)| row.into());
+        self.resized_to((columns.max(1).into(), rows.into()), cursor);
+    }
+
+    fn resized_to(&self, size: (usize, usize), cursor_row: usize) {
+        let mut state = self.state.lock();
+        state.size = Some(size);
+        let above = state.rows_above_cursor(size.0);
+        state.painted.move_to(above.saturating_sub(cursor_row), size.0);
     }
 
     fn left(&self) -> String {
         let mut state = self.state.lock();
-        let style = self.style();
+        if let Some(text) = state.painted.moved.take() {
+            // reedline derives the prompt's first row from the rows that this text takes now. It must be the text on the screen, which
+            // the terminal has wrapped anew; any other would leave rows of it behind or erase rows above it.
+            if let PrintProgress::HandedOver { .. } = state.printing {
+                state.printing = PrintProgress::HandedOver { asked: true };
+            }
+            drop(state);
+            self.redraw();
+            return text;
+        }
+        let style = self.style_of(&state);
+        let text = Self::next_left(&mut state, style);
+        if state.printing != PrintProgress::No {
+            // What is printed now comes between the region and its lost lines.
+            state.painted.lost.clear();
+        }
+        state.painted.region.clone_from(&text);
+        text
+    }
+
+    fn next_left(state: &mut ScreenState, style: TerminalStyle) -> String {
         if let PrintProgress::HandedOver { .. } = state.printing {
             state.printing = PrintProgress::HandedOver { asked: true };
-            return "\n".repeat(misjudged_rows(&state, style));
+            return "\n".repeat(misjudged_rows(state, style));
         }
         if state.closing {
             return String::new();
@@ -327,6 +418,66 @@ mod tests {
         assert_eq!(screen.left(), "");
         assert_eq!(screen.next_print(), None);
         assert_eq!(screen.left(), "load 1\n");
+    }
+
+    fn showing(text: &str) -> LiveModel {
+        let mut model = LiveModel::with_region();
+        let shown = ShownMessage::new(MessageId::new("h"), &Outgoing { live: true, ..Outgoing::text(text) });
+        model.handle_message(ToTerminal::Message(shown));
+        model
+    }
+
+    #[test]
+    fn after_a_resize_the_region_is_painted_as_it_was_and_then_anew() {
+        let screen = Screen::new(false);
+        let repaints = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let counted = repaints.clone();
+        screen.repaint_with(move || _ = counted.fetch_add(1, Ordering::Relaxed));
+        screen.resized_to((80, 24), 1);
+        screen.left();
+        screen.show(&[], showing("load 1").region(), None);
+        assert_eq!(screen.left(), "load 1\n");
+        screen.show(&[], showing("load 2").region(), None);
+        screen.resized_to((40, 24), 1);
+        let before = repaints.load(Ordering::Relaxed);
+        assert_eq!(screen.left(), "load 1\n");
+        assert_eq!(repaints.load(Ordering::Relaxed), before + 1);
+        assert_eq!(screen.left(), "load 2\n");
+    }
+
+    #[test]
+    fn a_resize_between_handing_over_and_printing_first_finds_the_region() {
+        let screen = Screen::new(false);
+        screen.show(&[], showing("load 1").region(), None);
+        assert_eq!(screen.left(), "load 1\n");
+        screen.right();
+        screen.show(&[PrintRequest::Bye("printed".into())], showing("load 2").region(), None);
+        assert!(screen.next_print().is_some());
+        screen.resized_to((40, 24), 1);
+        for expected in ["load 1\n", ""] {
+            assert_eq!(screen.left(), expected);
+            screen.right();
+        }
+        screen.right();
+        assert_eq!(screen.left(), "load 2\n");
+    }
+
+    #[test]
+    fn lines_that_a_narrow_window_pushed_out_are_painted_over_when_they_come_back() {
+        let screen = Screen::new(false);
+        let region = |screen: &Screen, columns, cursor_row| {
+            screen.resized_to((columns, 24), cursor_row);
+            (screen.left(), screen.left())
+        };
+        let text = "a line of 24 characters.\n\nshort";
+        screen.show(&[], showing(text).region(), None);
+        let painted = "a line of 24 characters.\n\nshort\n";
+        assert_eq!(screen.left(), painted);
+        // Of the first line's three rows, two are out of the screen: the cursor is in the fourth row.
+        assert_eq!(region(&screen, 10, 3), (painted.into(), painted.into()));
+        let lost = format!("a line of 24 characters.\n{painted}");
+        assert_eq!(region(&screen, 30, 4), (lost, painted.into()));
+        assert_eq!(region(&screen, 40, 3), (painted.into(), painted.into()), "they are gone");
     }
 
     #[test]

@@ -61,15 +61,21 @@ where
         if let Err(error) = send(&mut self.writer, &hello).await {
             return Ok(Some(PeerGone(error.to_string())));
         }
-        let mut ticket = 0;
-        let mut line = String::new();
-        while input.read_line(&mut line).await? > 0 {
-            let text = std::mem::take(&mut line).trim().to_owned();
-            if text.is_empty() {
+        let (mut ticket, mut number) = (0, 0);
+        let mut line = Vec::new();
+        while input.read_until(b'\n', &mut line).await? > 0 {
+            number += 1;
+            let line = std::mem::take(&mut line);
+            let Ok(text) = std::str::from_utf8(&line) else {
+                self.page.failed = true;
+                self.print_error(&format!("not taken: line {number} is not UTF-8")).await?;
+                continue;
+            };
+            if text.trim().is_empty() {
                 continue;
             }
             ticket += 1;
-            if let Some(gone) = self.line(ticket, text).await? {
+            if let Some(gone) = self.line(ticket, text.trim().to_owned()).await? {
                 return Ok(Some(gone));
             }
         }
@@ -285,11 +291,11 @@ mod tests {
         }
 
         /// Plays `input` and returns its exit code, what was said, printed and complained.
-        async fn play(self, input: &str) -> (i32, Vec<String>, String, String) {
+        async fn play(self, input: impl AsRef<[u8]>) -> (i32, Vec<String>, String, String) {
             let (terminal, server) = tokio::io::duplex(1 << 16);
             let serving = tokio::spawn(self.serve(server));
             let (mut out, mut complaints) = (Vec::new(), Vec::new());
-            let playing = play(terminal, input.as_bytes(), &mut out, &mut complaints);
+            let playing = play(terminal, input.as_ref(), &mut out, &mut complaints);
             let playing = tokio::time::timeout(std::time::Duration::from_secs(20), playing);
             let code = playing.await.expect("the script waits for something that never comes").unwrap();
             let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -397,6 +403,15 @@ mod tests {
         ]);
         let (code, _, out, _) = server.play("x\ny\n").await;
         assert_eq!((code, out.as_str()), (1, "No such story.\nFine.\n"));
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_not_utf_8_is_one_line_that_is_not_taken() {
+        let scene = |ticket| vec![delivered(ticket), is(ActivityState::Idle, ticket)];
+        let server = scenes(vec![scene(1), scene(2)]);
+        let (code, said, _, complaints) = server.play(b"one\n\xff\xfe two\nthree\n").await;
+        assert_eq!((code, said), (1, vec!["one".to_owned(), "three".to_owned()]));
+        assert_eq!(complaints, "storkit: not taken: line 2 is not UTF-8\n");
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! The interactive front end: connects the stream to the line editor, which runs in a thread of its own.
 
 use std::{
-    io::{self, IsTerminal},
+    io,
     path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
@@ -35,15 +35,14 @@ pub struct TerminalOptions {
     pub interrupt_line: String,
 }
 
-/// Chats in this process's terminal until the person leaves (0) or storkit goes away (1). Needs standard input and
-/// standard error to be the terminal; nothing else may write to it meanwhile. Fails where the terminal or its
+/// Chats in this process's terminal until the person leaves (0) or storkit goes away (1). Needs standard input, output and
+/// error to be the terminal; nothing else may write to it meanwhile. Fails where the terminal or its
 /// history file cannot be read.
 pub async fn interactive(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     options: TerminalOptions,
 ) -> io::Result<i32> {
-    let color =
-        std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && io::stdout().is_terminal();
+    let color = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let screen = Arc::new(Screen::new(color));
     let (typed, lines) = mpsc::unbounded_channel();
     let editor = editor::build(&screen, options.history.as_deref())?;

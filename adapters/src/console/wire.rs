@@ -108,6 +108,9 @@ pub enum ToTerminal {
         room: String,
         /// The commands there are.
         completions: Vec<Completion>,
+        /// The first words to a person, once storkit serves; a script does not show them.
+        #[serde(default)]
+        greeting: Option<String>,
     },
     /// A message of the bot.
     Message(ShownMessage),

@@ -14,7 +14,10 @@ use super::{
     MatrixConfig, client::AccountFiles, errors::failure, pace::SendPacer, receipts::ReadReceipts,
     rooms::RoomAddress, sent::SentMessages, typing::TypingNotices,
 };
-use crate::{AdapterContext, AdapterError, AllowedPeople, Identity, matrix::saved_state::MatrixMemory};
+use crate::{
+    AdapterContext, AdapterError, AllowedPeople, Identity,
+    matrix::{notices, saved_state::MatrixMemory},
+};
 
 pub(super) struct MatrixBot {
     pub config: MatrixConfig,
@@ -85,8 +88,16 @@ impl MatrixBot {
             return Err(AdapterError::Unreachable("not connected to the homeserver".into()));
         };
         // The store also knows rooms that the bot has left or is only invited to.
-        let room = client.get_room(&place.room).filter(|room| room.state() == RoomState::Joined);
-        room.ok_or_else(|| AdapterError::Rejected(format!("the bot is not in the room `{}`", place.room)))
+        let room = client.get_room(&place.room);
+        let state = room.as_ref().map(|room| room.state());
+        room.filter(|_| state == Some(RoomState::Joined)).ok_or_else(|| {
+            let me = client.user_id().map(ToString::to_string).unwrap_or_default();
+            AdapterError::Rejected(notices::not_a_member(
+                place.room.as_str(),
+                &me,
+                state == Some(RoomState::Banned),
+            ))
+        })
     }
 
     /// Whether the bot acts in this room: one of bot.toml. Without any in bot.toml, every room that it is in.

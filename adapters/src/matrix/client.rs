@@ -189,7 +189,10 @@ async fn check_homeserver(config: &MatrixConfig, client: &Client) -> Result<(), 
     let Err(error) = client.fetch_server_versions(None).await else { return Ok(()) };
     let homeserver = &config.homeserver;
     match http_failure(&error) {
-        RequestFailure::NotMatrix(_) | RequestFailure::Refused(_) | RequestFailure::LoggedOut => Err(wrong(
+        RequestFailure::NotMatrix(_)
+        | RequestFailure::Refused(_)
+        | RequestFailure::Forbidden(_)
+        | RequestFailure::LoggedOut => Err(wrong(
             "matrix.homeserver",
             format!(
                 "no Matrix homeserver answers at `{homeserver}`; write the client address, which `https://YOUR-DOMAIN/.well-known/matrix/client` names."

@@ -24,6 +24,8 @@ pub(super) enum RequestFailure {
     Unreachable(String),
     /// The access token is not valid any more.
     LoggedOut,
+    /// The bot may not do this in the room.
+    Forbidden(String),
     /// Refused, and a repetition would be refused too.
     Refused(String),
     /// The answer is not one of a Matrix homeserver.
@@ -37,7 +39,7 @@ impl RequestFailure {
             Self::Limited(retry_after) => AdapterError::RateLimited { retry_after },
             Self::Unreachable(why) => AdapterError::Unreachable(why),
             Self::LoggedOut => AdapterError::Unreachable("the homeserver has logged the bot out".into()),
-            Self::Refused(why) => AdapterError::Rejected(why),
+            Self::Forbidden(why) | Self::Refused(why) => AdapterError::Rejected(why),
             Self::NotMatrix(why) => AdapterError::Unreachable(why),
         }
     }
@@ -73,6 +75,7 @@ pub(super) fn http_failure(error: &HttpError) -> RequestFailure {
         (Some(ErrorKind::LimitExceeded(limit)), ..) => RequestFailure::Limited(wait(limit)),
         (_, Some(429), _) => RequestFailure::Limited(LIMITED_FOR),
         (Some(ErrorKind::UnknownToken(_) | ErrorKind::MissingToken), ..) => RequestFailure::LoggedOut,
+        (Some(ErrorKind::Forbidden), ..) => RequestFailure::Forbidden(error_chain(error)),
         (_, Some(500..), _) => RequestFailure::Unreachable(error_chain(error)),
         // An answer without an error code comes from something else, such as a proxy's error page.
         (None, Some(_), _) => RequestFailure::NotMatrix(error_chain(error)),

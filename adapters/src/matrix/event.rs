@@ -29,6 +29,11 @@ pub(super) struct EventFields {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum EventAct {
     Said(TextContent),
+    /// Changed a message of theirs to this.
+    Edited {
+        message: String,
+        said: TextContent,
+    },
     /// Reacted to a message.
     Reacted {
         on: String,
@@ -108,10 +113,18 @@ fn said(content: &Value) -> Option<EventAct> {
     if kind == "m.key.verification.request" {
         return Some(EventAct::AsksForVerification);
     }
-    // An edit is not a new message: a command that ran must not run again because somebody corrects a letter.
     if relation["rel_type"] == "m.replace" {
-        return None;
+        // <https://spec.matrix.org/v1.15/client-server-api/#event-replacements>
+        let new = &content["m.new_content"];
+        let message = text_of(relation, "event_id")?;
+        let said = text_content(new["msgtype"].as_str()?, new)?;
+        return Some(EventAct::Edited { message, said });
     }
+    text_content(kind, content).map(EventAct::Said)
+}
+
+fn text_content(kind: &str, content: &Value) -> Option<TextContent> {
+    let relation = &content["m.relates_to"];
     let in_thread = relation["rel_type"] == "m.thread";
     // Clients with threads add a reply to the newest message for clients without; nobody chose that message.
     // <https://spec.matrix.org/v1.15/client-server-api/#fallback-for-unthreaded-clients>
@@ -119,14 +132,14 @@ fn said(content: &Value) -> Option<EventAct> {
     let reply_to = text_of(&relation["m.in_reply_to"], "event_id").filter(|_| !fallback);
     let body = body_of(kind, content)?;
     let text = if reply_to.is_some() || fallback { without_quotation(&body) } else { body.as_str() };
-    Some(EventAct::Said(TextContent {
+    Some(TextContent {
         text: text.trim().to_owned(),
         html: text_of(content, "formatted_body").unwrap_or_default(),
         mentions: mentions_of(content),
         thread: text_of(relation, "event_id").filter(|_| in_thread),
         reply_to,
         is_notice: kind == "m.notice",
-    }))
+    })
 }
 
 // A file's body is a caption only where it differs from the file's name.
@@ -218,7 +231,19 @@ mod tests {
     }
 
     #[test]
-    fn edits_stickers_files_without_words_and_state_are_no_words() {
+    fn an_edit_names_its_message_and_has_the_new_text() {
+        let new = json!({ "msgtype": "m.text", "body": "@timmy:x status", "m.mentions": { "user_ids": ["@timmy:x"] } });
+        let edit = json!({ "msgtype": "m.text", "body": "* @timmy:x status", "m.new_content": new,
+                           "m.relates_to": { "rel_type": "m.replace", "event_id": "$1" } });
+        let Some(EventAct::Edited { message, said }) = deed("m.room.message", &edit) else {
+            panic!("no edit")
+        };
+        assert_eq!((message.as_str(), said.text.as_str()), ("$1", "@timmy:x status"));
+        assert_eq!(said.mentions, Some(vec!["@timmy:x".to_owned()]));
+    }
+
+    #[test]
+    fn stickers_files_without_words_broken_edits_and_state_are_no_words() {
         let edit = json!({ "msgtype": "m.text", "body": "* x", "m.relates_to":
                            { "rel_type": "m.replace", "event_id": "$1" } });
         let file = json!({ "msgtype": "m.image", "body": "cat.jpg", "filename": "cat.jpg" });

@@ -7,12 +7,15 @@ use matrix_sdk::{Room, deserialized_responses::TimelineEventKind, ruma::UserId};
 use super::{
     bot::MatrixBot,
     event::{EventAct, EventFields, TextContent},
-    reactions,
+    pills, reactions,
     rooms::RoomAddress,
     send,
-    sent::MessageAuthor,
 };
-use crate::{Addressed, Incoming, MessageId, PersonAct, Sender, matrix::undecryptable, text::address};
+use crate::{
+    Addressed, Incoming, MessageId, PersonAct, Sender,
+    matrix::undecryptable,
+    text::{address, mentions},
+};
 
 /// Reads a decrypted or plain event. `None` for events that are no person's act, or that the bot must not trust.
 pub(super) async fn read_event(
@@ -34,6 +37,14 @@ pub(super) async fn read_event(
             }
             Some(read_message(bot, room, event, said, &place).await)
         }
+        // Each edit may cost a request, and nobody else's messages are acted on.
+        EventAct::Edited { message, said } if bot.is_allowed(&event.sender) => {
+            if is_forgeable(bot, room, kind).await {
+                return None;
+            }
+            read_edit(bot, room, event, message, said).await
+        }
+        EventAct::Edited { .. } => None,
         EventAct::Reacted { on, emoji } => {
             let on = MessageId::new(on);
             // Before the lookup below, which finds nothing for a question without offered emoji.
@@ -54,6 +65,41 @@ pub(super) async fn read_event(
     }
 }
 
+/// Reads an edit; `None` if somebody else wrote the message. Homeservers check this, too, but not all did.
+async fn read_edit(
+    bot: &MatrixBot,
+    room: &Room,
+    event: &EventFields,
+    message: String,
+    said: TextContent,
+) -> Option<Incoming> {
+    let (author, thread) = author_of(bot, room, &message).await?;
+    if author != event.sender {
+        return None;
+    }
+    let place = RoomAddress::new(room.room_id(), thread.as_deref());
+    let mut incoming = to_incoming(room, event, PersonAct::Said { text: String::new() }, &place).await;
+    let (addressed, text) = addressed(bot, room.own_user_id(), &said, false, incoming.shared);
+    incoming.sender.is_bot = said.is_notice;
+    incoming.addressed = addressed;
+    incoming.act = PersonAct::Edited { message: MessageId::new(message), text };
+    Some(incoming)
+}
+
+/// Who wrote a message, and the thread it is in.
+async fn author_of(bot: &MatrixBot, room: &Room, id: &str) -> Option<(String, Option<String>)> {
+    if let Some(known) = bot.sent.person_of(id) {
+        return Some(known);
+    }
+    let event = room.event(id.try_into().ok()?, None).await.inspect_err(|error| {
+        tracing::warn!(%error, "whose message an edit changes could not be found out");
+    });
+    let event = EventFields::read(event.ok()?.raw().json().get())?;
+    let thread = event.thread();
+    bot.sent.add_of(id, &event.sender, thread.clone());
+    Some((event.sender, thread))
+}
+
 // The homeserver may have written a plain message itself. In a room where everybody encrypts, such a message
 // proves nothing about its sender.
 async fn is_forgeable(bot: &MatrixBot, room: &Room, kind: &TimelineEventKind) -> bool {
@@ -70,7 +116,7 @@ async fn read_message(
     said: TextContent,
     place: &RoomAddress,
 ) -> Incoming {
-    bot.sent.add(&event.event_id, MessageAuthor::Others, place.thread.as_ref().map(ToString::to_string));
+    bot.sent.add_of(&event.event_id, &event.sender, place.thread.as_ref().map(ToString::to_string));
     let to_me = match &said.reply_to {
         Some(id) => replies_to_me(bot, place, id).await,
         None => false,
@@ -100,23 +146,31 @@ fn addressed(
     to_me: bool,
     shared: bool,
 ) -> (Option<Addressed>, String) {
-    let display = &bot.identity.display_name;
-    let link = format!("https://matrix.to/#/{me}");
-    // Apps that write Markdown send a mention as a link to matrix.to in the plain body.
-    let pills = [format!("[{display}]({link})"), format!("[{me}]({link})"), format!("[@{display}]({link})")];
-    let names: Vec<&str> =
-        [me.localpart(), me.as_str()].into_iter().chain(pills.iter().map(String::as_str)).collect();
+    let display = bot.identity.display_name.as_str();
+    let without_emoji = display.trim_matches(|c: char| !c.is_alphanumeric());
+    let names = [display, without_emoji, me.localpart()];
+    let pills = pills::in_html(&said.html, me);
     // Clients older than version 1.7 of the specification do not send `m.mentions`; their mention is only the link in the HTML.
     // <https://spec.matrix.org/v1.15/client-server-api/#user-and-room-mentions>
-    let mentioned = match &said.mentions {
-        Some(people) => people.iter().any(|id| id == me.as_str()),
-        None => said.html.contains(&format!("{link}\"")),
+    let listed = said.mentions.as_ref().map(|people| people.iter().any(|id| id == me.as_str()));
+    let by_pill = listed.unwrap_or(true) && !pills.labels.is_empty();
+    let labels = if by_pill { pills.labels.as_slice() } else { &[] };
+    let taken = mentions::take(&said.text, |text| pills::at_start(text, me, &names, labels));
+    // Some clients list nobody but the person whose words are quoted, or everybody whom a quotation mentions.
+    let only_quoted = pills.quoted || taken.quoted;
+    let mentioned = taken.mentioned || by_pill || listed == Some(true) && !only_quoted;
+    let name_is_off = taken.at_start;
+    let by_name = if name_is_off {
+        let prefixed = address::strip_prefix_of(&taken.text, &bot.identity);
+        prefixed.map(|text| (Addressed::Prefix, text.to_owned()))
+    } else {
+        address::strip(&taken.text, &bot.identity, &[me.localpart(), me.as_str()])
     };
-    match address::strip(&said.text, &bot.identity, &names) {
+    match by_name {
         Some((how, text)) => (Some(how), text),
-        None if mentioned => (Some(Addressed::Name), said.text.clone()),
-        None if to_me => (Some(Addressed::Reply), said.text.clone()),
-        None => ((!shared).then_some(Addressed::Direct), said.text.clone()),
+        None if mentioned => (Some(Addressed::Name), taken.text),
+        None if to_me => (Some(Addressed::Reply), taken.text),
+        None => ((!shared).then_some(Addressed::Direct), taken.text),
     }
 }
 
@@ -135,6 +189,7 @@ async fn to_incoming(room: &Room, event: &EventFields, act: PersonAct, place: &R
         shared: !(1..=2).contains(&room.active_members_count()),
         reply_to: None,
         sent_at: event.sent_at(),
+        enclosed: crate::Enclosed::default(),
     }
 }
 
@@ -211,6 +266,59 @@ mod tests {
         assert_eq!(heard("Timmy", text("yes"), false, false), by(Addressed::Direct, "yes"));
         let within = TextContent { mentions: Some(me), ..text("ask the bot") };
         assert_eq!(heard("Other", within, false, true), by(Addressed::Name, "ask the bot"));
+    }
+
+    #[test]
+    fn mentions_count_in_every_form_that_clients_write() {
+        let me = || Some(vec!["@timmy_bot:example.org".to_owned()]);
+        let html = |label: &str| {
+            format!("status <a href=\"https://matrix.to/#/@timmy_bot:example.org\">{label}</a>")
+        };
+        let said = |body: &str, html: String, mentions: Option<Vec<String>>| TextContent {
+            html,
+            mentions,
+            ..text(body)
+        };
+        let status = (Some(Addressed::Name), "status".to_owned());
+        for (form, content) in [
+            ("FluffyChat", said("@[Timmy 🤖] status", String::new(), Some(Vec::new()))),
+            ("FluffyChat, several of the name", said("@[Timmy 🤖#4711]: status", String::new(), None)),
+            (
+                "an emoji in the label",
+                said("[Timmy 🦀](https://matrix.to/#/@timmy_bot:example.org): status", String::new(), None),
+            ),
+            ("a pill after the command", said("status Timmy 🤖", html("Timmy 🤖"), me())),
+            ("the same from an older client", said("status Timmy the bot", html("Timmy the bot"), None)),
+            ("a whole id after the command", said("status @timmy_bot:example.org", String::new(), None)),
+        ] {
+            assert_eq!(heard("Timmy 🤖", content, false, true), status, "{form}");
+        }
+        let prefixed = said("!status Timmy 🤖", html("Timmy 🤖"), me());
+        assert_eq!(heard("Timmy 🤖", prefixed, false, true), (Some(Addressed::Prefix), "status".to_owned()));
+    }
+
+    #[test]
+    fn a_mention_that_is_only_quoted_is_not_for_the_bot() {
+        let me = || Some(vec!["@timmy_bot:example.org".to_owned()]);
+        let pill = "<a href=\"https://matrix.to/#/@timmy_bot:example.org\">Timmy</a>";
+        for (body, html) in [
+            ("I agree", format!("<mx-reply><blockquote>{pill} status</blockquote></mx-reply>I agree")),
+            ("> Timmy status\n\nI agree", format!("<blockquote>{pill} status</blockquote><p>I agree</p>")),
+            ("type `Timmy status`", format!("type <code>{pill} status</code>")),
+            ("> @timmy_bot:example.org status\n\nI agree", String::new()),
+            ("see [what @timmy_bot:example.org said](https://example.org)", String::new()),
+        ] {
+            for mentions in [me(), None] {
+                let said = TextContent { html: html.clone(), mentions, ..text(body) };
+                assert_eq!(heard("Timmy", said, false, true), (None, body.to_owned()), "{body} {html}");
+            }
+        }
+        let both = TextContent {
+            html: format!("<blockquote>{pill} status</blockquote><p>what is that, {pill}</p>"),
+            mentions: me(),
+            ..text("> Timmy status\n\nwhat is that, Timmy")
+        };
+        assert_eq!(heard("Timmy", both, false, true).0, Some(Addressed::Name));
     }
 
     #[test]

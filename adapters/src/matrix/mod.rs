@@ -30,6 +30,8 @@ mod notices;
 #[cfg(feature = "matrix")]
 mod pace;
 #[cfg(feature = "matrix")]
+mod pills;
+#[cfg(feature = "matrix")]
 mod reactions;
 #[cfg(feature = "matrix")]
 mod receipts;

@@ -45,6 +45,34 @@ pub(super) fn not_encrypted(room: &str) -> String {
     )
 }
 
+/// The bot is not in a room in which it is to write.
+pub(super) fn not_a_member(room: &str, me: &str, banned: bool) -> String {
+    let (room, me) = (code_span(room), code_span(me));
+    match banned {
+        true => format!("I am banned from the room {room}; lift the ban of {me} there, and invite me again"),
+        false => format!("I am not in the room {room}; invite {me} there"),
+    }
+}
+
+/// The room does not let the bot write.
+pub(super) fn may_not_write(room: &str, me: &str, why: &str) -> String {
+    format!(
+        "I may not write in the room {} ({why}); raise the power level of {} there, or lower the one that messages need",
+        code_span(room),
+        code_span(me)
+    )
+}
+
+/// For the operator: somebody removed the bot from a room.
+pub(super) fn removed(room: &str, me: &str, by: &str) -> String {
+    format!(
+        "{} removed me from the room {}; invite {} there again, or take the room out of bot.toml",
+        code_span(by),
+        code_span(room),
+        code_span(me)
+    )
+}
+
 /// A room of `matrix.room_ids` that the bot is not in and cannot join.
 pub(super) fn cannot_join(room: &str, why: &str, me: &str) -> String {
     format!(

@@ -225,9 +225,18 @@ pub(super) async fn send_with_retries<'a, T>(
                 tracing::debug!(?failure, ?wait, "will be sent again");
                 sleep(wait).await;
             }
+            // The bot is in the room, as `bot.room` has seen.
+            RequestFailure::Forbidden(why) => {
+                let me = own_id(bot);
+                return Err(AdapterError::Rejected(notices::may_not_write(place.room.as_str(), &me, &why)));
+            }
             failure => return Err(failure.adapter_error()),
         }
     }
+}
+
+fn own_id(bot: &MatrixBot) -> String {
+    bot.client().and_then(|client| client.user_id().map(ToString::to_string)).unwrap_or_default()
 }
 
 // After a restart the bot no longer remembers its older messages, so it asks the homeserver.
@@ -247,7 +256,9 @@ pub(super) async fn is_mine(
             Ok(mine)
         }
         Err(error) => match failure(&error) {
-            RequestFailure::Refused(_) | RequestFailure::NotMatrix(_) => Ok(false),
+            RequestFailure::Forbidden(_) | RequestFailure::Refused(_) | RequestFailure::NotMatrix(_) => {
+                Ok(false)
+            }
             other => Err(other.adapter_error()),
         },
     }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use parking_lot::Mutex;
 
-use crate::{Choice, MessageId};
+use crate::{Choice, MessageId, text::emoji};
 
 // Bounds the memory. For older messages the bot asks the homeserver.
 const MOST: usize = 10_000;
@@ -23,6 +23,8 @@ struct SentState {
     /// The thread that each message is in, if any, by its id: the bot's own, and people's that a redaction may name.
     threads: HashMap<String, (MessageAuthor, Option<String>)>,
     order: VecDeque<String>,
+    /// Who wrote people's messages.
+    people: HashMap<String, String>,
     offers: HashMap<String, OfferedChoices>,
     /// Open questions that only words answer, until the first reaction to each was answered with a notice.
     by_words: HashSet<String>,
@@ -52,9 +54,23 @@ impl SentMessages {
             && let Some(oldest) = state.order.pop_front()
         {
             state.threads.remove(&oldest);
+            state.people.remove(&oldest);
             state.offers.remove(&oldest);
             state.by_words.remove(&oldest);
         }
+    }
+
+    /// Remembers a person's message.
+    pub(super) fn add_of(&self, id: &str, person: &str, thread: Option<String>) {
+        self.add(id, MessageAuthor::Others, thread);
+        self.state.lock().people.insert(id.to_owned(), person.to_owned());
+    }
+
+    /// The person who wrote the message, and its thread.
+    pub(super) fn person_of(&self, id: &str) -> Option<(String, Option<String>)> {
+        let state = self.state.lock();
+        let (_, thread) = state.threads.get(id)?;
+        Some((state.people.get(id)?.clone(), thread.clone()))
     }
 
     /// The message's author and thread; `None` for one that is not remembered.
@@ -69,8 +85,8 @@ impl SentMessages {
         let before = std::mem::take(&mut offer.choices);
         let was_open = std::mem::replace(&mut offer.open, true);
         offer.choices =
-            choices.iter().map(|(emoji, choice)| (normalised(emoji), choice.key.clone())).collect();
-        let new = |emoji: &&String| !was_open || !before.iter().any(|(old, _)| *old == normalised(emoji));
+            choices.iter().map(|(emoji, choice)| (emoji::plain(emoji), choice.key.clone())).collect();
+        let new = |emoji: &&String| !was_open || !before.iter().any(|(old, _)| *old == emoji::plain(emoji));
         choices.iter().map(|(emoji, _)| emoji).filter(new).cloned().collect()
     }
 
@@ -109,17 +125,11 @@ impl SentMessages {
 
     /// The key of the choice with this emoji. Closed choices count too, since the bot answers a late pick.
     pub(super) fn picked(&self, id: &MessageId, emoji: &str) -> Option<String> {
-        let emoji = normalised(emoji);
         let state = self.state.lock();
         let offer = state.offers.get(id.as_str())?;
-        offer.choices.iter().find(|(offered, _)| *offered == emoji).map(|(_, key)| key.clone())
+        let picked = emoji::meant(emoji, offer.choices.iter().map(|(offered, _)| offered.as_str()))?;
+        offer.choices.get(picked).map(|(_, key)| key.clone())
     }
-}
-
-// Keyboards add colour selectors and skin tones of their own, so a person's ✅ may differ in bytes from the offered one.
-fn normalised(emoji: &str) -> String {
-    let added = |c: char| matches!(c, '\u{FE0E}' | '\u{FE0F}' | '\u{1F3FB}'..='\u{1F3FF}');
-    emoji.trim().chars().filter(|c| !added(*c)).collect()
 }
 
 #[cfg(test)]

@@ -52,7 +52,13 @@ const MOST_PAGES: u32 = 100;
 
 pub(super) async fn run(bot: &Arc<MatrixBot>, client: &Client, inbox: &Inbox) -> Result<(), AdapterError> {
     let mut unread = UnreadableMessages::default();
-    let mut rooms = JoinedRooms { bot, client, cannot: BTreeMap::new(), plain: BTreeSet::new() };
+    let mut rooms = JoinedRooms {
+        bot,
+        client,
+        cannot: BTreeMap::new(),
+        plain: BTreeSet::new(),
+        removed: BTreeMap::new(),
+    };
     let mut known = false;
     rooms.join_listed().await;
     inbox.set_note(rooms.note());
@@ -63,6 +69,9 @@ pub(super) async fn run(bot: &Arc<MatrixBot>, client: &Client, inbox: &Inbox) ->
         let answer = answer.map_err(|error| sync_error(bot, since.is_some(), &error))?;
         if since.is_none() || !answer.rooms.invited.is_empty() {
             rooms.follow_invitations().await;
+            inbox.set_note(rooms.note());
+        }
+        if rooms.note_removals(&answer) {
             inbox.set_note(rooms.note());
         }
         if !std::mem::replace(&mut known, true) {
@@ -112,11 +121,11 @@ fn sync_error(bot: &MatrixBot, had_token: bool, error: &matrix_sdk::Error) -> Ad
             AdapterError::Unreachable("the homeserver has logged the bot out; logging in anew".into())
         }
         // For example, a homeserver that was restored from a backup does not know later tokens.
-        RequestFailure::Refused(why) if had_token => {
+        RequestFailure::Refused(why) | RequestFailure::Forbidden(why) if had_token => {
             bot.memory.forget_token();
             AdapterError::Unreachable(format!("the homeserver does not know where the bot was: {why}"))
         }
-        RequestFailure::Refused(why) => AdapterError::Unreachable(why),
+        RequestFailure::Refused(why) | RequestFailure::Forbidden(why) => AdapterError::Unreachable(why),
         other => other.adapter_error(),
     }
 }
@@ -127,6 +136,8 @@ struct JoinedRooms<'a> {
     cannot: BTreeMap<String, String>,
     /// Rooms that are ignored because they are not encrypted.
     plain: BTreeSet<String>,
+    /// Rooms from which somebody removed the bot, and who.
+    removed: BTreeMap<String, String>,
 }
 
 impl JoinedRooms<'_> {
@@ -175,6 +186,25 @@ impl JoinedRooms<'_> {
         }
     }
 
+    /// Takes note of rooms that the bot was removed from, and of those it is in again. `true` if that changes the note.
+    fn note_removals(&mut self, answer: &SyncResponse) -> bool {
+        let before = self.removed.clone();
+        self.removed.retain(|room, _| !answer.rooms.joined.keys().any(|joined| joined.as_str() == room));
+        let me = self.client.user_id().map(ToString::to_string).unwrap_or_default();
+        for (id, update) in &answer.rooms.left {
+            let removals = read_all(&update.timeline.events).into_iter().filter(|(event, _)| {
+                let membership = event.act();
+                // Not an invitation that was refused or taken back.
+                matches!(&membership, Some(EventAct::Membership { of, from, .. })
+                    if *of == me && from.as_deref() == Some("join") && event.sender != me)
+            });
+            if let (true, Some((event, _))) = (self.bot.is_served(id.as_str()), removals.last()) {
+                self.removed.insert(id.to_string(), event.sender);
+            }
+        }
+        self.removed != before
+    }
+
     /// Whether a room is ignored for its missing encryption; remembers that for the note.
     async fn check_encryption(&mut self, room: &Room) -> Result<bool, AdapterError> {
         let id = room.room_id().as_str();
@@ -195,8 +225,9 @@ impl JoinedRooms<'_> {
     fn note(&self) -> Option<String> {
         let me = self.client.user_id().map(ToString::to_string).unwrap_or_default();
         let cannot = self.cannot.iter().map(|(room, why)| notices::cannot_join(room, why, &me));
-        let sentences: Vec<_> =
-            cannot.chain(self.plain.iter().map(|room| notices::not_encrypted(room))).collect();
+        let removed = self.removed.iter().map(|(room, by)| notices::removed(room, &me, by));
+        let plain = self.plain.iter().map(|room| notices::not_encrypted(room));
+        let sentences: Vec<_> = cannot.chain(removed).chain(plain).collect();
         (!sentences.is_empty()).then(|| sentences.join("; "))
     }
 }

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use slack_morphism::{SlackSigningSecret, signature_verifier::SlackEventSignatureVerifier};
+use tokio::time::Instant;
 
 use super::{
     ConnectionMode, SlackConfig,
+    manifest::NEEDED_SCOPES,
     pace::FRAME_INTERVAL,
     render::{BUTTONS_MAX, TEXT_MAX},
     send::MessageSender,
@@ -121,16 +123,17 @@ impl Adapter for Slack {
             result => result.map_err(|trouble| trouble.in_channel("the workspace"))?,
         }
         // A missing scope shows only in the call that needs it, perhaps days later, so all are checked at the start.
-        if let Some(scopes) = self.missing_scopes().await {
+        if let Some(scopes) = self.missing_scopes(NEEDED_SCOPES).await {
             return config("slack.bot_token", notices::missing_scopes(&scopes));
         }
         if self.config.mode == ConnectionMode::Http {
             return Ok(());
         }
-        match self.socket_url().await {
+        // `run` connects to this address, since Slack limits how many are asked for.
+        match self.socket_url().await.map(|url| self.watch.keep_address(url, Instant::now())) {
             Err(CallFailure::Auth(code)) => config("slack.app_token", notices::app_token(&code)),
             Err(CallFailure::Scope(_)) => config("slack.app_token", notices::app_token("missing_scope")),
-            result => result.map(drop).map_err(|trouble| trouble.in_channel("Socket Mode")),
+            result => result.map_err(|trouble| trouble.in_channel("Socket Mode")),
         }
     }
 

@@ -84,17 +84,13 @@ impl CallFailure {
             Self::Scope(scope) => {
                 AdapterError::Rejected(format!("`slack.bot_token`: {}", notices::missing_scopes(&scope)))
             }
-            Self::Refused(code) if OUTSIDE.contains(&code.as_str()) => {
-                AdapterError::Rejected(notices::not_in_channel(channel, &code))
+            Self::Refused(code) => {
+                let why = notices::cannot_write(channel, &code);
+                AdapterError::Rejected(why.unwrap_or_else(|| format!("Slack answers `{code}`")))
             }
-            Self::Refused(code) => AdapterError::Rejected(format!("Slack answers `{code}`")),
         }
     }
 }
-
-/// Codes for channels in which the bot cannot speak.
-const OUTSIDE: &[&str] =
-    &["not_in_channel", "channel_not_found", "is_archived", "restricted_action", "user_not_in_channel"];
 
 // With the causes, since hyper's own text is only "client error (Connect)".
 fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
@@ -120,6 +116,8 @@ mod tests {
         let missing = said("missing_scope", r#"{"needed":"files:write","provided":"chat:write"}"#);
         assert!(missing.contains("`files:write`") && missing.contains("Reinstall"), "{missing}");
         assert!(said("not_in_channel", "").contains("/invite"));
+        assert!(said("is_archived", "").contains("unarchive"));
+        assert!(said("restricted_action", "").contains("posting permissions"));
         assert!(said("token_revoked", "").contains("reinstall the app"));
         assert!(said("something_new", "no json").contains("`something_new`"));
     }

@@ -16,6 +16,8 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(60);
 // Only `hello` carries the number of connections, so each look costs a new connection.
 const SECOND_LOOK: Duration = Duration::from_secs(300);
+// An address for a connection works once, for half a minute.
+const ADDRESS_AGE: Duration = Duration::from_secs(20);
 
 #[derive(Default)]
 pub struct ConnectionWatch(Mutex<WatchState>);
@@ -28,9 +30,21 @@ struct WatchState {
     second_since: Option<Instant>,
     // Until when Slack may still count connections of ours that broke without a close.
     broken: Vec<Instant>,
+    // An address for a connection that was not used yet.
+    address: Option<(String, Instant)>,
 }
 
 impl ConnectionWatch {
+    pub fn keep_address(&self, url: String, now: Instant) {
+        self.0.lock().address = Some((url, now));
+    }
+
+    /// The address that was kept, once and only as long as it works.
+    pub fn take_address(&self, now: Instant) -> Option<String> {
+        let (url, since) = self.0.lock().address.take()?;
+        (now.duration_since(since) < ADDRESS_AGE).then_some(url)
+    }
+
     /// Records that a connection broke; Slack may count it for the time `counted`.
     pub fn connection_broke(&self, now: Instant, counted: Duration) {
         self.0.lock().broken.push(now + counted);
@@ -84,18 +98,18 @@ impl Slack {
         Ok(())
     }
 
-    /// The scopes that the bot token lacks, as one list; `None` if it has all, or Slack sends no list.
-    pub(super) async fn missing_scopes(&self) -> Option<String> {
+    /// Which of these scopes the bot token lacks, as one list; `None` if it has all, or Slack sends no list.
+    pub(super) async fn missing_scopes(&self, wanted: &[&str]) -> Option<String> {
         let granted = self.web().scopes().await?;
         let missing: Vec<&str> =
-            SCOPES.iter().copied().filter(|scope| !granted.iter().any(|granted| granted == scope)).collect();
+            wanted.iter().copied().filter(|scope| !granted.iter().any(|granted| granted == scope)).collect();
         (!missing.is_empty()).then(|| missing.join("`, `"))
     }
 
     /// Checks token and channels regularly; returns once Slack refuses the bot token.
     pub(super) async fn run_checks(&self, inbox: &Inbox) -> AdapterError {
         let scopes = self
-            .missing_scopes()
+            .missing_scopes(SCOPES)
             .await
             .map(|scopes| format!("`slack.bot_token`: {}", notices::missing_scopes(&scopes)));
         self.watch().0.lock().scopes = scopes;
@@ -118,19 +132,24 @@ impl Slack {
 
     // Slack sends nothing from a channel without the bot, so nobody would know why it is silent there.
     async fn channels_without_me(&self) -> Option<String> {
-        let mut outside = Vec::new();
+        let (mut outside, mut archived) = (Vec::new(), Vec::new());
         for channel in &self.config().channel_ids {
             // Not `conversations.info`: that would need two more scopes, and this one the bot has for its events anyway.
             let body = [("channel", channel.as_str()), ("limit", "1")];
             if let Err(CallFailure::Refused(code)) =
                 self.web().call_with("conversations.history", &body).await
-                && matches!(code.as_str(), "not_in_channel" | "channel_not_found" | "is_archived")
             {
-                outside.push(channel.clone());
+                match code.as_str() {
+                    "not_in_channel" | "channel_not_found" => outside.push(channel.clone()),
+                    "is_archived" => archived.push(notices::archived(channel)),
+                    _ => {}
+                }
             }
         }
-        (!outside.is_empty())
-            .then(|| notices::not_in_channels(&outside, &self.receiver().bot_identity().name))
+        let outside = (!outside.is_empty())
+            .then(|| notices::not_in_channels(&outside, &self.receiver().bot_identity().name));
+        let notes: Vec<String> = outside.into_iter().chain(archived).collect();
+        (!notes.is_empty()).then(|| notes.join(" "))
     }
 }
 
@@ -151,6 +170,16 @@ mod tests {
         assert_eq!(health.snapshot().note.as_deref(), Some("Not in `C1`. Two of us."));
         watch.note_second(None, &inbox);
         assert_eq!(health.snapshot().note.as_deref(), Some("Not in `C1`."));
+    }
+
+    #[test]
+    fn an_address_is_used_once_and_only_while_it_works() {
+        let (watch, now) = (ConnectionWatch::default(), Instant::now());
+        watch.keep_address("wss://a".into(), now);
+        assert_eq!(watch.take_address(now).as_deref(), Some("wss://a"));
+        assert_eq!(watch.take_address(now), None);
+        watch.keep_address("wss://b".into(), now);
+        assert_eq!(watch.take_address(now + ADDRESS_AGE), None);
     }
 
     #[test]

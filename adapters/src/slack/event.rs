@@ -18,6 +18,8 @@ pub enum SlackEvent {
     Picked(ButtonPress),
     /// Somebody called a slash command.
     Slash(SlashCommand),
+    /// Somebody changed the text of a message of theirs.
+    Edited(EditedMessage),
     /// Somebody deleted a message of theirs.
     Deleted(DeletedMessage),
     /// The app was removed, or its tokens were revoked.
@@ -35,6 +37,8 @@ pub struct SlackMessage {
     pub files: Vec<String>,
     /// Who wrote the message that the thread is below.
     pub parent: Option<String>,
+    /// Whether it is in a direct conversation of several people.
+    pub group: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +69,16 @@ pub struct SlashCommand {
     pub response_url: String,
     /// Unique for each call, for recognising repeats.
     pub trigger: String,
+    /// Whether it is in a direct conversation of several people.
+    pub group: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EditedMessage {
+    /// The message as it is now.
+    pub said: SlackMessage,
+    /// The time of the change as a `ts`.
+    pub at: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +86,8 @@ pub struct DeletedMessage {
     pub place: ConversationAddress,
     pub ts: String,
     pub user: String,
+    /// Whether it is in a direct conversation of several people.
+    pub group: bool,
 }
 
 impl SlackEvent {
@@ -82,8 +98,22 @@ impl SlackEvent {
             Self::Said(said) => format!("said {} {}", said.place.channel, said.ts),
             Self::Picked(picked) => format!("picked {}", picked.trigger),
             Self::Slash(slash) => format!("slash {}", slash.trigger),
+            Self::Edited(edited) => {
+                format!("edited {} {} {}", edited.said.place.channel, edited.said.ts, edited.at)
+            }
             Self::Deleted(deleted) => format!("deleted {} {}", deleted.place.channel, deleted.ts),
             Self::Uninstalled => "uninstalled".into(),
+        }
+    }
+
+    /// The conversation in which it keeps its order.
+    pub fn lane(&self) -> String {
+        match self {
+            Self::Said(said) | Self::Edited(EditedMessage { said, .. }) => said.place.room().id().to_owned(),
+            Self::Picked(picked) => picked.place.room().id().to_owned(),
+            Self::Deleted(deleted) => deleted.place.room().id().to_owned(),
+            Self::Slash(slash) => slash.channel.clone(),
+            Self::Uninstalled => String::new(),
         }
     }
 }
@@ -105,37 +135,69 @@ pub fn from_event(payload: &Value) -> Option<SlackEvent> {
 fn from_message(event: &Value) -> Option<SlackEvent> {
     match text(event, "subtype") {
         "message_deleted" => return deleted(event),
-        subtype if subtype.is_empty() || WORDS.contains(&subtype) => {}
-        _ => return None,
+        "message_changed" => return changed(event),
+        _ => {}
     }
-    // The bot never obeys bots, itself included: two of them could answer each other without end.
-    if !text(event, "bot_id").is_empty() || event["bot_profile"].is_object() {
+    said(event, event).map(SlackEvent::Said)
+}
+
+/// A message's words. `event` names the conversation, also where `message` is only a part of it.
+fn said(event: &Value, message: &Value) -> Option<SlackMessage> {
+    let subtype = text(message, "subtype");
+    if !subtype.is_empty() && !WORDS.contains(&subtype) {
         return None;
     }
-    let ts = some_ts(event, "ts")?;
-    let files = event["files"].as_array().into_iter().flatten();
+    // The bot never obeys bots, itself included: two of them could answer each other without end.
+    if !text(message, "bot_id").is_empty() || message["bot_profile"].is_object() {
+        return None;
+    }
+    let ts = some_ts(message, "ts")?;
+    let files = message["files"].as_array().into_iter().flatten();
     let name = |file: &Value| Some(text(file, "name")).filter(|name| !name.is_empty()).map(str::to_owned);
-    Some(SlackEvent::Said(SlackMessage {
-        place: address_of(text(event, "channel"), &ts, event)?,
-        user: some(event, "user")?,
-        text: text(event, "text").to_owned(),
+    Some(SlackMessage {
+        place: address_of(text(event, "channel"), &ts, message)?,
+        user: some(message, "user")?,
+        text: text(message, "text").to_owned(),
         files: files.filter_map(name).collect(),
-        parent: some(event, "parent_user_id"),
+        parent: some(message, "parent_user_id"),
+        group: is_group(event),
         ts,
-    }))
+    })
+}
+
+// Slack also reports previews of links, pins and new replies as changes. Only a person's edit has `edited`, and only its new text is
+// news. <https://docs.slack.dev/reference/events/message/message_changed>
+fn changed(event: &Value) -> Option<SlackEvent> {
+    let (now, before) = (&event["message"], &event["previous_message"]);
+    if text(now, "subtype") == "tombstone" {
+        // A message with a thread below it leaves this behind when it is deleted.
+        return deleted(event);
+    }
+    let at = some_ts(&now["edited"], "ts")?;
+    if before["text"].is_string() && text(before, "text") == text(now, "text") {
+        return None;
+    }
+    said(event, now).map(|said| SlackEvent::Edited(EditedMessage { said, at }))
 }
 
 fn deleted(event: &Value) -> Option<SlackEvent> {
     let before = &event["previous_message"];
-    let ts = some_ts(event, "deleted_ts")?;
+    let ts = some_ts(event, "deleted_ts").or_else(|| some_ts(before, "ts"))?;
     if !text(before, "bot_id").is_empty() {
         return None;
     }
     Some(SlackEvent::Deleted(DeletedMessage {
         place: address_of(text(event, "channel"), &ts, before)?,
         user: some(before, "user")?,
+        group: is_group(event),
         ts,
     }))
+}
+
+// Their ids begin like those of channels, so only the kind tells. `app_mention` has none.
+// <https://docs.slack.dev/reference/events/message.mpim>
+fn is_group(event: &Value) -> bool {
+    text(event, "channel_type") == "mpim"
 }
 
 pub fn from_interaction(payload: &Value) -> Vec<SlackEvent> {
@@ -187,6 +249,8 @@ pub fn from_slash(payload: &Value) -> Option<SlackEvent> {
         text: words,
         response_url,
         trigger,
+        // Slack makes these names of the members': `mpdm-ann--bob--timmy-1`.
+        group: text(payload, "channel_name").starts_with("mpdm-"),
     }))
 }
 
@@ -223,7 +287,7 @@ mod tests {
         }
     }
 
-    fn message(more: Value) -> Value {
+    fn message_event(more: Value) -> Value {
         let mut event = json!({
             "type": "message", "channel": "C1", "channel_type": "channel", "user": "U1", "text": "hello", "ts": "5.1",
         });
@@ -235,20 +299,21 @@ mod tests {
 
     #[test]
     fn a_message_is_said_in_its_channel_or_thread() {
-        let root = said(message(json!({ "team": null, "client_msg_id": "x" })));
+        let root = said(message_event(json!({ "team": null, "client_msg_id": "x" })));
         assert_eq!((root.place.thread, root.ts.as_str(), root.user.as_str()), (None, "5.1", "U1"));
-        let root = said(message(json!({ "thread_ts": "5.1" })));
+        let root = said(message_event(json!({ "thread_ts": "5.1" })));
         assert_eq!(root.place.thread, None, "a root is not in its own thread");
-        let reply = said(message(json!({ "thread_ts": "4.1", "parent_user_id": "UBOT" })));
+        let reply = said(message_event(json!({ "thread_ts": "4.1", "parent_user_id": "UBOT" })));
         assert_eq!((reply.place.thread.as_deref(), reply.parent.as_deref()), (Some("4.1"), Some("UBOT")));
-        let with_file = said(message(json!({ "subtype": "file_share", "files": [{ "name": "a.png" }, {}] })));
+        let with_file =
+            said(message_event(json!({ "subtype": "file_share", "files": [{ "name": "a.png" }, {}] })));
         assert_eq!(with_file.files, ["a.png"]);
     }
 
     #[test]
     fn a_mention_and_its_message_are_one() {
-        let mention = message(json!({ "type": "app_mention", "channel_type": null }));
-        let both = [message(json!({})), mention].map(|event| SlackEvent::Said(said(event)).key());
+        let mention = message_event(json!({ "type": "app_mention", "channel_type": null }));
+        let both = [message_event(json!({})), mention].map(|event| SlackEvent::Said(said(event)).key());
         assert_eq!(both[0], both[1]);
     }
 
@@ -264,19 +329,52 @@ mod tests {
             json!({ "ts": "yesterday" }),
             json!({ "channel": "C1/2.3" }),
         ] {
-            assert_eq!(from_event(&json!({ "event": message(more.clone()) })), None, "{more}");
+            assert_eq!(from_event(&json!({ "event": message_event(more.clone()) })), None, "{more}");
         }
         let own = json!({ "event": { "type": "reaction_added", "user": "U1" } });
         assert_eq!(from_event(&own), None);
     }
 
     #[test]
+    fn an_edit_is_a_persons_new_text_and_no_other_change_is() {
+        let change = |message: Value, before: Value| {
+            let event = message_event(
+                json!({ "subtype": "message_changed", "message": message, "previous_message": before }),
+            );
+            from_event(&json!({ "event": event }))
+        };
+        let now = json!({ "user": "U1", "text": "new", "ts": "3.1", "thread_ts": "2.1", "edited": { "user": "U1", "ts": "4.1" } });
+        let Some(SlackEvent::Edited(edited)) = change(now.clone(), json!({ "text": "old" })) else {
+            panic!()
+        };
+        assert_eq!(
+            (edited.said.text.as_str(), edited.said.ts.as_str(), edited.at.as_str()),
+            ("new", "3.1", "4.1")
+        );
+        assert_eq!(
+            edited.said.place,
+            ConversationAddress { channel: "C1".into(), thread: Some("2.1".into()) }
+        );
+        assert_eq!(change(now.clone(), json!({ "text": "new" })), None, "a preview");
+        let with = |key: &str, value: Value| {
+            let mut other = now.clone();
+            other[key] = value;
+            change(other, json!({ "text": "old" }))
+        };
+        assert_eq!((with("edited", Value::Null), with("bot_id", json!("B1"))), (None, None));
+        assert_eq!(with("subtype", json!("bot_message")), None);
+        let gone =
+            change(json!({ "subtype": "tombstone", "ts": "3.1" }), json!({ "user": "U1", "ts": "3.1" }));
+        assert!(matches!(gone, Some(SlackEvent::Deleted(deleted)) if deleted.ts == "3.1"));
+    }
+
+    #[test]
     fn a_deleted_message_names_what_is_gone_and_whose_it_was() {
-        let event = message(json!({
+        let event = message_event(json!({
             "subtype": "message_deleted", "user": null, "deleted_ts": "3.1", "previous_message": { "user": "U1", "thread_ts": "2.1" },
         }));
         let place = ConversationAddress { channel: "C1".into(), thread: Some("2.1".into()) };
-        let deleted = DeletedMessage { place, ts: "3.1".into(), user: "U1".into() };
+        let deleted = DeletedMessage { place, ts: "3.1".into(), user: "U1".into(), group: false };
         assert_eq!(from_event(&json!({ "event": event })), Some(SlackEvent::Deleted(deleted)));
     }
 

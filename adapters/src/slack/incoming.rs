@@ -1,6 +1,6 @@
-//! Turns Slack's events into an [`Incoming`]: acknowledged and queued first, then read one by one in order.
+//! Turns Slack's events into an [`Incoming`]: acknowledged and queued first, then read one by one.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::RwLock;
 use serde_json::json;
@@ -8,13 +8,13 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     SlackConfig,
-    event::{ButtonPress, DeletedMessage, SlackEvent, SlackMessage, SlashCommand},
+    event::{ButtonPress, DeletedMessage, EditedMessage, SlackEvent, SlackMessage, SlashCommand},
     threads::KnownThreads,
     web::WebApi,
 };
 use crate::{
     AdapterContext, Addressed, AllowedPeople, Identity, Inbox, Incoming, MessageId, PersonAct, Sender,
-    address,
+    address, mentions,
     slack::{
         conversation::{ConversationAddress, time_of},
         ephemeral::{ResponseUrls, pick_id, slash_id},
@@ -26,6 +26,8 @@ use crate::{
 
 // Strangers can press buttons as fast as they like; beyond this many at once the bot does not answer them.
 const REFUSALS: usize = 8;
+// So many people of one message have names; the others keep their ids.
+const NAMES_MAX: usize = 20;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BotIdentity {
@@ -44,7 +46,7 @@ pub struct EventReceiver {
     // Changes with `bot.toml`; `config.people` holds the list of the start.
     people: RwLock<AllowedPeople>,
     queue: EventQueue,
-    names: UserNames,
+    names: Arc<UserNames>,
     /// Threads that began with a prompt.
     pub threads: KnownThreads,
     /// Where replies that one person sees can be sent.
@@ -60,10 +62,10 @@ impl EventReceiver {
             people: RwLock::new(config.people.clone()),
             config,
             identity: setting.identity,
+            names: UserNames::new(web.clone()),
             web,
             me: RwLock::default(),
             queue: EventQueue::default(),
-            names: UserNames::default(),
             threads: KnownThreads::load(setting.state),
             urls: ResponseUrls::default(),
             asked: AskingMessages::default(),
@@ -89,39 +91,76 @@ impl EventReceiver {
 
     /// Queues events; `false` where no more fit, so that they must not be acknowledged.
     pub fn enqueue(&self, heard: impl IntoIterator<Item = SlackEvent>) -> bool {
-        heard.into_iter().all(|heard| self.queue.push(heard))
+        // Before the queue, which knows repeats: in a group conversation `app_mention` says less than the message that follows.
+        heard.into_iter().filter(|heard| self.is_handled(heard)).all(|heard| {
+            self.names_wanted(&heard).iter().for_each(|user| self.names.ask(user));
+            self.queue.push(heard)
+        })
+    }
+
+    fn is_handled(&self, heard: &SlackEvent) -> bool {
+        match heard {
+            SlackEvent::Said(said) | SlackEvent::Edited(EditedMessage { said, .. }) => {
+                self.is_served(&said.place, said.group) && said.user != self.me.read().user
+            }
+            SlackEvent::Deleted(deleted) => self.is_served(&deleted.place, deleted.group),
+            SlackEvent::Picked(_) | SlackEvent::Slash(_) | SlackEvent::Uninstalled => true,
+        }
+    }
+
+    // Each look-up costs a call, so there is none for strangers, whose messages the bot ignores.
+    fn names_wanted(&self, heard: &SlackEvent) -> Vec<String> {
+        let (user, text) = match heard {
+            SlackEvent::Said(said) | SlackEvent::Edited(EditedMessage { said, .. }) => {
+                (&said.user, said.text.as_str())
+            }
+            SlackEvent::Picked(picked) => (&picked.user, ""),
+            SlackEvent::Slash(slash) => (&slash.user, slash.text.as_str()),
+            SlackEvent::Deleted(_) | SlackEvent::Uninstalled => return Vec::new(),
+        };
+        if !self.is_allowed(user) {
+            return Vec::new();
+        }
+        let me = self.bot_identity().user;
+        let mut wanted = vec![user.clone()];
+        for user in unescape::people(text).filter(|user| *user != me) {
+            if wanted.len() < NAMES_MAX && !wanted.iter().any(|wanted| wanted == user) {
+                wanted.push(user.to_owned());
+            }
+        }
+        wanted
     }
 
     /// Delivers queued events for as long as the bot accepts them. An event in progress stays queued when this is dropped.
     pub async fn deliver(&self, inbox: &Inbox) {
+        let is_ready =
+            |heard: &SlackEvent| self.names_wanted(heard).iter().all(|user| self.names.is_settled(user));
         loop {
-            let heard = self.queue.front().await;
-            if let Some(incoming) = self.read(&heard).await
+            let (number, heard) = self.queue.next(is_ready, || self.names.settled()).await;
+            if let Some(incoming) = self.read(&heard)
                 && !inbox.deliver(incoming).await
             {
                 return;
             }
             // Only now: if the connection breaks during `deliver`, the event is handed over again.
-            self.queue.pop();
+            self.queue.remove(number);
         }
     }
 
-    async fn read(&self, heard: &SlackEvent) -> Option<Incoming> {
+    fn read(&self, heard: &SlackEvent) -> Option<Incoming> {
         match heard {
-            SlackEvent::Said(said) => self.read_message(said).await,
-            SlackEvent::Picked(picked) => self.picked(picked).await,
-            SlackEvent::Slash(slash) => self.slash(slash).await,
-            SlackEvent::Deleted(deleted) => self.deleted(deleted).await,
+            SlackEvent::Said(said) => Some(self.read_message(said)),
+            SlackEvent::Edited(edited) => Some(self.edited(edited)),
+            SlackEvent::Picked(picked) => self.picked(picked),
+            SlackEvent::Slash(slash) => self.slash(slash),
+            SlackEvent::Deleted(deleted) => Some(self.deleted(deleted)),
             SlackEvent::Uninstalled => None,
         }
     }
 
-    async fn read_message(&self, said: &SlackMessage) -> Option<Incoming> {
+    fn read_message(&self, said: &SlackMessage) -> Incoming {
         let me = self.bot_identity();
-        if said.user == me.user || !self.is_served(&said.place) {
-            return None;
-        }
-        let (addressed, text) = self.address(said, &me).await;
+        let (addressed, text) = self.address(said, &me);
         let reply_to = said.parent.as_ref().filter(|parent| **parent == me.user);
         let reply_to = reply_to.and(said.place.thread.as_deref()).map(MessageId::new);
         // A person may answer a question in the thread below it; the answer belongs to the room of the question.
@@ -131,38 +170,44 @@ impl EventReceiver {
         } else {
             said.place.clone()
         };
-        Some(Incoming {
+        Incoming {
             id: MessageId::new(said.ts.as_str()),
             room: place.room(),
-            sender: self.sender(&said.user, &said.user).await,
+            sender: self.sender(&said.user, &said.user),
             act: PersonAct::Said { text },
             addressed,
             shared: !said.place.is_direct(),
             reply_to,
             sent_at: time_of(&said.ts),
-        })
+            enclosed: crate::Enclosed::default(),
+        }
     }
 
     /// How a message addresses the bot, and its text without the address.
-    async fn address(&self, said: &SlackMessage, me: &BotIdentity) -> (Option<Addressed>, String) {
-        let mut text = self.decode(&said.text, me).await;
+    fn address(&self, said: &SlackMessage, me: &BotIdentity) -> (Option<Addressed>, String) {
+        let taken = mentions::take(&said.text, |text| unescape::mention_at_start(text, &me.user));
+        let mut text = self.decode(&taken.text, me);
         if !said.files.is_empty() {
             text = format!("{text}\n\n{}", notices::attached(&said.files));
         }
         let direct = said.place.is_direct();
-        match address::strip(&text, &self.identity, &[&me.name, &me.user]) {
+        let by_name = if taken.at_start {
+            let prefixed = address::strip_prefix_of(&text, &self.identity);
+            prefixed.map(|text| (Addressed::Prefix, text.to_owned()))
+        } else {
+            address::strip(&text, &self.identity, &[&me.name, &me.user])
+        };
+        match by_name {
             Some((Addressed::Prefix, text)) => (Some(Addressed::Prefix), text),
             Some((_, text)) if direct => (Some(Addressed::Direct), text),
             Some((how, text)) => (Some(how), text),
             None if direct => (Some(Addressed::Direct), text.trim().to_owned()),
-            None => (self.address_without_name(said, me), text.trim().to_owned()),
+            None if taken.mentioned => (Some(Addressed::Name), text.trim().to_owned()),
+            None => (self.address_by_thread(said, me), text.trim().to_owned()),
         }
     }
 
-    fn address_without_name(&self, said: &SlackMessage, me: &BotIdentity) -> Option<Addressed> {
-        if unescape::mentions(&said.text, &me.user) {
-            return Some(Addressed::Name);
-        }
+    fn address_by_thread(&self, said: &SlackMessage, me: &BotIdentity) -> Option<Addressed> {
         // A message that begins with a mention of somebody else is not for the bot, even in the bot's thread.
         let to_another = unescape::first_mention(&said.text).is_some();
         let in_our_thread =
@@ -170,21 +215,14 @@ impl EventReceiver {
         (in_our_thread && !to_another).then_some(Addressed::Reply)
     }
 
-    async fn decode(&self, raw: &str, me: &BotIdentity) -> String {
-        let mut names = HashMap::new();
-        names.insert(me.user.clone(), self.identity.display_name.clone());
-        // Each unknown person costs a call of up to two seconds, and this message waits for them.
-        for user in unescape::people(raw).take(20) {
-            if !names.contains_key(user)
-                && let Some(name) = self.names.of(&self.web, user).await
-            {
-                names.insert(user.to_owned(), name);
-            }
-        }
-        unescape::decode(raw, |user| names.get(user).cloned())
+    fn decode(&self, raw: &str, me: &BotIdentity) -> String {
+        unescape::decode(raw, |user| match user == me.user {
+            true => Some(self.identity.display_name.clone()),
+            false => self.names.of(user),
+        })
     }
 
-    async fn picked(&self, picked: &ButtonPress) -> Option<Incoming> {
+    fn picked(&self, picked: &ButtonPress) -> Option<Incoming> {
         if !self.is_allowed(&picked.user) {
             self.refuse_press(picked);
             return None;
@@ -192,38 +230,40 @@ impl EventReceiver {
         Some(Incoming {
             id: pick_id(picked),
             room: picked.place.room(),
-            sender: self.sender(&picked.user, &picked.user_name).await,
+            sender: self.sender(&picked.user, &picked.user_name),
             act: PersonAct::Chose { on: MessageId::new(picked.on.as_str()), key: picked.key.clone() },
             // A press is always meant for the bot whose button it is.
             addressed: Some(Addressed::Reply),
             shared: !picked.place.is_direct(),
             reply_to: None,
             sent_at: time_of(&picked.at),
+            enclosed: crate::Enclosed::default(),
         })
     }
 
-    async fn slash(&self, slash: &SlashCommand) -> Option<Incoming> {
+    fn slash(&self, slash: &SlashCommand) -> Option<Incoming> {
         let place = ConversationAddress { channel: slash.channel.clone(), thread: None };
         if !self.is_allowed(&slash.user) {
             self.refuse_slash(slash, notices::stranger(&slash.user));
             return None;
         }
-        if !self.is_served(&place) {
+        if !self.is_served(&place, slash.group) {
             self.refuse_slash(slash, notices::not_served(&slash.channel));
             return None;
         }
         let id = slash_id(slash);
         self.urls.add(id.clone(), &slash.response_url, Instant::now());
-        let text = self.decode(&self.slash_text(slash), &self.bot_identity()).await;
+        let text = self.decode(&self.slash_text(slash), &self.bot_identity());
         Some(Incoming {
             id,
             room: place.room(),
-            sender: self.sender(&slash.user, &slash.user_name).await,
+            sender: self.sender(&slash.user, &slash.user_name),
             act: PersonAct::Said { text },
             addressed: Some(Addressed::Slash),
             shared: !place.is_direct(),
             reply_to: None,
             sent_at: std::time::SystemTime::now(),
+            enclosed: crate::Enclosed::default(),
         })
     }
 
@@ -236,32 +276,43 @@ impl EventReceiver {
         named.map_or_else(|| slash.text.clone(), |name| format!("{name} {}", slash.text).trim().to_owned())
     }
 
-    async fn deleted(&self, deleted: &DeletedMessage) -> Option<Incoming> {
-        if !self.is_served(&deleted.place) {
-            return None;
+    fn edited(&self, edited: &EditedMessage) -> Incoming {
+        let now = self.read_message(&edited.said);
+        let text = match now.act {
+            PersonAct::Said { text } => text,
+            _ => String::new(),
+        };
+        let message = MessageId::new(edited.said.ts.as_str());
+        Incoming {
+            id: MessageId::new(format!("edit:{}:{}", edited.said.ts, edited.at)),
+            act: PersonAct::Edited { message, text },
+            sent_at: time_of(&edited.at),
+            ..now
         }
-        Some(Incoming {
+    }
+
+    fn deleted(&self, deleted: &DeletedMessage) -> Incoming {
+        Incoming {
             id: MessageId::new(format!("del:{}", deleted.ts)),
             room: deleted.place.room(),
-            sender: self.sender(&deleted.user, &deleted.user).await,
+            sender: self.sender(&deleted.user, &deleted.user),
             act: PersonAct::Redacted { message: MessageId::new(deleted.ts.as_str()) },
             addressed: None,
             shared: !deleted.place.is_direct(),
             reply_to: None,
             sent_at: std::time::SystemTime::now(),
-        })
+            enclosed: crate::Enclosed::default(),
+        }
     }
 
-    fn is_served(&self, place: &ConversationAddress) -> bool {
-        place.is_direct() || self.config.channel_ids.contains(&place.channel)
+    // Channels are in `bot.toml`, because everybody there reads along. Whoever begins a direct conversation, of two or more, chooses
+    // who does.
+    fn is_served(&self, place: &ConversationAddress, group: bool) -> bool {
+        group || place.is_direct() || self.config.channel_ids.contains(&place.channel)
     }
 
-    // A look-up costs a call, and strangers' messages are ignored anyway.
-    async fn sender(&self, user: &str, fallback: &str) -> Sender {
-        let name = match self.is_allowed(user) {
-            true => self.names.of(&self.web, user).await,
-            false => None,
-        };
+    fn sender(&self, user: &str, fallback: &str) -> Sender {
+        let name = self.names.of(user);
         Sender { id: user.into(), name: name.as_deref().unwrap_or(fallback).into(), is_bot: false }
     }
 
@@ -342,11 +393,13 @@ mod tests {
             text: text.into(),
             files: Vec::new(),
             parent: None,
+            group: false,
         }
     }
 
-    async fn read(receiver: &EventReceiver, said: SlackMessage) -> Option<(Option<Addressed>, String)> {
-        let incoming = receiver.read(&SlackEvent::Said(said)).await?;
+    fn read(receiver: &EventReceiver, said: SlackMessage) -> Option<(Option<Addressed>, String)> {
+        let said = SlackEvent::Said(said);
+        let incoming = receiver.is_handled(&said).then(|| receiver.read(&said))??;
         let PersonAct::Said { text } = incoming.act else { panic!("not words") };
         Some((incoming.addressed, text))
     }
@@ -355,22 +408,26 @@ mod tests {
     async fn each_way_to_address_the_bot_is_seen() {
         let receiver = receiver();
         let name = |text: &str| Some((Some(Addressed::Name), text.to_owned()));
-        assert_eq!(read(&receiver, said("C1", "<@UBOT> status")).await, name("status"));
-        assert_eq!(read(&receiver, said("C1", "<@UBOT|timmy>: a &lt; b")).await, name("a < b"));
-        assert_eq!(read(&receiver, said("C1", "thanks <@UBOT>")).await, name("thanks @Timmy"));
-        assert_eq!(read(&receiver, said("C1", "timmy, status")).await, name("status"));
+        assert_eq!(read(&receiver, said("C1", "<@UBOT> status")), name("status"));
+        assert_eq!(read(&receiver, said("C1", "<@UBOT|timmy>: a &lt; b")), name("a < b"));
+        assert_eq!(read(&receiver, said("C1", "thanks <@UBOT> again")), name("thanks @Timmy again"));
+        assert_eq!(read(&receiver, said("C1", "status <@UBOT>")), name("status"));
+        for quoted in ["&gt; <@UBOT> status\nI agree", "type `<@UBOT> status`", "```\n<@UBOT> status\n```"] {
+            let (addressed, text) = read(&receiver, said("C1", quoted)).unwrap();
+            assert_eq!(addressed, None, "{text}");
+        }
+        assert_eq!(read(&receiver, said("C1", "timmy, status")), name("status"));
         let prefix = Some((Some(Addressed::Prefix), "status".to_owned()));
-        assert_eq!(read(&receiver, said("C1", "!status")).await, prefix);
-        assert_eq!(read(&receiver, said("C1", "<@UBOT> !status")).await, prefix);
+        assert_eq!(read(&receiver, said("C1", "!status")), prefix);
+        assert_eq!(read(&receiver, said("C1", "<@UBOT> !status")), prefix);
         let direct = Some((Some(Addressed::Direct), "hello".to_owned()));
-        assert_eq!(read(&receiver, said("D1", "hello")).await, direct);
-        assert_eq!(read(&receiver, said("D1", "Timmy hello")).await, direct);
-        assert_eq!(read(&receiver, said("C1", "hello all")).await, Some((None, "hello all".into())));
-        assert_eq!(read(&receiver, said("C2", "<@UBOT> status")).await, None, "a channel that is not served");
-        assert_eq!(
-            read(&receiver, SlackMessage { user: "UBOT".into(), ..said("C1", "!status") }).await,
-            None
-        );
+        assert_eq!(read(&receiver, said("D1", "hello")), direct);
+        assert_eq!(read(&receiver, said("D1", "Timmy hello")), direct);
+        assert_eq!(read(&receiver, said("C1", "hello all")), Some((None, "hello all".into())));
+        assert_eq!(read(&receiver, said("C2", "<@UBOT> status")), None, "a channel that is not served");
+        let group = SlackMessage { group: true, ..said("C2", "<@UBOT> status") };
+        assert_eq!(read(&receiver, group), name("status"), "a group conversation needs no entry");
+        assert_eq!(read(&receiver, SlackMessage { user: "UBOT".into(), ..said("C1", "!status") }), None);
     }
 
     #[tokio::test]
@@ -378,16 +435,16 @@ mod tests {
         let receiver = receiver();
         let place = ConversationAddress { channel: "C1".into(), thread: Some("4.1".into()) };
         let reply = |text: &str| SlackMessage { place: place.clone(), ..said("C1", text) };
-        assert_eq!(read(&receiver, reply("and then?")).await.unwrap().0, None, "a thread of people");
+        assert_eq!(read(&receiver, reply("and then?")).unwrap().0, None, "a thread of people");
         receiver.threads.add(&place);
-        assert_eq!(read(&receiver, reply("and then?")).await.unwrap().0, Some(Addressed::Reply));
-        assert_eq!(read(&receiver, reply("<@U2> what do you say?")).await.unwrap().0, None);
+        assert_eq!(read(&receiver, reply("and then?")).unwrap().0, Some(Addressed::Reply));
+        assert_eq!(read(&receiver, reply("<@U2> what do you say?")).unwrap().0, None);
         let below_bot = SlackMessage { parent: Some("UBOT".into()), ..reply("ok") };
-        let incoming = receiver.read(&SlackEvent::Said(below_bot.clone())).await.unwrap();
+        let incoming = receiver.read(&SlackEvent::Said(below_bot.clone())).unwrap();
         assert_eq!(incoming.reply_to, Some(MessageId::new("4.1")));
         assert_eq!(incoming.room.id(), "C1/4.1");
         receiver.asked.add("C1", &MessageId::new("4.1"));
-        assert_eq!(receiver.read(&SlackEvent::Said(below_bot)).await.unwrap().room.id(), "C1");
+        assert_eq!(receiver.read(&SlackEvent::Said(below_bot)).unwrap().room.id(), "C1");
     }
 
     #[tokio::test]
@@ -401,6 +458,7 @@ mod tests {
             text: text.into(),
             response_url: String::new(),
             trigger: "t".into(),
+            group: false,
         };
         for (command, text, expected) in [
             ("/storkit", "status now", "status now"),
@@ -410,11 +468,13 @@ mod tests {
             ("/my-bot", "status", "status"),
             ("/storkit", "", ""),
         ] {
-            let incoming = receiver.read(&SlackEvent::Slash(slash(command, text))).await.unwrap();
+            let incoming = receiver.read(&SlackEvent::Slash(slash(command, text))).unwrap();
             assert_eq!(incoming.act, PersonAct::Said { text: expected.into() }, "{command} {text}");
             assert_eq!((incoming.addressed, incoming.id.as_str()), (Some(Addressed::Slash), "cmd:U1:t"));
         }
         let elsewhere = SlashCommand { channel: "C2".into(), ..slash("/storkit", "status") };
-        assert!(receiver.read(&SlackEvent::Slash(elsewhere)).await.is_none());
+        let group = SlashCommand { group: true, ..elsewhere.clone() };
+        assert!(receiver.read(&SlackEvent::Slash(group)).is_some());
+        assert!(receiver.read(&SlackEvent::Slash(elsewhere)).is_none());
     }
 }

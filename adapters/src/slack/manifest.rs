@@ -13,13 +13,36 @@ pub const SCOPES: &[&str] = &[
     "files:write",       // files.getUploadURLExternal, files.completeUploadExternal
     "groups:history",    // event message.groups
     "im:history",        // event message.im
+    "mpim:history",      // event message.mpim
     "reactions:write",   // reactions.add, reactions.remove
     "users:read",        // users.info, for people's names
 ];
 
+/// The scopes without which the bot does not start. Without the others only one kind of conversation is missing, and an app that
+/// was made by an older version has none of them.
+#[cfg(feature = "slack")]
+pub const NEEDED_SCOPES: &[&str] = &[
+    "app_mentions:read",
+    "channels:history",
+    "chat:write",
+    "commands",
+    "files:write",
+    "groups:history",
+    "im:history",
+    "reactions:write",
+    "users:read",
+];
+
 /// The events the app subscribes to.
-pub const EVENTS: &[&str] =
-    &["app_mention", "app_uninstalled", "message.channels", "message.groups", "message.im", "tokens_revoked"];
+pub const EVENTS: &[&str] = &[
+    "app_mention",
+    "app_uninstalled",
+    "message.channels",
+    "message.groups",
+    "message.im",
+    "message.mpim",
+    "tokens_revoked",
+];
 
 const NAME_MAX: usize = 35;
 const DESCRIPTION: &str = "A team of coding agents on a git project, driven from chat.";

@@ -16,6 +16,11 @@ pub fn not_served(channel: &str) -> String {
     )
 }
 
+/// The line below a question whose buttons Slack does not show.
+pub fn type_one_of(labels: &[&str]) -> String {
+    format!("\nAnswer with `{}`.", labels.join("` or `"))
+}
+
 /// The line below the text of a message that came with files.
 pub fn attached(names: &[String]) -> String {
     format!("[Attached in Slack and not passed on: {}]", names.join(", "))
@@ -66,9 +71,30 @@ pub fn token_gone(code: &str) -> String {
     )
 }
 
-pub fn not_in_channel(channel: &str, code: &str) -> String {
+/// Why the bot cannot write in a channel, and what to do; `None` for a code that says nothing about that.
+pub fn cannot_write(channel: &str, code: &str) -> Option<String> {
+    Some(match code {
+        "not_in_channel" | "channel_not_found" | "user_not_in_channel" => format!(
+            "Slack does not let me into `{channel}` (`{code}`); invite me there with `/invite`, and check `slack.channel_ids`."
+        ),
+        "is_archived" => archived(channel),
+        "restricted_action"
+        | "restricted_action_read_only_channel"
+        | "restricted_action_thread_only_channel"
+        | "restricted_action_non_threadable_channel"
+        | "restricted_action_thread_locked"
+        | "no_permission" => format!(
+            "I am not allowed to write in `{channel}` (`{code}`); let this app write there in the channel's settings (posting permissions), \
+             or ask an admin of the workspace."
+        ),
+        _ => return None,
+    })
+}
+
+/// A channel in which nobody can write.
+pub fn archived(channel: &str) -> String {
     format!(
-        "Slack does not let me into `{channel}` (`{code}`); invite me there with `/invite`, and check `slack.channel_ids`."
+        "`{channel}` is archived (`is_archived`), so nobody can write there; unarchive it, or take it out of `slack.channel_ids`."
     )
 }
 

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::mrkdwn::{escape, mrkdwn};
+use super::{
+    mrkdwn::{escape, mrkdwn},
+    notices,
+};
 use crate::{Choice, Outgoing, markdown::inert};
 
 /// The longest text that is still within the 12,000 characters of `markdown_text` and of all `markdown` blocks of a message when
@@ -23,8 +26,21 @@ const EMPTY: &str = "…";
 pub enum MessageForm {
     /// Standard Markdown, which Slack renders itself.
     Markdown,
-    /// Sections of mrkdwn, where Slack does not know Markdown.
+    /// Sections of mrkdwn, where Slack does not take the Markdown.
     Sections,
+    /// Text without blocks, and so without buttons.
+    Plain,
+}
+
+impl MessageForm {
+    /// The form to try after this one was refused.
+    pub fn simpler(self) -> Option<Self> {
+        match self {
+            Self::Markdown => Some(Self::Sections),
+            Self::Sections => Some(Self::Plain),
+            Self::Plain => None,
+        }
+    }
 }
 
 /// The fields that carry the text. `alone`: the message is new and will not change, so it needs no blocks.
@@ -35,14 +51,20 @@ pub fn fields(message: &Outgoing, form: MessageForm, alone: bool) -> Value {
     if alone && form == MessageForm::Markdown && message.choices.is_empty() && message.mentions.is_empty() {
         return json!({ "markdown_text": text });
     }
-    let mut blocks = Vec::new();
     let pinged = pings(message);
+    if form == MessageForm::Plain {
+        let labels: Vec<&str> = message.choices.iter().map(|choice| choice.label.as_str()).collect();
+        let typed = if labels.is_empty() { String::new() } else { notices::type_one_of(&labels) };
+        // Without the empty list an edit would keep the old blocks.
+        return json!({ "text": format!("{pinged}{}{typed}", mrkdwn(text)), "blocks": [] });
+    }
+    let mut blocks = Vec::new();
     if !pinged.is_empty() {
         blocks.push(section(&pinged));
     }
     match form {
         MessageForm::Markdown => blocks.push(json!({ "type": "markdown", "text": text })),
-        MessageForm::Sections => blocks.extend(sections(text)),
+        MessageForm::Sections | MessageForm::Plain => blocks.extend(sections(text)),
     }
     if !message.choices.is_empty() {
         blocks.push(actions(&message.choices));
@@ -185,6 +207,19 @@ mod tests {
     fn an_edit_has_blocks_so_that_old_buttons_go() {
         let fields = fields(&Outgoing::text("done"), MessageForm::Markdown, false);
         assert_eq!(fields["blocks"], json!([{ "type": "markdown", "text": "done" }]));
+    }
+
+    #[test]
+    fn without_blocks_the_choices_are_words_to_type() {
+        let question = Outgoing {
+            choices: vec![choice("q:yes", "Allow"), choice("q:no", "Deny")],
+            ..Outgoing::text("May I run **rm**?")
+        };
+        let fields = fields(&question, MessageForm::Plain, true);
+        assert_eq!(
+            fields,
+            json!({ "text": "May I run *rm*?\nAnswer with `Allow` or `Deny`.", "blocks": [] })
+        );
     }
 
     #[test]

@@ -1,11 +1,8 @@
 //! Sends posts, edits, files, replies that one person sees, and reactions.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    collections::{HashMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
@@ -33,15 +30,18 @@ use crate::{
 const WORKING: &str = "eyes";
 // The answer waits behind the mark, so the mark must not take long.
 const MARK_WAIT: Duration = Duration::from_secs(2);
-// The codes with which a Slack that does not know `markdown` blocks or `markdown_text` refuses them.
-const NO_MARKDOWN: &[&str] = &["invalid_blocks", "invalid_blocks_format", "no_text", "invalid_arguments"];
+// The codes with which Slack refuses the form of a message: a block that it does not take, or no Markdown at all.
+const FORM_REFUSED: &[&str] =
+    &["invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "no_text", "invalid_arguments"];
+// So many messages that were not sent as Markdown are remembered for their edits.
+const FORMS_MAX: usize = 200;
 
 pub struct MessageSender {
     web: Arc<WebApi>,
     receiver: Arc<EventReceiver>,
     pace: CallPacer,
-    // Set once this Slack turns out not to know Markdown.
-    sections: AtomicBool,
+    // Messages that Slack did not take as Markdown.
+    forms: Mutex<VecDeque<(String, MessageForm)>>,
     marked: Mutex<HashMap<Room, Vec<String>>>,
     unmark: Mutex<Vec<(String, String)>>,
     unmark_more: Notify,
@@ -54,7 +54,7 @@ impl MessageSender {
             web,
             receiver,
             pace: CallPacer::default(),
-            sections: AtomicBool::new(false),
+            forms: Mutex::default(),
             marked: Mutex::default(),
             unmark: Mutex::default(),
             unmark_more: Notify::new(),
@@ -70,8 +70,10 @@ impl MessageSender {
             return self.send_to_one(&place, reply_to, &private, message).await;
         }
         self.wait_to_post(&place.channel, message.live).await?;
-        let answer = self.in_form(|form| self.post(&place, message, form)).await?;
+        let (answer, form) =
+            first_accepted(MessageForm::Markdown, |form| self.post(&place, message, form)).await?;
         let id = MessageId::new(text(&answer, "ts"));
+        self.remember_form(form_key(&place.channel, id.as_str()), form);
         if !message.choices.is_empty() && place.thread.is_none() {
             // Only at the top level: in a thread, an answer already arrives in the room of the question.
             self.receiver.asked.add(&place.channel, &id);
@@ -118,7 +120,12 @@ impl MessageSender {
             Ok(at) => tokio::time::sleep_until(at).await,
             Err(retry_after) => return Err(AdapterError::RateLimited { retry_after }),
         }
-        self.in_form(|form| self.update(&place.channel, ts, message, form)).await?;
+        // What Slack refuses in one message it takes in the next, so the form is that message's alone.
+        let key = form_key(&place.channel, ts);
+        let before = self.forms.lock().iter().find(|(other, _)| *other == key).map(|(_, form)| *form);
+        let begin = before.unwrap_or(MessageForm::Markdown);
+        let ((), form) = first_accepted(begin, |form| self.update(&place.channel, ts, message, form)).await?;
+        self.remember_form(key, form);
         if message.choices.is_empty() {
             self.receiver.asked.remove(&place.channel, id);
         }
@@ -151,16 +158,18 @@ impl MessageSender {
         message: &Outgoing,
     ) -> Result<MessageId, AdapterError> {
         if let Some(url) = self.receiver.urls.take(reply_to, Instant::now()) {
-            let sent = self.in_form(|form| self.respond(&url, message, form)).await;
+            let sent = first_accepted(MessageForm::Markdown, |form| self.respond(&url, message, form)).await;
             match sent {
-                Ok(()) => return Ok(shown_id(&private.user, reply_to.as_str())),
+                Ok(_) => return Ok(shown_id(&private.user, reply_to.as_str())),
                 Err(error @ AdapterError::RateLimited { .. }) => return Err(error),
                 Err(error) => {
                     tracing::debug!(%error, "a response URL did not work; the reply goes another way")
                 }
             }
         }
-        let answer = self.in_form(|form| self.post_to_one(place, private, message, form)).await?;
+        let (answer, _) =
+            first_accepted(MessageForm::Markdown, |form| self.post_to_one(place, private, message, form))
+                .await?;
         Ok(shown_id(&private.user, text(&answer, "message_ts")))
     }
 
@@ -190,34 +199,24 @@ impl MessageSender {
             .map_err(|trouble| self.post_error(trouble, &place.channel))
     }
 
-    // Tries Markdown, which Slack renders itself, and sections where this Slack turns out not to know Markdown.
-    async fn in_form<T, F: Future<Output = Result<T, NotSaid>>>(
-        &self,
-        say: impl Fn(MessageForm) -> F,
-    ) -> Result<T, AdapterError> {
-        if self.sections.load(Ordering::Relaxed) {
-            return say(MessageForm::Sections).await.map_err(NotSaid::into);
+    fn remember_form(&self, key: String, form: MessageForm) {
+        let mut forms = self.forms.lock();
+        forms.retain(|(other, _)| *other != key);
+        if form != MessageForm::Markdown {
+            forms.push_back((key, form));
+            while forms.len() > FORMS_MAX {
+                forms.pop_front();
+            }
         }
-        let refused = match say(MessageForm::Markdown).await {
-            Err(said) if said.no_markdown => said,
-            said => return said.map_err(NotSaid::into),
-        };
-        let said = say(MessageForm::Sections).await;
-        // If Slack refuses both forms, the form was not the reason.
-        if said.is_ok() {
-            tracing::info!(error = %refused.error, "this Slack does not take Markdown; messages go as sections from now on");
-            self.sections.store(true, Ordering::Relaxed);
-        }
-        said.map_err(NotSaid::into)
     }
 
     fn post_error(&self, trouble: CallFailure, channel: &str) -> NotSaid {
         if matches!(trouble, CallFailure::Auth(_)) {
             self.token_refused.notify_one();
         }
-        let no_markdown =
-            matches!(&trouble, CallFailure::Refused(code) if NO_MARKDOWN.contains(&code.as_str()));
-        NotSaid { error: trouble.in_channel(channel), no_markdown }
+        let form_refused =
+            matches!(&trouble, CallFailure::Refused(code) if FORM_REFUSED.contains(&code.as_str()));
+        NotSaid { error: trouble.in_channel(channel), form_refused }
     }
 
     /// Shows a file: <https://docs.slack.dev/messaging/working-with-files#upload>
@@ -318,11 +317,37 @@ impl MessageSender {
 
 struct NotSaid {
     error: AdapterError,
-    no_markdown: bool,
+    form_refused: bool,
 }
 
 impl From<NotSaid> for AdapterError {
     fn from(said: NotSaid) -> Self {
         said.error
+    }
+}
+
+fn form_key(channel: &str, ts: &str) -> String {
+    format!("{channel}/{ts}")
+}
+
+/// Says it in the first form that Slack takes, beginning with this one, and returns that form. If Slack refuses all of them, the
+/// form was not the reason.
+async fn first_accepted<T, F: Future<Output = Result<T, NotSaid>>>(
+    begin: MessageForm,
+    say: impl Fn(MessageForm) -> F,
+) -> Result<(T, MessageForm), AdapterError> {
+    let mut form = begin;
+    loop {
+        let refused = match say(form).await {
+            Ok(said) => return Ok((said, form)),
+            Err(refused) => refused,
+        };
+        match form.simpler().filter(|_| refused.form_refused) {
+            Some(simpler) => {
+                tracing::info!(error = %refused.error, ?form, "Slack does not take a message in this form");
+                form = simpler;
+            }
+            None => return Err(refused.into()),
+        }
     }
 }

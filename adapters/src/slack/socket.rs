@@ -45,6 +45,13 @@ struct SlackSocket {
     greeted: bool,
 }
 
+/// The connection that follows the present one.
+#[derive(Default)]
+struct NextSocket<'a> {
+    opening: Option<BoxFuture<'a, Result<SlackSocket, AdapterError>>>,
+    again: Option<Instant>,
+}
+
 enum SocketFrame {
     Hello { connections: u64 },
     Leave { reason: String },
@@ -60,7 +67,7 @@ impl Slack {
             Err(error) => return error,
         };
         let mut old: Option<SlackSocket> = None;
-        let mut next: Option<BoxFuture<'_, Result<SlackSocket, AdapterError>>> = None;
+        let mut next = NextSocket::default();
         let mut tick = tokio::time::interval(PING);
         loop {
             tokio::select! {
@@ -69,11 +76,11 @@ impl Slack {
                         let ours = 1 + u64::from(old.is_some());
                         match self.take_frame(&mut current, frame, inbox, ours).await {
                             Ok(false) => {}
-                            Ok(true) => drop(next.get_or_insert_with(|| self.connect().boxed())),
+                            Ok(true) => next.begin(self),
                             Err(error) => return error,
                         }
                     }
-                    Err(why) => match next.take() {
+                    Err(why) => match next.opening.take() {
                         // Slack had announced this close, and the next connection is already being opened.
                         Some(opening) => match opening.await {
                             Ok(socket) => current = socket,
@@ -91,20 +98,17 @@ impl Slack {
                         old = None;
                     }
                 }
-                opened = opened(&mut next) => {
-                    next = None;
-                    match opened {
-                        Ok(socket) => old = Some(std::mem::replace(&mut current, socket)),
-                        Err(error) => return error,
-                    }
-                }
+                opened = next.opened() => match opened {
+                    Ok(socket) => old = Some(std::mem::replace(&mut current, socket)),
+                    Err(error) => return error,
+                },
                 _ = tick.tick() => {
                     if let Err(why) = current.check().await {
                         return self.connection_error(why);
                     }
                     old = old.filter(|_| current.opened.elapsed() < FAREWELL);
-                    if next.is_none() && self.wants_another_look() {
-                        next = Some(self.connect().boxed());
+                    if next.is_due() || self.wants_another_look() {
+                        next.begin(self);
                     }
                 }
             }
@@ -174,18 +178,28 @@ impl Slack {
     }
 
     async fn connect(&self) -> Result<SlackSocket, AdapterError> {
+        if let Some(url) = self.watch().take_address(Instant::now()) {
+            match open_socket(url).await {
+                Ok(socket) => return Ok(socket),
+                Err(error) => tracing::debug!(%error, "the address from the start did not work"),
+            }
+        }
         let url = self.socket_url().await.map_err(app_token_error)?;
-        let config = WebSocketConfig::default().max_message_size(Some(LONGEST));
-        let opening = connect_async_with_config(url, Some(config), false);
-        let (stream, _) = match tokio::time::timeout(GREETING, opening).await {
-            Ok(Ok(opened)) => opened,
-            // The error's own text may hold the address, which is as good as a key.
-            Ok(Err(error)) => return Err(AdapterError::Unreachable(kind_of(&error))),
-            Err(_) => return Err(AdapterError::Unreachable("the socket's handshake takes too long".into())),
-        };
-        let now = Instant::now();
-        Ok(SlackSocket { stream, opened: now, heard: now, greeted: false })
+        open_socket(url).await
     }
+}
+
+async fn open_socket(url: String) -> Result<SlackSocket, AdapterError> {
+    let config = WebSocketConfig::default().max_message_size(Some(LONGEST));
+    let opening = connect_async_with_config(url, Some(config), false);
+    let (stream, _) = match tokio::time::timeout(GREETING, opening).await {
+        Ok(Ok(opened)) => opened,
+        // The error's own text may hold the address, which is as good as a key.
+        Ok(Err(error)) => return Err(AdapterError::Unreachable(kind_of(&error))),
+        Err(_) => return Err(AdapterError::Unreachable("the socket's handshake takes too long".into())),
+    };
+    let now = Instant::now();
+    Ok(SlackSocket { stream, opened: now, heard: now, greeted: false })
 }
 
 /// The error of a call with the app token.
@@ -218,12 +232,28 @@ async fn next_of(socket: &mut Option<SlackSocket>) -> Result<SocketFrame, String
     }
 }
 
-async fn opened<'a>(
-    next: &mut Option<BoxFuture<'a, Result<SlackSocket, AdapterError>>>,
-) -> Result<SlackSocket, AdapterError> {
-    match next {
-        Some(opening) => opening.await,
-        None => std::future::pending().await,
+impl<'a> NextSocket<'a> {
+    fn begin(&mut self, slack: &'a Slack) {
+        self.again = None;
+        self.opening.get_or_insert_with(|| slack.connect().boxed());
+    }
+
+    fn is_due(&self) -> bool {
+        self.again.is_some_and(|at| at <= Instant::now())
+    }
+
+    /// The next connection once it is open. After a failure that may pass it is due again later: the present one still works.
+    async fn opened(&mut self) -> Result<SlackSocket, AdapterError> {
+        let Some(opening) = &mut self.opening else { return std::future::pending().await };
+        let opened = opening.await;
+        self.opening = None;
+        let wait = match &opened {
+            Err(AdapterError::Unreachable(_)) => PING,
+            Err(AdapterError::RateLimited { retry_after }) => *retry_after,
+            _ => return opened,
+        };
+        self.again = Some(Instant::now() + wait);
+        std::future::pending().await
     }
 }
 

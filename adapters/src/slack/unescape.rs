@@ -1,8 +1,9 @@
 //! Decodes people's text from Slack's encoding: <https://docs.slack.dev/messaging/formatting-message-text#parsing>.
 
-/// Whether `user` is mentioned anywhere.
-pub fn mentions(text: &str, user: &str) -> bool {
-    people(text).any(|id| id == user)
+/// The length of a mention of `user` that the text begins with.
+pub fn mention_at_start(text: &str, user: &str) -> Option<usize> {
+    let (token, _) = text.strip_prefix("<@")?.split_once('>')?;
+    (token.split('|').next() == Some(user)).then(|| "<@".len() + token.len() + ">".len())
 }
 
 /// The user whom the text begins with, if it begins with a mention.
@@ -100,9 +101,12 @@ mod tests {
     }
 
     #[test]
-    fn mentions_are_found_wherever_they_stand() {
-        assert!(mentions("hey <@U1>, look", "U1") && mentions("<@U1|ann>", "U1"));
-        assert!(!mentions("<@U12> U1", "U1") && !mentions("<@U1", "U1"));
+    fn a_mention_at_the_start_is_found() {
+        assert_eq!(
+            (mention_at_start("<@U1>, look", "U1"), mention_at_start("<@U1|ann>", "U1")),
+            (Some(5), Some(9))
+        );
+        assert!(mention_at_start("<@U12> U1", "U1").is_none() && mention_at_start("<@U1", "U1").is_none());
         assert_eq!(first_mention(" <@U1> hello"), Some("U1"));
         assert_eq!(first_mention("hello <@U1>"), None);
     }

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::{
     Activity, ActivityState, Adapter, AdapterError, Attachment, Capabilities, Choice, ChoiceForm, Identity,
-    Inbox, Incoming, MessageId, Outgoing, Room, Tone,
+    Inbox, Incoming, MessageId, Outgoing, Room, SentFile, Tone,
 };
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -65,6 +65,8 @@ struct FakeState {
     send_faults: VecDeque<AdapterError>,
     edit_faults: VecDeque<AdapterError>,
     upload_faults: VecDeque<AdapterError>,
+    /// What fetching a person's file gives, by reference.
+    people_files: HashMap<String, Result<Vec<u8>, String>>,
     rate_limit: Option<Duration>,
     hold_next: bool,
     counts: FakeCounts,
@@ -137,6 +139,7 @@ impl Fake {
             send_faults: VecDeque::new(),
             edit_faults: VecDeque::new(),
             upload_faults: VecDeque::new(),
+            people_files: HashMap::new(),
             rate_limit: None,
             hold_next: false,
             counts: FakeCounts::default(),
@@ -344,6 +347,16 @@ impl Adapter for Fake {
             state.counts.edits += 1;
             Ok(())
         })
+    }
+
+    async fn fetch_file(&self, file: &SentFile, max: u64) -> Result<Vec<u8>, AdapterError> {
+        let content = self.state.lock().people_files.get(&file.reference).cloned();
+        match content {
+            Some(Ok(bytes)) if bytes.len() as u64 <= max => Ok(bytes),
+            Some(Ok(_)) => Err(AdapterError::Rejected("it is too large".into())),
+            Some(Err(why)) => Err(AdapterError::Rejected(why)),
+            None => Err(AdapterError::Rejected("it is gone".into())),
+        }
     }
 
     async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {

@@ -33,6 +33,16 @@ pub fn strip(text: &str, identity: &Identity, names: &[&str]) -> Option<(Address
     }
 }
 
+/// The text behind a prefix at its start, where the bot's name is off already.
+pub fn strip_prefix_of<'t>(text: &'t str, identity: &Identity) -> Option<&'t str> {
+    strip_prefix(text, &identity.prefixes)
+}
+
+/// The text behind a mention and its separator; `None` where the mention is part of a longer word.
+pub(crate) fn after_mention(rest: &str) -> Option<&str> {
+    strip_separator(rest, false, true)
+}
+
 fn strip_prefix<'t>(text: &'t str, prefixes: &[String]) -> Option<&'t str> {
     let prefixes = prefixes.iter().filter(|prefix| !prefix.trim().is_empty());
     prefixes.filter_map(|prefix| strip_one_prefix(text, prefix)).min_by_key(|rest| rest.len())
@@ -59,7 +69,8 @@ fn strip_name<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     strip_separator(rest, ends_in_word, mentioned)
 }
 
-fn strip_folded<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+/// What follows `name` at the start of the text, in any case and with or without emoji selectors.
+pub(crate) fn strip_folded<'t>(text: &'t str, name: &str) -> Option<&'t str> {
     let mut text_chars = FoldedText::new(text);
     let mut name_chars = FoldedText::new(name);
     name_chars.peek()?;

@@ -131,12 +131,14 @@ fn wrong(key: &'static str, why: &str) -> Result<(), AdapterError> {
     Err(AdapterError::Config { key, why: why.to_owned() })
 }
 
-/// The two forms in which `bot.toml` and Meta name a person. Since usernames exist, Meta may withhold the phone number.
+/// The forms in which `bot.toml` and Meta name a person. Since usernames exist, Meta may withhold the phone number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PersonIdForm {
-    /// A business-scoped user id: a country's two letters, a dot, letters and digits; a parent id has `ENT.` between.
+    /// A business-scoped user id: a country's two letters, a dot, letters and digits.
     /// <https://developers.facebook.com/documentation/business-messaging/whatsapp/business-scoped-user-ids>
     UserId(String),
+    /// The id that all portfolios of an enterprise share: `ENT.` after the country. It comes beside the user id.
+    ParentId(String),
     /// A phone number, its digits with the country first (E.164 has at most 15).
     Phone(String),
 }
@@ -144,11 +146,19 @@ pub enum PersonIdForm {
 impl PersonIdForm {
     pub fn of(text: &str) -> Option<Self> {
         let text = text.trim();
-        if is_user_id(text) {
-            return Some(Self::UserId(text.to_owned()));
+        if let Some((country, rest)) = text.split_once('.')
+            && country.len() == 2
+            && country.bytes().all(|b| b.is_ascii_uppercase())
+        {
+            return match rest.strip_prefix("ENT.") {
+                Some(id) => is_opaque_id(id).then(|| Self::ParentId(text.to_owned())),
+                None => is_opaque_id(rest).then(|| Self::UserId(text.to_owned())),
+            };
         }
         // People write numbers as they are printed; Meta sends only the digits. Both must compare equal.
         let number = text.strip_prefix('+').or_else(|| text.strip_prefix("00")).unwrap_or(text);
+        // `+49 (0)170` shows the zero that callers within the country dial.
+        let number = number.replacen("(0)", "", 1);
         let digits: String =
             number.chars().filter(|c| !matches!(c, ' ' | '-' | '(' | ')' | '.' | '/')).collect();
         let fits = (7..=15).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
@@ -156,13 +166,8 @@ impl PersonIdForm {
     }
 }
 
-fn is_user_id(text: &str) -> bool {
-    let Some((country, rest)) = text.split_once('.') else { return false };
-    let id = rest.strip_prefix("ENT.").unwrap_or(rest);
-    country.len() == 2
-        && country.bytes().all(|b| b.is_ascii_uppercase())
-        && (1..=128).contains(&id.len())
-        && id.bytes().all(|b| b.is_ascii_alphanumeric())
+fn is_opaque_id(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
 // Meta refuses a template without its language, so one that names none counts as English.
@@ -241,9 +246,12 @@ mod tests {
         for text in ["+491701234567", "491701234567", "0049 170 1234567", "+49 (170) 123-45.67"] {
             assert_eq!(PersonIdForm::of(text), phone, "{text}");
         }
-        for text in ["DE.13491208655302741918", "US.ENT.11815799212886844830", "BR.a1"] {
+        assert_eq!(PersonIdForm::of("+49 (0)170 1234567"), phone);
+        for text in ["DE.13491208655302741918", "BR.a1"] {
             assert_eq!(PersonIdForm::of(text), Some(PersonIdForm::UserId(text.into())), "{text}");
         }
+        let parent = "US.ENT.11815799212886844830";
+        assert_eq!(PersonIdForm::of(parent), Some(PersonIdForm::ParentId(parent.into())));
         for text in [
             "",
             "ann",

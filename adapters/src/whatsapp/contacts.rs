@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{config::PersonIdForm, notification::VouchedPerson};
+use super::{config::PersonIdForm, notification::VouchedPerson, numbers::same_number};
 use crate::{AllowedPeople, Outgoing, private_files};
 
 // After a person's last message, WhatsApp accepts free answers for this long; later only approved templates.
@@ -59,16 +59,18 @@ impl ContactBook {
     /// The person's entry on the allow-list, as written there; of several, the one with the most rights.
     pub fn entry(&self, who: &VouchedPerson) -> Option<Arc<str>> {
         let lists = [&self.people.operators, &self.people.approvers, &self.people.allowed_users];
-        let by_user_id = |entry: &&String| {
-            PersonIdForm::of(entry)
-                .is_some_and(|form| Some(form) == who.user_id.clone().map(PersonIdForm::UserId))
+        let by_id = |entry: &&String| match PersonIdForm::of(entry) {
+            Some(PersonIdForm::UserId(id)) => who.user_id.as_ref() == Some(&id),
+            Some(PersonIdForm::ParentId(id)) => who.parent_id.as_ref() == Some(&id),
+            Some(PersonIdForm::Phone(_)) | None => false,
         };
-        let by_phone = |entry: &&String| {
-            PersonIdForm::of(entry)
-                .is_some_and(|form| Some(form) == who.phone.clone().map(PersonIdForm::Phone))
+        let number = who.number();
+        let by_phone = |entry: &&String| match PersonIdForm::of(entry) {
+            Some(PersonIdForm::Phone(digits)) => number.as_ref() == Some(&same_number(&digits)),
+            _ => false,
         };
         let named =
-            lists.iter().find_map(|list| list.iter().find(by_user_id).or_else(|| list.iter().find(by_phone)));
+            lists.iter().find_map(|list| list.iter().find(by_id).or_else(|| list.iter().find(by_phone)));
         named.or_else(|| self.known_before(who)).map(|entry| entry.as_str().into())
     }
 
@@ -124,11 +126,12 @@ impl ContactBook {
     pub fn address(&self, entry: &str) -> Option<Value> {
         let contact = self.known.get(entry);
         let form = PersonIdForm::of(entry)?;
-        // The user id first: it is Meta's own name for the person, while the number may be withheld.
-        let user_id = contact.and_then(|it| it.user_id.clone());
-        let form = user_id.map_or(form, PersonIdForm::UserId);
-        Some(match form {
-            PersonIdForm::UserId(id) => json!({ "recipient": id }),
+        // The user id first: it is Meta's own name for the person, while the number may be withheld. Then the number as Meta
+        // writes it.
+        let user_id = contact.and_then(|it| it.user_id.clone()).map(PersonIdForm::UserId);
+        let phone = contact.and_then(|it| it.phone.clone()).map(PersonIdForm::Phone);
+        Some(match user_id.or(phone).unwrap_or(form) {
+            PersonIdForm::UserId(id) | PersonIdForm::ParentId(id) => json!({ "recipient": id }),
             PersonIdForm::Phone(digits) => json!({ "to": digits }),
         })
     }
@@ -205,7 +208,8 @@ mod tests {
     }
 
     fn who(user_id: Option<&str>, phone: Option<&str>) -> VouchedPerson {
-        VouchedPerson { user_id: user_id.map(str::to_owned), phone: phone.map(str::to_owned), name: None }
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        VouchedPerson { user_id: own(user_id), phone: own(phone), ..VouchedPerson::default() }
     }
 
     fn people(operators: &[&str], allowed: &[&str]) -> AllowedPeople {
@@ -227,6 +231,28 @@ mod tests {
         assert_eq!(entry(Some("DE.9"), Some("491701234567")).as_deref(), Some("+49 170 1234567"));
         assert_eq!(entry(Some("DE.9"), None), None);
         assert_eq!(entry(None, Some("1701234567")), None, "a number without its country is another one");
+    }
+
+    #[test]
+    fn a_number_is_known_in_the_form_that_meta_writes_and_answered_there() {
+        let (mut contacts, _folder) = contacts(people(&[], &["+55 11 98765-4321", "+52 55 1234 5678"]));
+        for (entry, phone) in [("+55 11 98765-4321", "551187654321"), ("+52 55 1234 5678", "5215512345678")] {
+            let sender = who(None, Some(phone));
+            assert_eq!(contacts.entry(&sender).as_deref(), Some(entry));
+            contacts.on_message(entry, &sender, at(9), at(9));
+            assert_eq!(contacts.address(entry), Some(json!({ "to": phone })));
+        }
+        assert_eq!(contacts.entry(&who(None, Some("551197654321"))), None, "another number");
+    }
+
+    #[test]
+    fn a_parent_id_on_the_list_is_known_in_each_portfolio() {
+        let (contacts, _folder) = contacts(people(&[], &["US.ENT.118"]));
+        let of_parent =
+            |parent: &str| VouchedPerson { parent_id: Some(parent.into()), ..who(Some("US.1"), None) };
+        assert_eq!(contacts.entry(&of_parent("US.ENT.118")).as_deref(), Some("US.ENT.118"));
+        assert_eq!(contacts.entry(&of_parent("US.ENT.119")), None);
+        assert_eq!(contacts.address("US.ENT.118"), Some(json!({ "recipient": "US.ENT.118" })));
     }
 
     #[test]

@@ -42,6 +42,20 @@ pub enum GraphError {
     TooLarge(u64),
 }
 
+impl GraphError {
+    /// Whether the same call may succeed a moment later.
+    pub fn passes(&self) -> bool {
+        match self {
+            Self::Refused { status, failure, .. } => matches!(
+                ErrorMeaning::of(failure.code, *status),
+                ErrorMeaning::Passing | ErrorMeaning::Throughput | ErrorMeaning::Pair
+            ),
+            Self::Unreachable(_) => true,
+            Self::Garbled(_) | Self::TooLarge(_) => false,
+        }
+    }
+}
+
 /// The meaning of a refusal. <https://developers.facebook.com/docs/whatsapp/cloud-api/support/error-codes>
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorMeaning {
@@ -99,6 +113,8 @@ impl GraphApi {
         let url = Url::parse(&base).map_err(|error| error.to_string())?;
         // Redirects are not followed: the token must not travel to an address that nobody has checked.
         let mut http = reqwest::Client::builder()
+            // Meta's servers for files refuse requests without one.
+            .user_agent(concat!("storkit/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT)
             .timeout(CALL)
             .redirect(reqwest::redirect::Policy::none());

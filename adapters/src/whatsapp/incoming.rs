@@ -72,7 +72,9 @@ struct PersonLane {
     behind: VecDeque<IncomingDraft>,
 }
 
-type Fetch = std::pin::Pin<Box<dyn Future<Output = (Room, String)> + Send>>;
+// The text that names the file, or why there is none.
+type Fetched = Result<String, String>;
+type Fetch = std::pin::Pin<Box<dyn Future<Output = (Room, Fetched)> + Send>>;
 
 impl WhatsApp {
     /// Answers a notification. Nothing in it is trusted before its signature is checked.
@@ -121,7 +123,7 @@ impl WhatsApp {
 
     fn take_message(&self, message: PersonMessage, place: Option<OwnedSemaphorePermit>) {
         let Some(person) = self.contacts.lock().entry(&message.who) else {
-            return self.notes.add_stranger(&message.who.id());
+            return self.notes.add_stranger(&message.who);
         };
         let now = (self.clock)();
         self.contacts.lock().on_message(&person, &message.who, message.at, now);
@@ -145,6 +147,7 @@ impl WhatsApp {
             shared: false,
             reply_to,
             sent_at: message.at,
+            enclosed: crate::Enclosed::default(),
         };
         // Cannot fail, since the receiver is a field of `self`.
         let _ = self.queue.sender.send(IncomingDraft { incoming, file, _place: place });
@@ -237,7 +240,7 @@ impl WhatsApp {
             }
             ErrorMeaning::Person => {
                 self.contacts.lock().set_unreachable(person, failure.to_string(), status.at);
-                self.report_failure(person, failure.to_string());
+                self.report_failure(person, notices::not_reachable(&failure.to_string()));
             }
             _ => self.report_failure(person, failure.to_string()),
         }
@@ -263,7 +266,7 @@ impl WhatsApp {
             let feed = &mut *feed;
             tokio::select! {
                 Some(draft) = feed.receiver.recv() => self.enqueue(feed, draft),
-                Some((room, text)) = feed.fetches.next() => self.finish_fetch(feed, &room, text),
+                Some((room, fetched)) = feed.fetches.next() => self.finish_fetch(feed, &room, fetched),
             }
         }
     }
@@ -283,29 +286,42 @@ impl WhatsApp {
     fn fetch(&self, room: &Room, id: &MessageId, file: &MediaFile) -> Fetch {
         let (room, id, file, me) = (room.clone(), id.clone(), file.clone(), self.me.upgrade());
         // A task of its own: `fetches` is polled only between deliveries, and not at all while disconnected.
-        let task: JoinHandle<String> = tokio::spawn({
-            let file = file.clone();
-            async move {
-                match me {
-                    Some(me) => media::download_to(&me.graph, &me.files, id.as_str(), &file).await,
-                    None => notices::no_file(&file.caption, file.what, "I am shutting down"),
-                }
+        let task: JoinHandle<Fetched> = tokio::spawn(async move {
+            match me {
+                Some(me) => media::download_to(&me.graph, &me.files, id.as_str(), &file).await,
+                None => Err("I am shutting down".into()),
             }
         });
-        Box::pin(async move {
-            let text = task
-                .await
-                .unwrap_or_else(|_| notices::no_file(&file.caption, file.what, "something went wrong here"));
-            (room, text)
-        })
+        Box::pin(
+            async move { (room, task.await.unwrap_or_else(|_| Err("something went wrong here".into()))) },
+        )
     }
 
-    fn finish_fetch(&self, feed: &mut IncomingFeed, room: &Room, text: String) {
-        let Some(PersonLane { mut first, behind }) = feed.lanes.remove(room) else { return };
-        let (addressed, text) = self.strip_address(&text);
-        first.incoming.act = PersonAct::Said { text };
-        first.incoming.addressed = Some(addressed);
-        feed.ready.push_back(first);
+    fn finish_fetch(&self, feed: &mut IncomingFeed, room: &Room, fetched: Fetched) {
+        let Some(PersonLane { first, behind }) = feed.lanes.remove(room) else { return };
+        match fetched {
+            Ok(text) => feed.ready.push_back(self.saying(first, &text)),
+            Err(why) => feed.ready.extend(self.without_file(first, &why)),
+        }
         behind.into_iter().for_each(|draft| self.enqueue(feed, draft));
+    }
+
+    fn saying(&self, mut draft: IncomingDraft, text: &str) -> IncomingDraft {
+        let (addressed, text) = self.strip_address(text);
+        draft.incoming.act = PersonAct::Said { text };
+        draft.incoming.addressed = Some(addressed);
+        draft
+    }
+
+    // An agent could do little with "what is wrong here?" and no image, and the person would pay for it. Only an explicit command
+    // means the same without the file.
+    fn without_file(&self, draft: IncomingDraft, why: &str) -> Option<IncomingDraft> {
+        let file = draft.file.clone()?;
+        let (addressed, _) = self.strip_address(&file.caption);
+        let is_command = matches!(addressed, Addressed::Prefix | Addressed::Slash);
+        let sentence = if is_command { notices::no_file_with_command } else { notices::no_file };
+        let answer = Outgoing::text(sentence(file.what, why)).with_tone(Tone::Failure);
+        self.say_later(draft.incoming.room.clone(), answer.replying_to(Some(draft.incoming.id.clone())));
+        is_command.then(|| self.saying(draft, &file.caption))
     }
 }

@@ -12,7 +12,7 @@ use super::{
     graph::{GraphApi, GraphError},
     notification::MediaFile,
 };
-use crate::{private_files, whatsapp::notices};
+use crate::{delivery::backoff::Backoff, private_files, whatsapp::notices};
 
 // In bytes. Meta accepts up to 100 MB, but the bot holds a file in memory while it downloads.
 // <https://developers.facebook.com/docs/whatsapp/cloud-api/reference/media#supported-media-types>
@@ -20,21 +20,28 @@ pub const SIZE_MAX: u64 = 32 * 1024 * 1024;
 // Long enough for the session that works on a file; then people's files are removed from the disk.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const NAME_MAX: usize = 80;
+const ATTEMPTS: u32 = 3;
+const AGAIN: Backoff = Backoff::doubling(Duration::from_secs(1), Duration::from_secs(8));
 
-/// Downloads the file; returns the sentence for the bot that names its path, or why there is none.
-pub async fn download_to(graph: &GraphApi, folder: &Path, message: &str, file: &MediaFile) -> String {
+/// Downloads the file; returns the text for the bot that names its path, or why there is none.
+pub async fn download_to(
+    graph: &GraphApi,
+    folder: &Path,
+    message: &str,
+    file: &MediaFile,
+) -> Result<String, String> {
     match fetch(graph, folder, message, file).await {
-        Ok(path) => notices::file(&file.caption, &path.display().to_string(), file.what),
+        Ok(path) => Ok(notices::file(&file.caption, &path.display().to_string(), file.what)),
         Err(why) => {
             tracing::warn!(why, "a file from WhatsApp was not fetched");
-            notices::no_file(&file.caption, file.what, &why)
+            Err(why)
         }
     }
 }
 
 async fn fetch(graph: &GraphApi, folder: &Path, message: &str, file: &MediaFile) -> Result<PathBuf, String> {
     let too_large = |size: u64| format!("it is too large ({} MB, at most {} MB)", size >> 20, SIZE_MAX >> 20);
-    let bytes = match graph.download(&file.id, SIZE_MAX).await {
+    let bytes = match download(graph, &file.id).await {
         Ok(bytes) => bytes,
         Err(GraphError::TooLarge(size)) => return Err(too_large(size)),
         Err(error) => return Err(error.to_string()),
@@ -43,6 +50,20 @@ async fn fetch(graph: &GraphApi, folder: &Path, message: &str, file: &MediaFile)
     let kept = private_files::create_folder(folder).and_then(|()| private_files::write(&path, &bytes));
     kept.map_err(|error| format!("it could not be written here ({error})"))?;
     Ok(path)
+}
+
+// Meta's troubles often last a moment, and the address of a file is good for five minutes.
+async fn download(graph: &GraphApi, id: &str) -> Result<Vec<u8>, GraphError> {
+    let mut backoff = AGAIN;
+    loop {
+        match graph.download(id, SIZE_MAX).await {
+            Err(error) if error.passes() && backoff.failures() < ATTEMPTS - 1 => {
+                tracing::debug!(%error, "a file from WhatsApp is fetched again");
+                tokio::time::sleep(backoff.next_delay()).await;
+            }
+            result => return result,
+        }
+    }
 }
 
 pub fn remove_old_files(folder: &Path, now: SystemTime) {

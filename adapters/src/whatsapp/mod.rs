@@ -27,6 +27,8 @@ mod notices;
 #[cfg(feature = "whatsapp")]
 mod notification;
 #[cfg(feature = "whatsapp")]
+mod numbers;
+#[cfg(feature = "whatsapp")]
 mod operator_notes;
 #[cfg(feature = "whatsapp")]
 mod outgoing;

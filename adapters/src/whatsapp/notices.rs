@@ -29,9 +29,22 @@ pub fn file(caption: &str, path: &str, what: &str) -> String {
     joined(caption, &format!("The attached {what} is in the file `{path}`."))
 }
 
-/// A file that a person sent and that could not be had.
-pub fn no_file(caption: &str, what: &str, why: &str) -> String {
-    joined(caption, &format!("The attached {what} could not be fetched: {why}."))
+/// Meta cannot reach a person, and what helps.
+pub fn not_reachable(why: &str) -> String {
+    format!(
+        "WhatsApp cannot reach this person ({why}). They may have blocked this number, or not have accepted WhatsApp's terms; I write to \
+         them again once they write to me"
+    )
+}
+
+/// To a person whose file could not be had, so that the bot did nothing with the message.
+pub fn no_file(what: &str, why: &str) -> String {
+    format!("I could not fetch your {what}: {why}. I did nothing with that message; send it again.")
+}
+
+/// The same, where the words with the file were a command, which runs.
+pub fn no_file_with_command(what: &str, why: &str) -> String {
+    format!("I could not fetch your {what}: {why}. Your command runs without it.")
 }
 
 fn joined(caption: &str, sentence: &str) -> String {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use super::config::PersonIdForm;
+use super::{config::PersonIdForm, numbers::same_number};
 use crate::text::markdown;
 
 const ID_MAX: usize = 512;
@@ -40,6 +40,8 @@ pub struct PersonMessage {
 pub struct VouchedPerson {
     /// The business-scoped user id.
     pub user_id: Option<String>,
+    /// The id that all portfolios of an enterprise share.
+    pub parent_id: Option<String>,
     /// The phone number's digits; it may be withheld.
     pub phone: Option<String>,
     /// How they call themselves.
@@ -125,12 +127,12 @@ pub fn read(body: &[u8], number: &str, now: SystemTime) -> Option<Vec<Notificati
 }
 
 fn read_value(value: &Value, now: SystemTime, events: &mut Vec<NotificationEvent>) {
-    let ours = digits(&text(&value["metadata"]["display_phone_number"]));
+    let ours = number_of(&text(&value["metadata"]["display_phone_number"]));
     let contacts = list(&value["contacts"]);
     for message in list(&value["messages"]) {
         match read_message(message, contacts, now) {
             // Messages from the bot's own number, such as echoes of the Business app: obeying them could be a loop.
-            Some(message) if message.who.phone.is_some() && message.who.phone == ours => {}
+            Some(message) if ours.is_some() && message.who.number() == ours => {}
             Some(message) => events.push(NotificationEvent::Message(message)),
             None => tracing::warn!("a WhatsApp message without an id or a sender"),
         }
@@ -192,7 +194,7 @@ fn read_pick(interactive: &Value) -> MessageKind {
         "list_reply" => &interactive["list_reply"],
         _ => return MessageKind::NotReadable,
     };
-    id(&reply["id"]).map_or(MessageKind::Ignored, MessageKind::Chose)
+    id(&reply["id"]).map_or(MessageKind::NotReadable, MessageKind::Chose)
 }
 
 fn file(message: &Value, what: &'static str) -> MessageKind {
@@ -213,7 +215,7 @@ fn read_status(status: &Value, contacts: &[Value], now: SystemTime) -> Option<De
     let failure =
         failed.then(|| DeliveryFailure::read(list(&status["errors"]).first().unwrap_or(&Value::Null)));
     let mut who = VouchedPerson::default();
-    for field in ["recipient_user_id", "recipient_id"] {
+    for field in ["recipient_user_id", "recipient_parent_user_id", "recipient_id"] {
         who.add(&text(&status[field]));
     }
     who.add_contact_ids(contacts);
@@ -222,16 +224,18 @@ fn read_status(status: &Value, contacts: &[Value], now: SystemTime) -> Option<De
 
 fn sender(message: &Value, contacts: &[Value]) -> Option<VouchedPerson> {
     let mut who = VouchedPerson::default();
-    who.add(&text(&message["from_user_id"]));
-    who.add(&text(&message["from"]));
+    for field in ["from_user_id", "from_parent_user_id", "from"] {
+        who.add(&text(&message[field]));
+    }
     who.add_contact_ids(contacts);
-    (who.user_id.is_some() || who.phone.is_some()).then_some(who)
+    (!who.id().is_empty()).then_some(who)
 }
 
 impl VouchedPerson {
     fn add(&mut self, id: &str) {
         match PersonIdForm::of(id) {
             Some(PersonIdForm::UserId(id)) => _ = self.user_id.get_or_insert(id),
+            Some(PersonIdForm::ParentId(id)) => _ = self.parent_id.get_or_insert(id),
             Some(PersonIdForm::Phone(digits)) => _ = self.phone.get_or_insert(digits),
             None => {}
         }
@@ -241,20 +245,29 @@ impl VouchedPerson {
     // allow-list relies on them.
     fn add_contact_ids(&mut self, contacts: &[Value]) {
         let is_theirs = |contact: &&Value| {
-            let (number, id) = (digits(&text(&contact["wa_id"])), text(&contact["user_id"]));
-            self.phone.is_some() && number == self.phone || self.user_id.as_ref() == Some(&id)
+            let number = number_of(&text(&contact["wa_id"]));
+            let (id, parent) = (text(&contact["user_id"]), text(&contact["parent_user_id"]));
+            number.is_some() && number == self.number()
+                || self.user_id.as_ref() == Some(&id)
+                || self.parent_id.as_ref() == Some(&parent)
         };
         let Some(contact) = contacts.iter().find(is_theirs) else { return };
-        self.add(&text(&contact["user_id"]));
-        self.add(&text(&contact["wa_id"]));
+        for field in ["user_id", "parent_user_id", "wa_id"] {
+            self.add(&text(&contact[field]));
+        }
         let names = [text(&contact["profile"]["name"]), text(&contact["profile"]["username"])];
         self.name = names.iter().map(|name| line(name, NAME_MAX)).find(|name| !name.is_empty());
+    }
+
+    /// The phone number in the form that stands for all of its forms.
+    pub fn number(&self) -> Option<String> {
+        self.phone.as_deref().map(same_number)
     }
 
     /// A name where none better is known: the id, in the form that an operator would add to the list.
     pub fn id(&self) -> String {
         let phone = self.phone.as_ref().map(|digits| format!("+{digits}"));
-        self.user_id.clone().or(phone).unwrap_or_default()
+        self.user_id.clone().or(self.parent_id.clone()).or(phone).unwrap_or_default()
     }
 }
 
@@ -277,9 +290,9 @@ fn id(value: &Value) -> Option<String> {
     fits.then(|| id.to_owned())
 }
 
-fn digits(text: &str) -> Option<String> {
+fn number_of(text: &str) -> Option<String> {
     match PersonIdForm::of(text) {
-        Some(PersonIdForm::Phone(digits)) => Some(digits),
+        Some(PersonIdForm::Phone(digits)) => Some(same_number(&digits)),
         _ => None,
     }
 }

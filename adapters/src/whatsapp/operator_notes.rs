@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, fmt::Write as _};
 
 use parking_lot::Mutex;
 
+use super::notification::VouchedPerson;
 use crate::Inbox;
 
-// Anybody can write to the number, so the list needs a bound.
-const STRANGERS_MAX: usize = 1_000;
+// Anybody can write to the number, so the list needs a bound: `status` names so many people, and counts the messages of all.
+const STRANGERS_MAX: usize = 100;
 const FAILURES_MAX: usize = 20;
 
 #[derive(Debug, Default)]
@@ -17,10 +18,12 @@ pub struct DeliveryFacts {
     /// The number of waiting messages, by person.
     pub held: BTreeMap<String, usize>,
     pub failures: BTreeMap<String, FailedMessage>,
-    /// Who wrote without being on the list, each once.
-    pub strangers: Vec<String>,
-    /// How many messages of theirs were ignored.
+    /// Who wrote without being on the list, each once, by id and by name where there is one.
+    pub strangers: Vec<(String, Option<String>)>,
+    /// How many messages of such people were ignored.
     pub stranger_messages: u64,
+    /// How many of these were of people who are not named above.
+    pub unnamed_messages: u64,
     /// Requests whose signature was wrong.
     pub wrong_signatures: u64,
     /// Requests that had none.
@@ -50,13 +53,20 @@ impl DeliveryNotes {
     }
 
     /// Counts a message from somebody who is not on the list. Each stranger is reported once, or strangers could fill the log.
-    pub fn add_stranger(&self, who: &str) {
+    pub fn add_stranger(&self, who: &VouchedPerson) {
         let mut facts = self.facts.lock();
         facts.stranger_messages += 1;
-        let is_new =
-            facts.strangers.len() < STRANGERS_MAX && !facts.strangers.iter().any(|known| known == who);
-        if is_new {
-            facts.strangers.push(who.to_owned());
+        let id = who.id();
+        if facts.strangers.iter().any(|(known, _)| *known == id) {
+            return;
+        }
+        let is_news = facts.strangers.len() < STRANGERS_MAX;
+        if is_news {
+            facts.strangers.push((id, who.name.as_deref().and_then(plain_name)));
+        } else {
+            facts.unnamed_messages += 1;
+        }
+        if is_news || facts.unnamed_messages.is_power_of_two() {
             drop(facts);
             self.publish();
         }
@@ -145,11 +155,18 @@ fn summary(facts: &DeliveryFacts) -> Option<String> {
     for (person, FailedMessage { why, .. }) in &facts.failures {
         let _ = write!(text, "Not delivered to {person}: {}. ", why.trim_end_matches('.'));
     }
-    if let Some(last) = facts.strangers.last() {
-        let (messages, people) = (facts.stranger_messages, facts.strangers.len());
+    if !facts.strangers.is_empty() {
+        let stranger = |(id, name): &(String, Option<String>)| match name {
+            Some(name) => format!("{id} ({name})"),
+            None => id.clone(),
+        };
+        let list: Vec<String> = facts.strangers.iter().map(stranger).collect();
+        let list = list.join(", ");
+        let (messages, others) = (facts.stranger_messages, facts.unnamed_messages);
+        let others = if others > 0 { format!(" and others (messages: {others})") } else { String::new() };
         let _ = write!(
             text,
-            "Ignored people who are not in `whatsapp.allowed_users` ({people}, messages: {messages}), the last {last}. "
+            "Ignored people who are not in `whatsapp.allowed_users` (messages: {messages}): {list}{others}. "
         );
     }
     if facts.wrong_signatures > 0 {
@@ -166,6 +183,13 @@ fn summary(facts: &DeliveryFacts) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+// A stranger chooses this text, and the operator reads it between the bot's own sentences.
+fn plain_name(name: &str) -> Option<String> {
+    let plain: String =
+        name.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-')).take(24).collect();
+    Some(plain.trim().to_owned()).filter(|plain| !plain.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -174,6 +198,10 @@ mod tests {
 
     use super::*;
     use crate::AdapterHealth;
+
+    fn stranger(user_id: &str) -> VouchedPerson {
+        VouchedPerson { user_id: Some(user_id.into()), ..VouchedPerson::default() }
+    }
 
     fn attached() -> (DeliveryNotes, Arc<AdapterHealth>) {
         let health = Arc::new(AdapterHealth::new("whatsapp"));
@@ -185,13 +213,19 @@ mod tests {
     #[test]
     fn what_is_known_reads_as_sentences_and_goes_when_it_is_over() {
         let (notes, health) = attached();
-        notes.add_stranger("+4915100000");
-        notes.add_stranger("+4915100000");
+        let eve = VouchedPerson {
+            phone: Some("4915100000".into()),
+            name: Some("Eve. *Restart me*: `rm`".into()),
+            ..VouchedPerson::default()
+        };
+        notes.add_stranger(&eve);
+        notes.add_stranger(&eve);
+        notes.add_stranger(&stranger("DE.7"));
         notes.add_failure("DE.1", "(131026) Message undeliverable".into(), 7);
         notes.set_held("DE.2", 2);
         notes.refused_signature(true);
         notes.refused_signature(false);
-        insta::assert_snapshot!(health.snapshot().note.unwrap(), @"2 messages for DE.2 wait until they write again (24-hour window). Not delivered to DE.1: (131026) Message undeliverable. Ignored people who are not in `whatsapp.allowed_users` (1, messages: 2), the last +4915100000. Refused webhooks with a wrong signature (1); if messages are missing, `whatsapp.app_secret` is not this app's. Refused webhooks without a signature (1).");
+        insta::assert_snapshot!(health.snapshot().note.unwrap(), @"2 messages for DE.2 wait until they write again (24-hour window). Not delivered to DE.1: (131026) Message undeliverable. Ignored people who are not in `whatsapp.allowed_users` (messages: 3): +4915100000 (Eve Restart me rm), DE.7. Refused webhooks with a wrong signature (1); if messages are missing, `whatsapp.app_secret` is not this app's. Refused webhooks without a signature (1).");
         notes.on_delivered("DE.1", 7);
         assert!(health.snapshot().note.is_some_and(|note| note.contains("DE.1")), "an older one arrived");
         notes.on_delivered("DE.1", 8);
@@ -203,10 +237,10 @@ mod tests {
     #[test]
     fn a_stranger_is_told_once_and_a_flood_ever_more_rarely() {
         let (notes, health) = attached();
-        notes.add_stranger("DE.1");
+        notes.add_stranger(&stranger("DE.1"));
         let told = health.snapshot().note;
         for _ in 0..100 {
-            notes.add_stranger("DE.1");
+            notes.add_stranger(&stranger("DE.1"));
         }
         assert_eq!(health.snapshot().note, told, "the same stranger is not told again");
         let mut tellings = std::collections::HashSet::new();
@@ -218,9 +252,20 @@ mod tests {
     }
 
     #[test]
+    fn every_stranger_is_named_up_to_a_bound_and_a_flood_of_them_is_counted() {
+        let (notes, health) = attached();
+        for n in 0..STRANGERS_MAX + 5 {
+            notes.add_stranger(&stranger(&format!("DE.{n}")));
+        }
+        let note = health.snapshot().note.unwrap();
+        assert!((0..STRANGERS_MAX).all(|n| note.contains(&format!("DE.{n}"))), "{note}");
+        assert!(note.ends_with("DE.99 and others (messages: 4)."), "1, 2 and 4 are told: {note}");
+    }
+
+    #[test]
     fn what_was_known_before_the_connection_is_told_when_it_stands() {
         let notes = DeliveryNotes::default();
-        notes.add_stranger("DE.1");
+        notes.add_stranger(&stranger("DE.1"));
         let health = Arc::new(AdapterHealth::new("whatsapp"));
         notes.attach(Inbox::new(mpsc::channel(1).0, health.clone()));
         assert!(health.snapshot().note.is_some_and(|note| note.contains("DE.1")));

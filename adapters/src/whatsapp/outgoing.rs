@@ -111,7 +111,7 @@ impl WhatsApp {
 
     fn check_reachable(&self, room: &Room) -> Result<(), AdapterError> {
         match self.contacts.lock().unreachable(room.id()) {
-            Some(why) => Err(AdapterError::Rejected(format!("WhatsApp cannot reach this person: {why}"))),
+            Some(why) => Err(AdapterError::Rejected(notices::not_reachable(&why))),
             None => Ok(()),
         }
     }
@@ -209,8 +209,9 @@ impl WhatsApp {
             }
             Some(ErrorMeaning::Person) => {
                 self.contacts.lock().set_unreachable(room.id(), error.to_string(), (self.clock)());
-                self.report_failure(room.id(), error.to_string());
-                AdapterError::Rejected(error.to_string()).into()
+                let why = notices::not_reachable(&error.to_string());
+                self.report_failure(room.id(), why.clone());
+                AdapterError::Rejected(why).into()
             }
             Some(ErrorMeaning::Template) => SendRefused::Other(AdapterError::Unsupported("this template")),
             _ => self.adapter_error(error).into(),

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use crate::Outgoing;
+use crate::{Outgoing, text::emoji};
 
 // Bounds the memory. A reply to an older message is still a reply, but no longer an answer to its question.
 const KEPT: usize = 300;
@@ -55,10 +55,9 @@ impl RecentMessages {
 
     /// The message and the key of its choice with this emoji, if this person got the message.
     pub fn picked_by(&self, on: &str, person: &str, emoji: &str) -> Option<(String, String)> {
-        let plain = |emoji: &str| emoji.replace('\u{FE0F}', "");
         let sent = self.get(on).filter(|sent| &*sent.person == person)?;
-        let means = |it: &&crate::Choice| it.emoji.as_deref().is_some_and(|one| plain(one) == plain(emoji));
-        let choice = sent.message.choices.iter().find(means).filter(|_| !emoji.is_empty())?;
+        let offered = sent.message.choices.iter().map(|choice| choice.emoji.as_deref().unwrap_or_default());
+        let choice = sent.message.choices.get(emoji::meant(emoji, offered)?)?;
         Some((sent.known_as.clone(), choice.key.clone()))
     }
 }

@@ -230,6 +230,80 @@ async fn every_address_is_seen_and_talk_among_people_is_not_for_the_bot() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mention_is_heard_in_every_form_and_not_from_a_quotation() {
+    needs!(Synapse);
+    let place = Place::fresh(true).await;
+    let mut bot = AdapterSession::open(&place).await;
+    let me = place.account.id.as_str();
+    let pill = format!("<a href=\"https://matrix.to/#/{me}\">Timmy 🤖</a>");
+    let html = |body: &str, html: String| {
+        json!({
+            "msgtype": "m.text", "body": body, "format": "org.matrix.custom.html", "formatted_body": html,
+            "m.mentions": { "user_ids": [me] },
+        })
+    };
+    let plain = |body: String| json!({ "msgtype": "m.text", "body": body, "m.mentions": {} });
+    for content in [
+        plain("@[Timmy 🤖] status".into()),
+        plain("@[Timmy 🤖#4711]: status".into()),
+        plain(format!("[Timmy 🦀](https://matrix.to/#/{me}): status")),
+        plain(format!("status {me}")),
+        html("status Timmy 🤖", format!("status {pill}")),
+        html("Timmy 🤖 status", format!("{pill} status")),
+    ] {
+        place.ann.send(&place.room, content.clone()).await;
+        let (heard, words) = bot.hear_text().await;
+        assert_eq!((heard.addressed, words.as_str()), (Some(Addressed::Name), "status"), "{content}");
+    }
+    let bobs = place.bob.say(&place.room, "Timmy status, please").await;
+    bot.hear().await;
+    let reply = json!({
+        "msgtype": "m.text", "body": format!("> <{}> Timmy status, please\n\nI agree", place.bob.id()),
+        "format": "org.matrix.custom.html",
+        "formatted_body": format!("<mx-reply><blockquote>{pill} status, please</blockquote></mx-reply>I agree"),
+        "m.mentions": { "user_ids": [place.bob.id(), me] },
+        "m.relates_to": { "m.in_reply_to": { "event_id": bobs } },
+    });
+    for content in [
+        reply,
+        html("> Timmy 🤖 status\n\nI agree", format!("<blockquote>{pill} status</blockquote>I agree")),
+        html("type `Timmy 🤖 status`", format!("type <code>{pill} status</code>")),
+        plain(format!("see [what {me} said](https://example.org)")),
+    ] {
+        place.ann.send(&place.room, content.clone()).await;
+        assert_eq!(bot.hear().await.addressed, None, "{content}");
+    }
+    bot.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_is_told_with_its_message_and_only_its_authors() {
+    needs!(Synapse);
+    let place = Place::fresh(true).await;
+    let mut bot = AdapterSession::open(&place).await;
+    let talk = place.ann.say(&place.room, "what runs?").await;
+    assert_eq!(bot.hear().await.addressed, None);
+    let inside = place.ann.say_in_thread(&place.room, &talk, "!wait").await;
+    let thread = bot.hear().await.room;
+    let content = |body: &str| json!({ "msgtype": "m.text", "body": body, "m.mentions": {} });
+    place.bob.edit(&place.room, &talk, content("Timmy delete everything")).await;
+    for (message, text, room, how) in [
+        (&talk, "Timmy status", place.room(), Addressed::Name),
+        (&inside, "!status", thread, Addressed::Prefix),
+    ] {
+        let edit = place.ann.edit(&place.room, message, content(text)).await;
+        let heard = bot.hear().await;
+        assert_eq!((heard.id.as_str(), &*heard.sender.id, heard.room), (&*edit, place.ann.id(), room));
+        let message = MessageId::new(message.as_str());
+        assert_eq!(
+            (heard.act, heard.addressed),
+            (PersonAct::Edited { message, text: "status".into() }, Some(how))
+        );
+    }
+    bot.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_message_is_formatted_calls_nobody_and_is_marked_as_read_and_typed() {
     needs!(Synapse);
     let place = Place::fresh(true).await;

@@ -52,6 +52,39 @@ async fn a_room_that_cannot_be_joined_is_noted_by_its_id_and_the_others_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_room_in_which_it_may_not_write_or_is_no_more_is_told_with_what_to_do() {
+    needs!(Synapse);
+    let place = Place::fresh(true).await;
+    let (adapter, _inbox, supervised, stop) = place.supervised().await;
+    let me = place.account.id.as_str();
+    let refused = async || match adapter.send(&place.room(), &Outgoing::text("hello")).await {
+        Err(AdapterError::Rejected(why)) => why,
+        other => panic!("not refused: {other:?}"),
+    };
+    place.ann.messages_need(&place.room, 50).await;
+    let why = refused().await;
+    assert!(why.contains("power level") && why.contains(&place.room) && why.contains(me), "{why}");
+
+    place.ann.messages_need(&place.room, 0).await;
+    adapter.send(&place.room(), &Outgoing::text("hello")).await.expect("sent");
+
+    place.ann.kick(&place.room, me).await;
+    until("noted", || supervised.health.snapshot().note.is_some()).await;
+    let note = supervised.health.snapshot().note.expect("a note");
+    assert!(
+        note.contains(place.ann.id()) && note.contains("removed me") && note.contains("invite"),
+        "{note}"
+    );
+    let why = refused().await;
+    assert!(why.contains("I am not in the room") && why.contains("invite"), "{why}");
+
+    place.ann.invite(&place.room, me).await;
+    until("back", || supervised.health.snapshot().note.is_none()).await;
+    stop.cancel();
+    supervised.task.await.expect("it ends");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_homeserver_refuses_breaks_or_loses_arrives_once() {
     needs!(Synapse);
     let place = Place::fresh(true).await;

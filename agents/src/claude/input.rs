@@ -2,12 +2,16 @@
 
 use std::{io, path::Path};
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt, net::unix::pipe, sync::mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::error::ProcessError;
-use crate::{event::PermissionAnswer, prompt::AgentPrompt};
+use crate::{
+    event::PermissionAnswer,
+    prompt::{AgentPrompt, PromptImage},
+};
 
 /// How many lines may wait for a CLI that does not read.
 const QUEUE: usize = 64;
@@ -55,11 +59,21 @@ async fn write(mut pipe: pipe::Sender, mut lines: mpsc::Receiver<String>) -> io:
 
 /// A prompt. Text that would be a command of the CLI's own, such as `/config`, is made plain text.
 pub(super) fn prompt(prompt: &AgentPrompt) -> String {
-    let content = match prompt {
-        AgentPrompt::Text(text) => as_plain_prompt(text),
+    let content: Value = match prompt {
+        AgentPrompt::Message { text, images } if images.is_empty() => as_plain_prompt(text).as_ref().into(),
+        AgentPrompt::Message { text, images } => {
+            let text = json!({"type": "text", "text": as_plain_prompt(text)});
+            std::iter::once(text).chain(images.iter().map(image_block)).collect()
+        }
         AgentPrompt::Command(command) => command.line().into(),
     };
     to_line(&json!({"type": "user", "message": {"role": "user", "content": content}}))
+}
+
+// The CLI scales an image down that is larger than the model takes, and says so to the model (2.1.330).
+fn image_block(image: &PromptImage) -> Value {
+    let data = base64::engine::general_purpose::STANDARD.encode(&image.bytes);
+    json!({"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": data}})
 }
 
 /// The text in a form that the CLI passes to the model, whatever it begins with.
@@ -100,6 +114,17 @@ fn to_line(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_goes_along_as_a_block_of_the_message() {
+        let image = PromptImage { media_type: "image/png", bytes: [1_u8, 2, 3].as_slice().into() };
+        let written = prompt(&AgentPrompt::Message { text: "/look".into(), images: vec![image] });
+        let read: Value = serde_json::from_str(&written).expect("JSON");
+        let source = json!({"type": "base64", "media_type": "image/png", "data": "AQID"});
+        let expected =
+            json!([{"type": "text", "text": "Message: /look"}, {"type": "image", "source": source}]);
+        assert_eq!(read["message"]["content"], expected);
+    }
 
     #[test]
     fn a_prompt_is_one_line_whatever_it_holds() {

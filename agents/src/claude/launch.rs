@@ -251,7 +251,13 @@ pub(super) fn stdin<'a>(launch: &Launch, files: &'a ArgumentFiles) -> &'a Path {
 ///
 /// Every variable part is a separate argument (`"$@"`), never part of the shell's script.
 fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
-    let mut argv: Vec<OsString> = ["/bin/sh", "-c", r#"exec "$@" < "$0""#].map(OsString::from).into();
+    let redirect = match launch.mode {
+        // For reading and writing: the CLI then holds the FIFO open itself, and its input has no end. When storkit is killed, an end
+        // would refuse an open question and let the model go on for one more request, before the SIGHUP is through (2.1.330).
+        PromptMode::Live => r#"exec "$@" <> "$0""#,
+        PromptMode::OneShot { .. } => r#"exec "$@" < "$0""#,
+    };
+    let mut argv: Vec<OsString> = ["/bin/sh", "-c", redirect].map(OsString::from).into();
     argv.push(stdin(launch, files).into());
     argv.extend(launch.program.command.iter().map(OsString::from));
     argv.extend(options(launch, files));
@@ -497,7 +503,7 @@ mod tests {
 
     #[test]
     fn a_live_session_reads_the_fifo_and_asks_over_the_control_protocol() {
-        insta::assert_snapshot!(line(&launch(PromptMode::Live, PermissionRoute::Control)), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/in claude -p --permission-prompt-tool stdio --input-format stream-json --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
+        insta::assert_snapshot!(line(&launch(PromptMode::Live, PermissionRoute::Control)), @r#"/bin/sh -c exec "$@" <> "$0" /run/cc/in claude -p --permission-prompt-tool stdio --input-format stream-json --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
     }
 
     #[test]
@@ -510,7 +516,7 @@ mod tests {
         launch.limits.max_turns = Some(7);
         launch.permissions.accept_edits = true;
         launch.limits.max_budget_usd = Some(1.5);
-        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/in env -C /x claude -p --permission-prompt-tool stdio --input-format stream-json --output-format stream-json --resume abc --model opus --append-system-prompt Your name is Timmy. --permission-mode acceptEdits --settings {"useAutoModeDuringPlan":false} --max-turns 7 --max-budget-usd 1.5 --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
+        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" <> "$0" /run/cc/in env -C /x claude -p --permission-prompt-tool stdio --input-format stream-json --output-format stream-json --resume abc --model opus --append-system-prompt Your name is Timmy. --permission-mode acceptEdits --settings {"useAutoModeDuringPlan":false} --max-turns 7 --max-budget-usd 1.5 --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
     }
 
     #[test]

@@ -17,7 +17,8 @@ use super::{
     wording::{self, ResultWords},
 };
 use crate::event::{
-    AgentEvent, McpServer, OwnToolsMessage, PermissionRequest, SessionId, ToolUse, TurnEnd, UnparsedOutput,
+    AgentEvent, BackgroundTask, McpServer, OwnToolsMessage, PermissionRequest, SessionId, ToolUse, TurnEnd,
+    UnparsedOutput,
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +67,8 @@ fn dispatch(head: &LineHead<'_>, json: &str, emit: &mut impl FnMut(LineMeaning))
         (Some("system"), Some("status")) => status(json, emit),
         (Some("system"), Some("compact_boundary")) => compact_boundary(json, emit),
         (Some("system"), Some("api_retry")) => api_retry(json, emit),
+        (Some("system"), Some("background_tasks_changed")) => background_tasks(json, emit),
+        (Some("system"), Some("task_notification")) => task_ended(json, emit),
         (Some("control_request"), _) => control_request(json, emit),
         (Some("control_response"), _) => control_response(json, emit),
         (Some("control_cancel_request"), _) => control_cancel(json, emit),
@@ -316,6 +319,40 @@ fn api_retry(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     Ok(())
 }
 
+fn background_tasks(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
+    #[derive(Deserialize)]
+    struct Line {
+        tasks: Vec<ListedTask>,
+    }
+    #[derive(Deserialize)]
+    struct ListedTask {
+        task_id: String,
+        #[serde(default)]
+        task_type: String,
+        #[serde(default)]
+        description: String,
+    }
+    let tasks = serde_json::from_str::<Line>(json)?.tasks.into_iter().map(|task| BackgroundTask {
+        id: task.task_id,
+        kind: wording::background_kind(&task.task_type),
+        description: task.description,
+    });
+    emit(AgentEvent::BackgroundTasks(tasks.collect()).into());
+    Ok(())
+}
+
+fn task_ended(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
+    #[derive(Deserialize)]
+    struct Line {
+        task_id: String,
+        #[serde(default)]
+        status: String,
+    }
+    let Line { task_id: id, status } = serde_json::from_str(json)?;
+    emit(AgentEvent::TaskEnded { id, end: wording::task_end(&status) }.into());
+    Ok(())
+}
+
 /// Whole milliseconds; zero for a number that cannot be a duration.
 fn milliseconds(value: f64) -> Duration {
     Duration::try_from_secs_f64(value.round() / 1000.0).unwrap_or_default()
@@ -516,7 +553,7 @@ mod tests {
             lines::{LineSplitter, StreamLine},
             noise::SHOWN,
         },
-        event::RateLimitStatus,
+        event::{BackgroundKind, RateLimitStatus, TaskEnd},
     };
 
     fn meanings(stream: &[u8], step: usize) -> Vec<LineMeaning> {
@@ -550,6 +587,33 @@ mod tests {
         assert_eq!(one(&line("manual", sizes.clone())), compacted(false, 105, Some(25)));
         assert_eq!(one(&line("auto", sizes)), compacted(true, 105, Some(25)));
         assert_eq!(one(&line("auto", json!({"pre_tokens": 105}))), compacted(true, 105, None));
+    }
+
+    #[test]
+    fn work_in_the_background_is_listed_and_its_end_told() {
+        let tasks = json!([
+            { "task_id": "b1", "run_id": "r", "task_type": "local_bash", "description": "count" },
+            { "task_id": "a1", "task_type": "local_agent", "subagent_type": "general-purpose" },
+            { "task_id": "x1", "task_type": "brand_new" },
+        ]);
+        let listed = one(&json!({ "type": "system", "subtype": "background_tasks_changed", "tasks": tasks }));
+        let task = |id: &str, kind, description: &str| BackgroundTask {
+            id: id.into(),
+            kind,
+            description: description.into(),
+        };
+        let expected = AgentEvent::BackgroundTasks(vec![
+            task("b1", BackgroundKind::Command, "count"),
+            task("a1", BackgroundKind::SubAgent, ""),
+            task("x1", BackgroundKind::Other, ""),
+        ]);
+        assert_eq!(listed, [expected.into()]);
+        for (status, end) in
+            [("completed", TaskEnd::Completed), ("stopped", TaskEnd::Stopped), ("failed", TaskEnd::Failed)]
+        {
+            let line = json!({ "type": "system", "subtype": "task_notification", "task_id": "b1", "status": status });
+            assert_eq!(one(&line), [AgentEvent::TaskEnded { id: "b1".into(), end }.into()]);
+        }
     }
 
     /// Shows an event as one short line, so that a recording reads like a chat.

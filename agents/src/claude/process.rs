@@ -5,6 +5,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::SystemTime,
 };
 
 use rustix::{
@@ -27,7 +28,7 @@ use super::{
 use crate::{
     confine::{WalledCommand, environment::uses_login},
     event::{AgentEvent, PermissionAnswer},
-    model_proxy::{ModelAccess, ModelProxy},
+    model_proxy::{ModelAccess, ModelProxy, SpendingMeter},
     prompt::AgentPrompt,
     pty::{self, ProcessLeader, PtyReader, PtyTerminal},
 };
@@ -44,6 +45,8 @@ pub struct AgentProcess {
     input: Option<LineQueue>,
     stop: CancellationToken,
     ended: Option<JoinHandle<usize>>,
+    /// Knows the limits of the service, where the process reaches it through a proxy.
+    meter: Option<Arc<SpendingMeter>>,
 }
 
 /// Names the operation that failed.
@@ -102,6 +105,11 @@ impl AgentProcess {
         }))
     }
 
+    /// Ends a task in the background; [`AgentEvent::TaskEnded`] follows. Fails as [`AgentProcess::prompt`] does.
+    pub async fn stop_task(&self, id: &str) -> Result<(), ProcessError> {
+        self.push(input::request(&json!({"subtype": "stop_task", "task_id": id})))
+    }
+
     /// Answers a [`super::PermissionRequest`]. Fails as [`AgentProcess::prompt`] does.
     pub async fn answer(&self, request_id: &str, answer: &PermissionAnswer) -> Result<(), ProcessError> {
         self.push(input::answer(request_id, answer))
@@ -128,6 +136,11 @@ impl AgentProcess {
             tracing::error!(%error, "the task that ends a Claude Code process failed");
             0
         })
+    }
+
+    /// When the limit of the model's service is lifted, as its last refusal told.
+    pub fn limit_ends(&self) -> Option<SystemTime> {
+        self.meter.as_ref()?.limit_ends()
     }
 
     fn push(&self, line: String) -> Result<(), ProcessError> {
@@ -219,6 +232,7 @@ impl StartedProcess {
         })?;
         let session = self.launch.session_id().clone();
         let (folder, run, model) = (self.folder, self.run, self.launch.model);
+        let meter = model.proxy.as_ref().map(|(proxy, _)| proxy.meter());
         let process = (Arc::clone(&leader), stop.clone());
         let supervised = ProcessSupervisor {
             leader,
@@ -233,7 +247,7 @@ impl StartedProcess {
             last,
         };
         let ended = Some(tokio::spawn(supervised.run()));
-        Ok((AgentProcess { leader: process.0, input, stop: process.1, ended }, receiver))
+        Ok((AgentProcess { leader: process.0, input, stop: process.1, ended, meter }, receiver))
     }
 
     fn start_threads(

@@ -3,7 +3,7 @@
 //! Everything beyond this file decides from [`TurnFailure`]. Sentences are read only where the CLI gives nothing better, and only those
 //! that it writes itself (`is_error`): never the model's words.
 
-use crate::event::{BusyService, PermissionMode, RateLimitStatus, TurnFailure};
+use crate::event::{BackgroundKind, BusyService, PermissionMode, RateLimitStatus, TaskEnd, TurnFailure};
 
 /// The parts of a `result` line that describe how its turn ended.
 pub(super) struct ResultWords<'a> {
@@ -59,6 +59,24 @@ pub(super) fn failure(words: &ResultWords<'_>) -> TurnFailure {
 /// The `trigger` of a `compact_boundary`: `manual` or `auto`.
 pub(super) fn is_automatic_compaction(trigger: &str) -> bool {
     trigger != "manual"
+}
+
+/// The `task_type` of a task in the background.
+pub(super) fn background_kind(kind: &str) -> BackgroundKind {
+    match kind {
+        "local_bash" => BackgroundKind::Command,
+        "local_agent" => BackgroundKind::SubAgent,
+        _ => BackgroundKind::Other,
+    }
+}
+
+/// The `status` of a `task_notification`.
+pub(super) fn task_end(status: &str) -> TaskEnd {
+    match status {
+        "completed" => TaskEnd::Completed,
+        "stopped" | "killed" => TaskEnd::Stopped,
+        _ => TaskEnd::Failed,
+    }
 }
 
 /// The `status` of a `rate_limit_event`.

@@ -24,9 +24,8 @@ use super::{
 const DOORS: &str = "/run/storkit";
 const FORWARDER: &str = "/run/storkit-net";
 
-/// The shell between storkit and bubblewrap; it exits with its terminal or by a signal. It opens the filters of system calls in its first
-/// argument, a folder.
-// `--die-with-parent` (`PR_SET_PDEATHSIG`) follows the *thread* that started bubblewrap, and a runtime's threads come and go.
+/// Stands in for [`super::keeper`] in a program that cannot be called again: a shell, which exits with its terminal or by a signal. It
+/// opens the filters of system calls in its first argument, a folder.
 const KEEPER: [&str; 4] = [
     "/bin/sh",
     "-c",
@@ -158,8 +157,11 @@ impl Bwrap {
             write_new(&place.private.join("admin/commondir"), &format!("{}\n", place.common.display()))?;
         }
         let own = self.own.as_ref();
-        let before = own.map(|own| before_bwrap(own, &view.layers, !self.gains_privileges()));
-        self.line(&view, scratch, before.unwrap_or_default(), folder_of(place, tenant))
+        let before = match own {
+            Some(own) => before_bwrap(own, scratch.filters(), &view.layers, !self.gains_privileges()),
+            None => KEEPER.map(OsString::from).into_iter().chain([scratch.filters().into()]).collect(),
+        };
+        self.line(&view, before, folder_of(place, tenant))
     }
 
     /// The same for a command that starts in the worktree and only seems to change files: every writable folder is a layer over the true
@@ -181,25 +183,18 @@ impl Bwrap {
         }
         view.layers.iter().try_for_each(super::caches::CacheLayer::make_folders)?;
         let folders = layers::over_writable(&mut view, &scratch.layers());
-        let before = layers::before_bwrap(own, &scratch.layers(), &folders, !self.gains_privileges());
-        let words = self.line(&view, scratch, before, folder)?;
+        let at = (scratch.filters(), scratch.layers());
+        let before = layers::before_bwrap(own, (at.0, &at.1), &folders, !self.gains_privileges());
+        let words = self.line(&view, before, folder)?;
         Ok(LayeredPrefix { words, folders, shown: layers::kinds(&view) })
     }
 
     /// The whole line: the words before bubblewrap, its mounts, and the way out of the sandbox.
-    fn line(
-        &self,
-        view: &View,
-        scratch: &ScratchFolders,
-        before: Vec<OsString>,
-        folder: &Path,
-    ) -> std::io::Result<Vec<OsString>> {
+    fn line(&self, view: &View, before: Vec<OsString>, folder: &Path) -> std::io::Result<Vec<OsString>> {
         if matches!(self.reach, NetworkReach::Through(_)) && self.own.is_none() {
             return Err(std::io::Error::other("only storkit itself can pass on what the network allows"));
         }
-        let mut line = BwrapArguments(KEEPER.map(OsString::from).into());
-        line.0.push(scratch.filters().into());
-        line.0.extend(before);
+        let mut line = BwrapArguments(before);
         line.0.push(self.program.clone().into());
         line.words(&WALLS);
         line.words(&FILTERS);
@@ -407,10 +402,13 @@ mod tests {
         );
         let npm: Vec<CacheLayer> =
             layers.into_iter().filter(|layer| layer.at == Path::new("/h/.npm")).collect();
-        let words: Vec<String> =
-            before_bwrap(&own, &npm, true).iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        assert_eq!(words[..4], ["/bin/storkit", "sandbox-step", "--scope", "--layer"]);
+        let words: Vec<String> = before_bwrap(&own, Path::new("/filters"), &npm, true)
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        assert_eq!(words[..3], ["/bin/storkit", "sandbox-step", "/filters"]);
+        assert_eq!(words[4..6], ["--scope", "--layer"]);
         let private = ["upper", "work", "merged"].map(|name| format!("/private/caches/npm/{name}"));
-        assert_eq!((&words[5..8], words[8].as_str()), (&private[..], "--"));
+        assert_eq!((&words[7..10], words[10].as_str()), (&private[..], "--"));
     }
 }

@@ -5,10 +5,13 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NetworkAccess {
     /// The whole network (`true`).
     All,
+    /// Nobody has set anything: as [`NetworkAccess::Ask`], and open where this machine cannot limit the network at all.
+    #[default]
+    Unset,
     /// The package registries and these hosts; people are asked about any other (`"ask"`, or a list with that word).
     Ask(Vec<AllowedHost>),
     /// These hosts; none for `false`. An agent also reaches the model's API and storkit's tools.
@@ -38,12 +41,6 @@ pub enum AllowedReach {
 /// Ports of an entry that names none.
 const WEB: [u16; 2] = [443, 80];
 
-impl Default for NetworkAccess {
-    fn default() -> Self {
-        Self::Ask(Vec::new())
-    }
-}
-
 impl NetworkAccess {
     pub fn is_limited(&self) -> bool {
         *self != Self::All
@@ -52,7 +49,7 @@ impl NetworkAccess {
     /// Of these package registries those that it allows, and nothing else; whoever has the whole network gets all of them.
     pub fn registries_only(&self, registries: &[AllowedHost]) -> Self {
         let is_open = |registry: &&AllowedHost| match self {
-            Self::All | Self::Ask(_) => true,
+            Self::All | Self::Unset | Self::Ask(_) => true,
             Self::Only(hosts) => {
                 let port = registry.port.unwrap_or(WEB[0]);
                 hosts.iter().any(|host| host.allows(&registry.name, port).is_some())
@@ -62,8 +59,22 @@ impl NetworkAccess {
     }
 
     /// Whether somebody set these limits, so that nothing may start without them.
+    pub fn is_set(&self) -> bool {
+        matches!(self, Self::Only(_) | Self::Ask(_))
+    }
+
+    /// Whether a limit by ports is not enough.
     pub fn is_strict(&self) -> bool {
         matches!(self, Self::Only(_))
+    }
+
+    /// The listed hosts, where people are asked about any other.
+    pub fn asking(&self) -> Option<&[AllowedHost]> {
+        match self {
+            Self::Unset => Some(&[]),
+            Self::Ask(hosts) => Some(hosts),
+            Self::All | Self::Only(_) => None,
+        }
     }
 }
 
@@ -202,8 +213,8 @@ impl fmt::Display for NetworkAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::All => f.write_str("everything"),
-            Self::Ask(hosts) => {
-                let hosts = hosts.iter().map(|host| format!("`{host}`, "));
+            Self::Unset | Self::Ask(_) => {
+                let hosts = self.asking().unwrap_or_default().iter().map(|host| format!("`{host}`, "));
                 write!(f, "package registries, {}other hosts after a question", hosts.collect::<String>())
             }
             Self::Only(hosts) if hosts.is_empty() => f.write_str("nothing"),

@@ -21,8 +21,8 @@ use rustix::{
 };
 
 use super::{
-    file_passing,
-    step::{Never, OwnProgram, escaped, limit_resources, limit_sockets, own_mounts},
+    file_passing, keeper,
+    step::{Never, OwnProgram, escaped, kept_by, limit_resources, limit_sockets, own_mounts},
     view::{Shown, View},
 };
 
@@ -136,16 +136,18 @@ pub(super) fn over_writable(view: &mut View, mounts: &Path) -> Vec<LayeredFolder
     layers
 }
 
-/// The words that lead to bubblewrap, with these layers mounted below `mounts`, an empty folder.
+/// The words that lead to bubblewrap, which gets the filters of this folder, with these layers mounted below `mounts`, an empty folder.
 pub(super) fn before_bwrap(
     own: &OwnProgram,
-    mounts: &Path,
+    (filters, mounts): (&Path, &Path),
     layers: &[LayeredFolder],
     scope: bool,
 ) -> Vec<OsString> {
     let mut words = vec![own.file.clone().into()];
     words.extend(own.arguments.iter().cloned());
-    words.extend([SUBCOMMAND.into(), mounts.into()]);
+    words.push(SUBCOMMAND.into());
+    words.extend(kept_by(filters));
+    words.push(mounts.into());
     if scope {
         words.push(SCOPE.into());
     }
@@ -160,7 +162,8 @@ pub(super) fn before_bwrap(
 /// Runs the subcommand. Returns only if it fails.
 pub(super) fn enter(arguments: &[OsString]) -> io::Result<Never> {
     let wrong = || io::Error::other("only storkit itself calls this");
-    let (mounts, mut rest) = arguments.split_first().ok_or_else(wrong)?;
+    let [filters, storkit, mounts, rest @ ..] = arguments else { return Err(wrong()) };
+    let mut rest = rest;
     let (mut layers, mut scope) = (Vec::new(), false);
     let command = loop {
         match rest {
@@ -175,6 +178,7 @@ pub(super) fn enter(arguments: &[OsString]) -> io::Result<Never> {
             _ => return Err(wrong()),
         }
     };
+    keeper::stay_behind(Path::new(filters), storkit)?;
     own_mounts()?;
     let root = mount_memory(Path::new(mounts))?;
     for (number, lower) in layers.iter().enumerate() {
@@ -254,8 +258,9 @@ mod tests {
         assert_eq!(shown, expected);
         assert_eq!(layers[0], LayeredFolder { at: "/p".into(), lower: vec![work] });
         let own = OwnProgram { file: "/bin/storkit".into(), arguments: vec![] };
-        let words = before_bwrap(&own, Path::new("/m"), &layers[..1], true);
+        let words = before_bwrap(&own, (Path::new("/f"), Path::new("/m")), &layers[..1], true);
         let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-        assert_eq!(words[..6], ["/bin/storkit", "sandbox-layers", "/m", "--scope", "--over", "1"]);
+        assert_eq!(words[..3], ["/bin/storkit", "sandbox-layers", "/f"]);
+        assert_eq!(words[4..7], ["/m", "--scope", "--over"]);
     }
 }

@@ -20,7 +20,7 @@ pub struct NetworkPlan {
     pub key: String,
     /// Reached whatever the setting lists: the model's API, where the CLI reaches it itself.
     pub needs: Vec<AllowedHost>,
-    /// With [`NetworkAccess::Ask`]: the package registries of the project, and who decides about all other hosts.
+    /// Where [`NetworkAccess::asking`] people: the package registries of the project, and who decides about all other hosts.
     pub open: OpenHosts,
     /// Storkit's listener, for the agents' tools.
     pub own: Option<SocketAddr>,
@@ -28,7 +28,7 @@ pub struct NetworkPlan {
     pub model: Option<Arc<ModelProxy>>,
 }
 
-/// Hosts that are open or can be opened with [`NetworkAccess::Ask`].
+/// Hosts that are open or can be opened where people are asked.
 #[derive(Clone, Default)]
 pub struct OpenHosts {
     pub registries: Vec<AllowedHost>,
@@ -51,6 +51,7 @@ impl NetworkPlan {
 
     fn rules(self) -> EgressRules {
         let (mut hosts, asks) = match self.access {
+            NetworkAccess::Unset => (self.open.registries, true),
             NetworkAccess::Ask(hosts) => ([hosts, self.open.registries].concat(), true),
             NetworkAccess::Only(hosts) => (hosts, false),
             NetworkAccess::All => (Vec::new(), false),
@@ -119,24 +120,23 @@ impl Confinement {
     /// Checks that it can enforce `network`, which is set at `key`. Blocks.
     ///
     /// # Errors
-    /// A sentence on the missing part: nothing starts with more access than configured. [`NetworkAccess::Ask`] is no such
-    /// limit; where it cannot be enforced the network is open, and `doctor` says so.
+    /// A sentence on the missing part: nothing starts with more access than somebody set. Where nobody did, the network is open, and
+    /// `doctor` says so.
     pub fn can_limit(&self, network: &NetworkAccess, key: &str) -> Result<(), String> {
-        if !network.is_strict() {
+        if !network.is_set() || self.limits(network) {
             return Ok(());
         }
         self.limits_network()
             .map_err(|why| format!("{key} cannot be enforced: {why} Fix that, or set it to `true`."))
     }
 
-    /// Whether it limits the network to `network`: not if there is no limit, and not for [`NetworkAccess::Ask`] where this
-    /// machine cannot. Blocks.
+    /// Whether it limits the network to `network`: not if there is no limit, or this machine cannot. Blocks.
     pub fn limits(&self, network: &NetworkAccess) -> bool {
         network.is_limited()
             && (self.limits_network().is_ok() || (!network.is_strict() && self.limits_ports()))
     }
 
-    /// The part of the network that [`NetworkAccess::Ask`] leaves open here, as a sentence; `None` where it leaves none. Blocks.
+    /// The part of the network that stays open here where people are asked, as a sentence; `None` where none does. Blocks.
     pub fn network_gap(&self) -> Option<String> {
         let why = self.limits_network().err()?;
         Some(match self.limits_ports() {

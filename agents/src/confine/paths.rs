@@ -26,6 +26,11 @@ pub struct WorktreePaths {
 }
 
 impl WorktreePaths {
+    /// Files that people sent to the agent, read-only inside. A process sees later files only if the folder exists when it starts.
+    pub fn received(&self) -> PathBuf {
+        self.private.join("received")
+    }
+
     /// Whether the agent works in the main checkout itself: its files can be written, `.git` and `.storkit` cannot, and git has
     /// no private copies.
     pub fn is_main_checkout(&self) -> bool {

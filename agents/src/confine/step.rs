@@ -20,7 +20,7 @@ use rustix::{
     thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities},
 };
 
-use super::{caches::CacheLayer, inside, kernel::KernelMeans, layers, seccomp};
+use super::{caches::CacheLayer, inside, keeper, kernel::KernelMeans, layers, seccomp};
 
 /// The subcommand that joins caches and limits sockets, then becomes bubblewrap.
 const BEFORE_BWRAP: &str = "sandbox-step";
@@ -95,11 +95,18 @@ pub fn enter(own: &[OsString], words: &[OsString]) -> Option<String> {
     }
 }
 
-/// The words that lead to bubblewrap. With `scope`, nothing inside reaches abstract sockets of the machine.
-pub(super) fn before_bwrap(own: &OwnProgram, layers: &[CacheLayer], scope: bool) -> Vec<OsString> {
+/// The words that lead to bubblewrap, which gets the filters of this folder. With `scope`, nothing inside reaches abstract sockets of the
+/// machine.
+pub(super) fn before_bwrap(
+    own: &OwnProgram,
+    filters: &Path,
+    layers: &[CacheLayer],
+    scope: bool,
+) -> Vec<OsString> {
     let mut words = vec![own.file.clone().into()];
     words.extend(own.arguments.iter().cloned());
     words.push(BEFORE_BWRAP.into());
+    words.extend(kept_by(filters));
     if scope {
         words.push(SCOPE.into());
     }
@@ -114,11 +121,19 @@ pub(super) fn before_bwrap(own: &OwnProgram, layers: &[CacheLayer], scope: bool)
     words
 }
 
+/// The words for [`keeper::stay_behind`], which come first.
+pub(super) fn kept_by(filters: &Path) -> [OsString; 2] {
+    [filters.into(), std::process::id().to_string().into()]
+}
+
 /// A process that became another program never returns.
 pub(super) type Never = std::convert::Infallible;
 
 fn before(arguments: &[OsString]) -> io::Result<Never> {
-    let (mut layers, mut scope, mut rest) = (Vec::new(), false, arguments);
+    let [filters, storkit, rest @ ..] = arguments else {
+        return Err(io::Error::other("only storkit itself calls this"));
+    };
+    let (mut layers, mut scope, mut rest) = (Vec::new(), false, rest);
     let command = loop {
         match rest {
             [word, lower, upper, work, merged, more @ ..] if word == LAYER => {
@@ -130,6 +145,7 @@ fn before(arguments: &[OsString]) -> io::Result<Never> {
             _ => return Err(io::Error::other("only storkit itself calls this")),
         }
     };
+    keeper::stay_behind(Path::new(filters), storkit)?;
     // Where the kernel refuses this, the run's caches start empty: nothing of the operator's is written either way.
     if !layers.is_empty() && own_mounts().is_ok() {
         layers.iter().for_each(|layer| drop(join(*layer)));
@@ -295,7 +311,7 @@ mod tests {
         let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
         assert_eq!(enter(&words(&["storkit"]), &words(&["serve"])), None);
         assert_eq!(enter(&words(&["storkit"]), &[]), None);
-        let why = enter(&words(&["storkit"]), &words(&["sandbox-step", "--layer", "a"]));
+        let why = enter(&words(&["storkit"]), &words(&["sandbox-step", "/filters", "1", "--layer", "a"]));
         assert_eq!(why.as_deref(), Some("the sandbox cannot be prepared: only storkit itself calls this"));
     }
 

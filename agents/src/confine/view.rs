@@ -80,6 +80,7 @@ impl View {
             view.entries.insert(layer.at.clone(), Shown::Writable(layer.merged()));
         }
         view.project(place, scratch, &home);
+        view.show(&place.received());
         // The operator's own additions may lie in the project.
         host.programs.iter().chain(&host.visible).for_each(|path| view.show(path));
         host.writable.iter().for_each(|path| view.share(path));

@@ -1,6 +1,6 @@
 //! Counts the usage that the model's service reports, in tokens and US dollars, from the events of a stream or from a whole message.
 
-use std::{borrow::Cow, fmt, sync::Arc};
+use std::{borrow::Cow, fmt, sync::Arc, time::SystemTime};
 
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -67,6 +67,8 @@ pub struct SpendingMeter {
     /// Counts the same spending, and its budget holds, too.
     above: Option<Arc<SpendingMeter>>,
     refused: watch::Sender<Option<SpendingBudget>>,
+    /// When the service's own limit is lifted, while it holds.
+    limit_ends: Mutex<Option<SystemTime>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +116,16 @@ impl SpendingMeter {
     pub async fn refused(&self) {
         // The sender lives as long as `self`.
         let _ = self.refused.subscribe().wait_for(Option::is_some).await;
+    }
+
+    /// The service refused a request because of its own limit, until this time; or it took one (`None`).
+    pub(super) fn set_limit_ends(&self, ends: Option<SystemTime>) {
+        *self.limit_ends.lock() = ends;
+    }
+
+    /// When the service's own limit is lifted, if it named a time with its last refusal.
+    pub fn limit_ends(&self) -> Option<SystemTime> {
+        *self.limit_ends.lock()
     }
 
     fn add(&self, tokens: TokenCount, usd: f64) {

@@ -1,6 +1,10 @@
 //! The proxy's connections: one request after the other is checked, sent on with the operator's key, and answered.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http_body_util::{BodyExt as _, Either, Full, Limited};
 use hyper::{
@@ -23,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     access::ModelService,
     body::MeteredBody,
+    limit::limit_ends,
     meter::{AnswerReader, RequestCost, SpendingMeter},
     request::{ApiPath, ModelRequest, Refusal, admit, passed_headers, read_messages},
 };
@@ -169,6 +174,13 @@ impl ProxyShared {
         let (mut parts, body) = hyper::http::Response::<reqwest::Body>::from(response).into_parts();
         if !parts.status.is_success() {
             cost.iter_mut().for_each(RequestCost::is_free);
+        }
+        match parts.status {
+            StatusCode::TOO_MANY_REQUESTS => {
+                self.meter.set_limit_ends(limit_ends(&parts.headers, SystemTime::now()));
+            }
+            status if status.is_success() && cost.is_some() => self.meter.set_limit_ends(None),
+            _ => {}
         }
         if parts.status.is_redirection() {
             // Followed by nobody: not with the operator's key here, and not by the agent, which has none.

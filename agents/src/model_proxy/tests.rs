@@ -384,6 +384,8 @@ async fn an_error_of_the_service_passes_unchanged() {
     assert_eq!(status, 429);
     assert!(answer.contains("retry-after: 7") && answer.ends_with(&body.to_string()), "{answer}");
     assert_eq!(agent.proxy.spending(), ModelSpending::default(), "it costs nothing");
+    let ends = agent.proxy.meter().limit_ends().expect("it names a time");
+    assert!(ends > std::time::SystemTime::now() - Duration::from_secs(1), "{ends:?}");
 }
 
 #[tokio::test]

@@ -100,6 +100,8 @@ impl TurnAttempt {
             }
             AgentEvent::Exited(exit) => return Some(self.on_exit(exit)),
             AgentEvent::Started { .. }
+            | AgentEvent::BackgroundTasks(_)
+            | AgentEvent::TaskEnded { .. }
             | AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
             | AgentEvent::Text(_)

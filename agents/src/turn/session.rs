@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     claude::{AgentProcess, Launch, ProcessError},
-    event::{AgentEvent, PermissionAnswer, PermissionMode, ProcessExit},
+    event::{AgentEvent, BackgroundTask, BusyService, PermissionAnswer, PermissionMode, ProcessExit},
     prompt::AgentPrompt,
 };
 
@@ -40,6 +40,10 @@ pub struct AgentSession {
     asked_elsewhere: Option<Arc<AtomicUsize>>,
     /// Permission requests of the living process that wait for a person.
     open_requests: BTreeSet<String>,
+    /// What the living process does beside the conversation.
+    background: Vec<BackgroundTask>,
+    /// The agent program began a turn by itself, after a task in the background.
+    is_awake: bool,
 }
 
 struct LiveProcess {
@@ -138,21 +142,27 @@ impl AgentSession {
         if let AgentEvent::Mode(mode) = &event {
             self.check_mode(mode);
         }
-        let outcome = self.attempt.as_mut().and_then(|attempt| attempt.on_event(&event, now));
+        // The end of a turn that began by itself, before the prompt of this attempt was sent.
+        let is_of_earlier_turn = self.is_awake && matches!(event, AgentEvent::TurnEnded(_));
+        let attempt = self.attempt.as_mut().filter(|_| !is_of_earlier_turn);
+        let outcome = attempt.and_then(|attempt| attempt.on_event(&event, now));
+        let outcome = outcome.map(|outcome| self.with_limit(outcome));
         if outcome.is_some() {
             self.attempt = None;
         }
+        self.note_background(&event);
         match &event {
             AgentEvent::Permission(request) => _ = self.open_requests.insert(request.request_id.clone()),
             AgentEvent::PermissionCancelled { request_id } => _ = self.open_requests.remove(request_id),
             AgentEvent::Exited(_) => {
-                self.open_requests.clear();
+                self.forget_process();
                 if let Some(live) = self.live.take() {
                     // In the background: the search for descendants must not delay the outcome.
                     tokio::spawn(end(live.process));
                 }
             }
-            AgentEvent::TurnEnded(_) => {
+            // From here on its idle time is counted.
+            AgentEvent::TurnEnded(_) | AgentEvent::BackgroundTasks(_) => {
                 if let Some(live) = &mut self.live {
                     live.idle_since = now;
                 }
@@ -160,6 +170,32 @@ impl AgentSession {
             _ => {}
         }
         TurnUpdate { event, outcome }
+    }
+
+    /// The reset time of a limit, where the agent program does not tell it and the way to the service has seen it.
+    fn with_limit(&self, outcome: TurnOutcome) -> TurnOutcome {
+        match outcome {
+            TurnOutcome::Busy { service: BusyService::UsageLimit, until: None } => {
+                let until = self.live.as_ref().and_then(|live| live.process.limit_ends());
+                TurnOutcome::Busy { service: BusyService::UsageLimit, until }
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn note_background(&mut self, event: &AgentEvent) {
+        match event {
+            AgentEvent::BackgroundTasks(tasks) => self.background.clone_from(tasks),
+            AgentEvent::Started { .. } => self.is_awake = self.attempt.is_none(),
+            AgentEvent::TurnEnded(_) => self.is_awake = false,
+            _ => {}
+        }
+    }
+
+    fn forget_process(&mut self) {
+        self.open_requests.clear();
+        self.background.clear();
+        self.is_awake = false;
     }
 
     /// A process that asks less than agreed is ended at once: each of its next calls could run unasked.
@@ -202,12 +238,34 @@ impl AgentSession {
     ///
     /// Fails as [`AgentProcess::interrupt`] does; the process is killed in time even so.
     pub async fn stop(&mut self) -> Result<(), ProcessError> {
-        // The turn may be over since the person asked, and the next one must not suffer for that.
-        let (Some(attempt), Some(live)) = (&mut self.attempt, &self.live) else { return Ok(()) };
+        let Some(live) = &self.live else { return Ok(()) };
+        let Some(attempt) = &mut self.attempt else {
+            // A turn that nobody prompted has no outcome. Without any turn an interrupt would still end sub-agents.
+            return if self.is_awake { live.process.interrupt().await } else { Ok(()) };
+        };
         match attempt.stop(Instant::now()) {
             AttemptAction::Interrupt => live.process.interrupt().await,
             AttemptAction::Nothing | AttemptAction::Kill => Ok(()),
         }
+    }
+
+    /// Ends all work in the background; the events follow. Fails as [`AgentProcess::stop_task`] does.
+    pub async fn stop_background(&self) -> Result<(), ProcessError> {
+        let Some(live) = &self.live else { return Ok(()) };
+        for task in &self.background {
+            live.process.stop_task(&task.id).await?;
+        }
+        Ok(())
+    }
+
+    /// What its process does beside the conversation.
+    pub fn background(&self) -> &[BackgroundTask] {
+        &self.background
+    }
+
+    /// Whether a question of it waits for a person.
+    pub fn has_open_requests(&self) -> bool {
+        !self.open_requests.is_empty()
     }
 
     /// Kills the process without an interrupt before; the outcome of its turn follows.
@@ -221,7 +279,7 @@ impl AgentSession {
     /// Terminates the process and forgets its turn: no update follows.
     pub async fn close(&mut self) {
         self.attempt = None;
-        self.open_requests.clear();
+        self.forget_process();
         let Some(LiveProcess { process, mut events, .. }) = self.live.take() else { return };
         // Drained, so that a full channel does not delay a process that still writes while it exits.
         let drain = tokio::spawn(async move { while events.recv().await.is_some() {} });
@@ -264,9 +322,10 @@ impl AgentSession {
         self.live.as_ref().map(|live| live.process.pid())
     }
 
-    /// Since when the process waits for a prompt; `None` while it works or does not live.
+    /// Since when the process waits for a prompt; `None` while it works or does not live. Work in the background may go on meanwhile.
     pub fn idle_since(&self) -> Option<Instant> {
-        let idle = self.live.as_ref().filter(|live| self.attempt.is_none() && !live.ending);
+        let works = self.attempt.is_some() || self.is_awake;
+        let idle = self.live.as_ref().filter(|live| !works && !live.ending);
         idle.map(|live| live.idle_since)
     }
 }
@@ -400,6 +459,80 @@ mod tests {
             assert_eq!(outcome == failed, is_ended, "{line}: {outcome:?}");
             session.close().await;
         }
+    }
+
+    /// Begins a task in the background, ends it when it is told to, and then begins a turn by itself.
+    const WORKS_ON: &str = r#"
+        say() { echo "$1"; }
+        read -r line
+        say '{"type":"system","subtype":"background_tasks_changed","tasks":[{"task_id":"b1","task_type":"local_bash","description":"count"}]}'
+        say '{"type":"result","subtype":"success","is_error":false,"result":"started"}'
+        read -r stop
+        case $stop in *stop_task*b1*) ;; *) exit 9 ;; esac
+        say '{"type":"system","subtype":"task_notification","task_id":"b1","status":"stopped"}'
+        say '{"type":"system","subtype":"background_tasks_changed","tasks":[]}'
+        say '{"type":"system","subtype":"init","session_id":"s"}'
+        read -r interrupt
+        case $interrupt in *interrupt*) ;; *) exit 9 ;; esac
+        say '{"type":"result","subtype":"error_during_execution","is_error":true,"terminal_reason":"aborted_tools"}'
+        exec sleep 600"#;
+
+    /// Reads events up to this one.
+    async fn until(session: &mut AgentSession, is_it: impl Fn(&AgentEvent) -> bool) -> TurnUpdate {
+        let found = async {
+            loop {
+                let update = session.next().await;
+                if is_it(&update.event) {
+                    return update;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), found).await.expect("the event comes")
+    }
+
+    #[tokio::test]
+    async fn work_in_the_background_is_known_and_stopped_and_a_turn_after_it_is_no_idleness() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut session = AgentSession::default();
+        let live = launch(folder.path(), PromptMode::Live, WORKS_ON);
+        session.prompt(live, &"count".into(), TurnLimits::default()).await.expect("it starts");
+        assert_eq!(answer(outcome(&mut session).await), "started");
+        assert_eq!(session.background().iter().map(|task| task.id.as_str()).collect::<Vec<_>>(), ["b1"]);
+        assert!(session.idle_since().is_some(), "it waits for a prompt");
+        // Without a turn there is nothing to interrupt, and the task goes on.
+        session.stop().await.expect("nothing is sent");
+        session.stop_background().await.expect("it is sent");
+        until(&mut session, |event| matches!(event, AgentEvent::BackgroundTasks(tasks) if tasks.is_empty()))
+            .await;
+        assert!(session.background().is_empty());
+        until(&mut session, |event| matches!(event, AgentEvent::Started { .. })).await;
+        assert_eq!(session.idle_since(), None, "it works, though nobody prompted");
+        session.stop().await.expect("it is sent");
+        let end = until(&mut session, |event| matches!(event, AgentEvent::TurnEnded(_))).await;
+        assert_eq!(end.outcome, None);
+        assert!(session.idle_since().is_some());
+        session.close().await;
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_turn_that_began_by_itself_is_not_that_of_a_prompt_sent_meanwhile() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let script = r#"
+            read -r line
+            echo '{"type":"result","subtype":"success","is_error":false,"result":"one"}'
+            echo '{"type":"system","subtype":"init","session_id":"s"}'
+            read -r line
+            echo '{"type":"result","subtype":"success","is_error":false,"result":"by itself"}'
+            echo '{"type":"result","subtype":"success","is_error":false,"result":"two"}'
+            exec sleep 600"#;
+        let live = || launch(folder.path(), PromptMode::Live, script);
+        let mut session = AgentSession::default();
+        session.prompt(live(), &"first".into(), TurnLimits::default()).await.expect("it starts");
+        assert_eq!(answer(outcome(&mut session).await), "one");
+        until(&mut session, |event| matches!(event, AgentEvent::Started { .. })).await;
+        session.prompt(live(), &"second".into(), TurnLimits::default()).await.expect("it is sent");
+        assert_eq!(answer(outcome(&mut session).await), "two");
+        session.close().await;
     }
 
     #[tokio::test]

@@ -1,7 +1,7 @@
 //! Figure 6: a board of 10,000 stories.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
     process::Command,
@@ -84,14 +84,10 @@ fn blocking(effort: Effort) -> anyhow::Result<Outcome> {
         ensure!(text.contains("archived"), "no board: {text}");
         let slots = team();
         let conflicts = BTreeSet::new();
-        let situation = Situation {
-            stories: &board.stories,
-            conflicts: &conflicts,
-            unaccepted: &BTreeSet::new(),
-            max_retries: 3,
-        };
+        let situation =
+            Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), max_retries: 3 };
         let start = Instant::now();
-        let assigned = assign(&situation, &slots);
+        let assigned = assign(&situation, &slots, |_| true);
         let assigning = millis(start.elapsed());
         ensure!(!assigned.is_empty(), "nobody was assigned");
         let current: Vec<StoryId> = board.in_stage(Stage::Current).map(|story| story.id()).take(20).collect();

@@ -15,7 +15,7 @@ use tokio::{
 };
 use tokio_util::task::TaskTracker;
 
-use crate::{config::redact::Redactor, replies};
+use crate::{chat::delivery::DeliveryReport, config::redact::Redactor, replies};
 
 /// A live message, as the room names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,12 +76,13 @@ impl Outbox {
         adapter: Arc<dyn Adapter>,
         room: Room,
         redactor: Arc<Redactor>,
+        report: DeliveryReport,
         tracker: &TaskTracker,
     ) -> Self {
         let (jobs, receiver) = mpsc::unbounded_channel();
         let newest = Newest::default();
-        tracker
-            .spawn(OutboxTask { adapter, room, live: HashMap::new(), newest: newest.clone() }.run(receiver));
+        let task = OutboxTask { adapter, room, live: HashMap::new(), newest: newest.clone(), report };
+        tracker.spawn(task.run(receiver));
         Self { jobs, slots: 0, newest, redactor }
     }
 
@@ -177,6 +178,7 @@ struct OutboxTask {
     room: Room,
     live: HashMap<LiveSlot, LiveMessage>,
     newest: Newest,
+    report: DeliveryReport,
 }
 
 impl OutboxTask {
@@ -237,8 +239,9 @@ impl OutboxTask {
             tracing::warn!(%error, room = %self.room, file = file.name, "file not sent");
         }
         let result = post(&*self.adapter, &self.room, &message).await;
-        if let Err(error) = &result {
-            tracing::error!(%error, room = %self.room, "a message could not be delivered");
+        match &result {
+            Ok(_) => self.report.arrived(),
+            Err(error) => self.report.lost(error),
         }
         if let Some(report) = report {
             report(result.as_ref().map(|posted| posted.ids().cloned().collect()));
@@ -327,8 +330,9 @@ impl OutboxTask {
             }
             _ => Err(AdapterError::Unsupported("editing a message")),
         };
-        if edited.is_err() {
-            self.say(message, None, None, None).await;
+        match edited {
+            Ok(()) => self.report.arrived(),
+            Err(_) => self.say(message, None, None, None).await,
         }
     }
 
@@ -386,7 +390,13 @@ mod tests {
         let fake = Fake::new("fake");
         let tracker = TaskTracker::new();
         let room = fake.room("a");
-        let mut outbox = Outbox::new(fake.clone(), room.room().clone(), Arc::default(), &tracker);
+        let mut outbox = Outbox::new(
+            fake.clone(),
+            room.room().clone(),
+            Arc::default(),
+            DeliveryReport::unread(room.room()),
+            &tracker,
+        );
         let slot = outbox.open();
         for number in 0..1_000 {
             outbox.show(slot, Outgoing::text(format!("state {number}")));
@@ -400,7 +410,13 @@ mod tests {
     async fn what_follows_is_done_only_after_what_was_said_has_been_sent() {
         let fake = Fake::new("fake");
         let room = fake.room("a");
-        let outbox = Outbox::new(fake.clone(), room.room().clone(), Arc::default(), &TaskTracker::new());
+        let outbox = Outbox::new(
+            fake.clone(),
+            room.room().clone(),
+            Arc::default(),
+            DeliveryReport::unread(room.room()),
+            &TaskTracker::new(),
+        );
         fake.rate_limit_next(std::time::Duration::from_secs(60));
         outbox.say(Outgoing::text("the answer"));
         let (told, sends) = oneshot::channel();
@@ -415,7 +431,13 @@ mod tests {
     async fn a_state_does_not_come_after_the_end() {
         let fake = Fake::new("fake");
         let room = fake.room("a");
-        let mut outbox = Outbox::new(fake.clone(), room.room().clone(), Arc::default(), &TaskTracker::new());
+        let mut outbox = Outbox::new(
+            fake.clone(),
+            room.room().clone(),
+            Arc::default(),
+            DeliveryReport::unread(room.room()),
+            &TaskTracker::new(),
+        );
         let slot = outbox.open();
         outbox.show(slot, Outgoing::text("on the way"));
         outbox.finish(slot, Outgoing::text("the end"));

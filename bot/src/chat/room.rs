@@ -4,8 +4,11 @@
 //! Nothing here waits for a network or a process: the [`Outbox`] sends, the session has a task of its own.
 
 mod activity;
+mod answer_text;
 mod answers;
 mod awaited;
+mod background;
+mod edits;
 #[cfg(test)]
 pub(super) mod fixture;
 mod intake;
@@ -13,6 +16,7 @@ mod left_work;
 mod own_tools;
 mod prompt_queue;
 mod questions;
+mod requests;
 mod run_command;
 mod sent_times;
 mod ticker;
@@ -35,6 +39,7 @@ use turn::RoomTurn;
 
 use crate::{
     chat::{
+        delivery::DeliveryReport,
         network::RoomSpending,
         outbox::Outbox,
         rooms::{RoomInput, RoomMailbox, RoomSender},
@@ -91,6 +96,7 @@ impl RoomTask {
         let options = SessionOptions {
             agents: services.commands.agents.clone(),
             idle_timeout: idle,
+            background_timeout: services.config().claude.background_timeout.limit(),
             waiting: Arc::default(),
             meter: spending.meter(),
             read: asker.read().clone(),
@@ -99,7 +105,13 @@ impl RoomTask {
         let session =
             RoomSession::new(move |update| _ = updates.send(RoomInput::Session(update)), options, tracker);
         Self {
-            outbox: Outbox::new(adapter.clone(), room.clone(), services.redactor.clone(), tracker),
+            outbox: Outbox::new(
+                adapter.clone(),
+                room.clone(),
+                services.redactor.clone(),
+                DeliveryReport::new(&services, &room),
+                tracker,
+            ),
             queue: PromptQueue::new(room.clone(), services.store.clone()),
             turn: RoomTurn::new(session, asker, spending, waiting),
             questions: OpenQuestions::default(),
@@ -187,7 +199,7 @@ impl RoomTask {
             RoomInput::Verdict { request_id, answer } => self.on_verdict(request_id, answer),
             RoomInput::ToolsAnswered { request_id, answered } => self.on_tools_answered(request_id, answered),
             RoomInput::LeftQuestion { id, question, copy } => self.on_left_question(id, &question, copy),
-            RoomInput::LeftPrompt { number, started, prompt } => self.on_left_prompt(number, started, prompt),
+            RoomInput::LeftPrompt { number, state, prompt } => self.on_left_prompt(number, state, prompt),
             RoomInput::Tell(message) => self.outbox.say(message),
             RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),
             // The loop handles `Shutdown` itself. `OutboxDrained` arrives here when something happened after the room
@@ -213,6 +225,7 @@ impl RoomTask {
             worktree: self.works_in_worktree(),
             place: self.place(),
             last_request: self.turn.last_request.clone(),
+            background: self.turn.background.view(Instant::now()),
         }
     }
 

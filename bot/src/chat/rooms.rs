@@ -1,7 +1,7 @@
 //! The directory of rooms: each has one task with a mailbox, made when something first happens there.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +16,8 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     chat::{session::SessionUpdate, workspace::EnteredRoom},
     permission::{Question, QuestionId, QuestionOutcome, QuestionRooms, TrialNews},
-    store::{OpenQuestion, QueuedPrompt},
+    replies::RoomWork,
+    store::{OpenQuestion, PromptState, QueuedPrompt},
     tools::MessageAnswer,
 };
 
@@ -56,8 +57,8 @@ pub enum RoomInput {
     LeftPrompt {
         /// Its number in the store.
         number: i64,
-        /// Whether it had begun to run.
-        started: bool,
+        /// How far it had come.
+        state: PromptState,
         prompt: QueuedPrompt,
     },
     /// Something the room should know, e.g. that the state was damaged.
@@ -110,6 +111,7 @@ type Starter = Box<dyn Fn(Room, RoomSender, RoomMailbox) -> bool + Send + Sync>;
 pub struct RoomDirectory {
     entries: Arc<Mutex<HashMap<Room, RoomHandle>>>,
     start: Arc<OnceLock<Starter>>,
+    work: Arc<Mutex<BTreeMap<Room, RoomWork>>>,
 }
 
 impl RoomDirectory {
@@ -149,6 +151,20 @@ impl RoomDirectory {
             entries.remove(room);
         }
         left
+    }
+
+    /// A room's task tells what goes on there.
+    pub fn set_work(&self, room: &Room, work: RoomWork) {
+        let mut all = self.work.lock();
+        match work == RoomWork::default() {
+            true => _ = all.remove(room),
+            false => _ = all.insert(room.clone(), work),
+        }
+    }
+
+    /// The rooms where something goes on.
+    pub fn work(&self) -> BTreeMap<Room, RoomWork> {
+        self.work.lock().clone()
     }
 
     /// Every room that has a task.

@@ -83,6 +83,8 @@ fn admit(
     }
     // A clock that was set back makes a message of the future: it is not old.
     match now.duration_since(incoming.sent_at).unwrap_or_default() {
+        // What it would have changed is over.
+        age if age > catch_up && matches!(incoming.act, PersonAct::Edited { .. }) => Admission::Overheard,
         age if age > catch_up => Admission::TooOld(age),
         _ => Admission::Addressed,
     }
@@ -156,6 +158,7 @@ mod tests {
             shared: false,
             reply_to: None,
             sent_at: now(),
+            enclosed: adapters::Enclosed::default(),
         }
     }
 
@@ -206,6 +209,9 @@ mod tests {
         assert_eq!(decided(&aged(late, None), false), Admission::Overheard, "old talk is still context");
         let future = Incoming { sent_at: now() + late, ..incoming("2", "ann") };
         assert_eq!(decided(&future, false), Admission::Addressed);
+        let edit = PersonAct::Edited { message: MessageId::new("1"), text: "x".into() };
+        let edit = Incoming { act: edit, ..aged(late, direct) };
+        assert_eq!(decided(&edit, false), Admission::Overheard, "nobody waits for an answer to that");
     }
 
     /// Routes a batch with ann on the allow-list of `here`; what reached the room, how many were counted, how many dropped.

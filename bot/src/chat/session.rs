@@ -11,7 +11,7 @@ use std::{
 };
 
 use agents::{
-    claude::{Launch, PermissionAnswer, ProcessError},
+    claude::{BackgroundTask, Launch, PermissionAnswer, ProcessError},
     model_proxy::SpendingMeter,
     prompt::AgentPrompt,
     turn::{AgentSession, TurnLimits, TurnUpdate},
@@ -44,6 +44,8 @@ pub enum SessionEvent {
     Turn(TurnUpdate),
     /// The prompt could not be given to a process.
     Failed(ProcessError),
+    /// The process was closed while something went on in the background, or a question of it was open.
+    Closed { ended: Vec<BackgroundTask>, was_idle: bool },
 }
 
 enum SessionOrder {
@@ -52,6 +54,7 @@ enum SessionOrder {
         prompt: Box<SessionPrompt>,
     },
     Interrupt,
+    StopBackground,
     SetModel(Option<String>),
     Answer {
         request_id: String,
@@ -86,6 +89,8 @@ pub struct RoomSession {
 pub struct SessionOptions {
     pub agents: LiveAgents,
     pub idle_timeout: Option<Duration>,
+    /// The same while something goes on in the background.
+    pub background_timeout: Option<Duration>,
     /// Counts the questions about hosts that wait for a person.
     pub waiting: Arc<AtomicUsize>,
     /// Counts its spending. A turn whose budget is spent is stopped.
@@ -103,7 +108,7 @@ impl RoomSession {
         options: SessionOptions,
         tracker: &TaskTracker,
     ) -> Self {
-        let SessionOptions { agents, idle_timeout, waiting, meter, read } = options;
+        let SessionOptions { agents, idle_timeout, background_timeout, waiting, meter, read } = options;
         let (orders, receiver) = mpsc::unbounded_channel();
         let lives = Arc::new(AtomicBool::new(false));
         let task = SessionTask {
@@ -111,6 +116,7 @@ impl RoomSession {
             sink: Box::new(sink),
             agents,
             idle_timeout,
+            background_timeout,
             read,
             session: AgentSession::asking_elsewhere(waiting),
             meter,
@@ -143,6 +149,11 @@ impl RoomSession {
     /// Interrupts the turn; its outcome follows as an update, if need be by ending the process.
     pub fn interrupt(&self) {
         self.order(SessionOrder::Interrupt);
+    }
+
+    /// Ends what its process does in the background; the events follow.
+    pub fn stop_background(&self) {
+        self.order(SessionOrder::StopBackground);
     }
 
     /// Changes the model of a living process; a later start takes it from its launch.
@@ -193,6 +204,7 @@ struct SessionTask {
     sink: UpdateSink,
     agents: LiveAgents,
     idle_timeout: Option<Duration>,
+    background_timeout: Option<Duration>,
     /// What its agent has read by strangers.
     read: StrangersRead,
     session: AgentSession,
@@ -211,7 +223,7 @@ struct SessionTask {
 impl SessionTask {
     async fn run(mut self) {
         loop {
-            let idle = self.session.idle_since().zip(self.idle_timeout).map(|(since, limit)| since + limit);
+            let idle = self.closes_at();
             tokio::select! {
                 order = self.orders.recv() => match order {
                     Some(order) => self.handle_order(order).await,
@@ -227,24 +239,42 @@ impl SessionTask {
                         tracing::debug!(%error, "a turn over its budget was not interrupted");
                     }
                 }
-                () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => self.session.close().await,
+                () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => self.close(true).await,
             }
             self.note_process();
         }
         self.session.close().await;
     }
 
+    /// When the idle process is closed. Work in the background delays that, and a question of it waits for a person.
+    fn closes_at(&self) -> Option<Instant> {
+        let since = self.session.idle_since().filter(|_| !self.session.has_open_requests())?;
+        let works = !self.session.background().is_empty();
+        let limit = if works { self.background_timeout } else { self.idle_timeout };
+        limit.map(|limit| since + limit)
+    }
+
+    async fn close(&mut self, was_idle: bool) {
+        let ended = self.session.background().to_vec();
+        let is_news = !ended.is_empty() || self.session.has_open_requests();
+        self.session.close().await;
+        if is_news {
+            self.send(SessionEvent::Closed { ended, was_idle }, None);
+        }
+    }
+
     async fn handle_order(&mut self, order: SessionOrder) {
         let result = match order {
             SessionOrder::Prompt { number, prompt } => return self.handle_prompt(number, *prompt).await,
             SessionOrder::Interrupt => self.session.stop().await,
+            SessionOrder::StopBackground => self.session.stop_background().await,
             SessionOrder::SetModel(model) => self.session.set_model(model.as_deref()).await,
             SessionOrder::Answer { request_id, answer } => self.session.answer(&request_id, &answer).await,
             SessionOrder::AnswerTools { request_id, answer } => {
                 self.session.answer_own_tools(&request_id, &answer).await
             }
             SessionOrder::Close(done) => {
-                self.session.close().await;
+                self.close(false).await;
                 self.note_process();
                 // Fails where nobody waits for it.
                 done.map(|done| done.send(()));
@@ -330,7 +360,14 @@ mod tests {
         let agents = LiveAgents::default();
         let sink = move |update| _ = sender.send(update);
         let (waiting, meter, read) = Default::default();
-        let options = SessionOptions { agents: agents.clone(), idle_timeout: None, waiting, meter, read };
+        let options = SessionOptions {
+            agents: agents.clone(),
+            idle_timeout: None,
+            background_timeout: None,
+            waiting,
+            meter,
+            read,
+        };
         let mut session = RoomSession::new(sink, options, &TaskTracker::new());
         for number in 1..=2 {
             session.prompt(prompt(folder.path()));

@@ -68,6 +68,13 @@ impl TurnTranscript {
         true
     }
 
+    /// Whether a call has no result yet.
+    pub fn runs_a_tool(&self) -> bool {
+        let runs =
+            |item: &TranscriptItem| matches!(item, TranscriptItem::Tool { state: ToolState::Running, .. });
+        self.items.iter().any(runs)
+    }
+
     // Pieces beyond [`LONGEST_WRITING`] are dropped: the whole block follows when it is finished.
     fn append_delta(&mut self, text: &str) -> bool {
         let was_full = self.writing.len() >= LONGEST_WRITING;

@@ -9,7 +9,11 @@ use pipeline::{
 };
 
 use crate::{
-    chat::{network::RoomConnection, session::SessionCloser},
+    chat::{
+        network::RoomConnection,
+        received_files::{FileDelivery, ReceivedFile},
+        session::SessionCloser,
+    },
     replies,
 };
 
@@ -22,11 +26,13 @@ pub struct EnteredRoom {
     pub notes: Vec<String>,
     /// Why it is here and not where the settings say, as a sentence.
     pub fallback: Option<String>,
+    /// What came with the prompt.
+    pub files: Vec<ReceivedFile>,
 }
 
 impl EnteredRoom {
     fn at(workspace: RoomWorkspace) -> Self {
-        Self { workspace, own: None, notes: Vec::new(), fallback: None }
+        Self { workspace, own: None, notes: Vec::new(), fallback: None, files: Vec::new() }
     }
 
     /// Where a process goes on, with a new task of a person's.
@@ -48,6 +54,8 @@ pub struct RoomEntrance {
     pub living: Option<RoomWorkspace>,
     pub session: SessionCloser,
     pub connection: RoomConnection,
+    /// What came with the prompt.
+    pub delivery: FileDelivery,
 }
 
 impl RoomEntrance {
@@ -55,11 +63,17 @@ impl RoomEntrance {
     ///
     /// # Errors
     /// Why the room cannot work, as a sentence.
-    pub async fn enter(self) -> Result<EnteredRoom, String> {
-        match self.worktree {
-            true => self.enter_worktree().await,
-            false => self.enter_checkout().await,
-        }
+    pub async fn enter(mut self) -> Result<EnteredRoom, String> {
+        let delivery = FileDelivery {
+            adapter: self.delivery.adapter.clone(),
+            files: std::mem::take(&mut self.delivery.files),
+        };
+        let entered = match self.worktree {
+            true => self.enter_worktree().await?,
+            false => self.enter_checkout().await?,
+        };
+        let files = delivery.receive(entered.workspace.confined.place.received()).await;
+        Ok(EnteredRoom { files, ..entered })
     }
 
     async fn enter_worktree(self) -> Result<EnteredRoom, String> {

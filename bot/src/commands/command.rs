@@ -1,8 +1,13 @@
 //! Commands as data, the registry of all of them, and reading a text as one.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use adapters::{Addressed, Capabilities, Choice, MessageId, Room, Sender, Tone};
+use agents::claude::BackgroundTask;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use pipeline::story::{StoryId, StoryKind};
@@ -114,6 +119,24 @@ pub struct RoomView {
     pub place: replies::RoomPlace,
     /// What people last asked for, in their words.
     pub last_request: Option<String>,
+    /// What its session does beside its turns.
+    pub background: BackgroundView,
+}
+
+/// Background work as commands see it.
+#[derive(Clone, Debug, Default)]
+pub struct BackgroundView {
+    /// Each task, and for how long it runs.
+    pub tasks: Vec<(BackgroundTask, Duration)>,
+    /// The agent program works in a turn that nobody prompted.
+    pub is_awake: bool,
+}
+
+impl BackgroundView {
+    /// Whether anything goes on.
+    pub fn is_at_work(&self) -> bool {
+        self.is_awake || !self.tasks.is_empty()
+    }
 }
 
 /// A turn under way.

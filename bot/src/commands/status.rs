@@ -33,6 +33,8 @@ impl Command for StatusCommand {
         let turn = cx.view.running.as_ref();
         let turn = turn.map(|turn| (turn.who.as_str(), turn.since.elapsed(), turn.waiting.as_deref()));
         text.push_str(&replies::room_status(turn, &cx.view.queue));
+        let background = &cx.view.background;
+        text.push_str(&replies::background_list(&background.tasks, background.is_awake));
         text.push_str(&replies::room_place(&cx.view.place, cx.view.worktree));
         text.push_str(&replies::open_questions(&cx.services.broker.open_questions(), now));
         text.push_str(&replies::sessions(&cx.services.agents.all()));

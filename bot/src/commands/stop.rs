@@ -18,8 +18,8 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["cancel"],
     args: "[ID|AGENT]",
     summary: "Interrupt this room's turn, or an agent's run on a story",
-    details: "Interrupts this room's turn at once, with every program it started, and closes its open questions as denied. The session is \
-              kept; the next prompt in the queue follows. With a story's number or an agent's name, stops that run; the story stays \
+    details: "Interrupts this room's turn at once, with every program it started, its commands and sub-agents in the background too, and \
+              closes its open questions as denied. The session is kept; the next prompt in the queue follows. With a story's number or an agent's name, stops that run; the story stays \
               blocked until `start` or `retry`.",
     examples: &["stop", "stop 12", "stop coder-2"],
     ..CommandSpec::PLAIN
@@ -39,6 +39,8 @@ impl Command for StopCommand {
             // No reply: the turn's own message shows that it was stopped.
             (Some(_), 0) => Ok(Reply::default().then(RoomAction::StopTurn)),
             (Some(_), waiting) => Ok(Reply::notice(replies::stopping(waiting)).then(RoomAction::StopTurn)),
+            // The room names what it ends.
+            (None, _) if cx.view.background.is_at_work() => Ok(Reply::default().then(RoomAction::StopTurn)),
             (None, _) => Ok(Reply::text(replies::NOTHING_RUNS)),
         }
     }

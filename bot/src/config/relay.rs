@@ -17,7 +17,9 @@ pub struct RelaySection {
     /// Rooms that work in the main checkout.
     pub checkout_rooms: Vec<String>,
     /// The hosts that the agents of chat rooms may reach.
-    pub network: NetworkValue,
+    pub network: Option<NetworkValue>,
+    /// Whether a turn that a restart cut while no tool was running goes on by itself.
+    pub continue_interrupted: bool,
     /// US dollars for one turn.
     pub turn_usd: Option<f64>,
     /// US dollars for the turns of all rooms in one day.
@@ -43,14 +45,14 @@ impl RelaySection {
 
     /// The hosts that the agents of rooms may reach. [`BotConfig::load`] refuses other values.
     pub fn network_access(&self) -> NetworkAccess {
-        let access = self.network.clone().network("relay.network");
+        let Some(value) = self.network.clone() else { return NetworkAccess::default() };
         // Nothing, should a value ever get here unchecked.
-        access.unwrap_or(NetworkAccess::Only(Vec::new()))
+        value.network("relay.network").unwrap_or(NetworkAccess::Only(Vec::new()))
     }
 
     pub(super) fn check(&self) -> Result<(), KeyError> {
         let wrong = |key: &str, why: String| Err(KeyError { key: key.into(), why });
-        self.network.clone().network("relay.network")?;
+        self.network.clone().map(|value| value.network("relay.network")).transpose()?;
         for (key, rooms) in
             [("relay.worktree_rooms", &self.worktree_rooms), ("relay.checkout_rooms", &self.checkout_rooms)]
         {

@@ -104,8 +104,7 @@ fn event_line(event: &NumberedEvent) -> Value {
 fn snapshot_line(snapshot: &PipelineSnapshot) -> Value {
     let stories: Vec<Value> = snapshot
         .board
-        .stories
-        .iter()
+        .stories()
         .map(|story| json!({ "id": story.id(), "title": story.front.name, "kind": story.file.kind, "stage": story.stage }))
         .collect();
     let problems: Vec<String> = snapshot.board.problems.iter().map(ToString::to_string).collect();

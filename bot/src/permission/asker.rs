@@ -13,7 +13,7 @@ use pipeline::{
     strangers::{StrangerText, StrangersRead},
 };
 use serde_json::Value;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::NETWORK_TOOL;
 use crate::store::RuleOwner;
@@ -35,19 +35,9 @@ pub struct Asker {
 struct AskerState {
     places: Semaphore,
     waiting: AtomicUsize,
-    dismissed: Notify,
     read: StrangersRead,
     works_for: Mutex<String>,
     trials: TrialSlot,
-}
-
-/// Why a call gets no question.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoPlace {
-    /// Too many of its calls wait already.
-    TooMany,
-    /// Its turn ended while it waited.
-    Dismissed,
 }
 
 impl Default for Asker {
@@ -77,12 +67,16 @@ impl Asker {
         let shared = AskerState {
             places: Semaphore::new(OPEN_QUESTIONS),
             waiting: AtomicUsize::new(0),
-            dismissed: Notify::new(),
             read,
             works_for: Mutex::default(),
             trials: TrialSlot::default(),
         };
         Self { owner, shared: Arc::new(shared) }
+    }
+
+    /// Whether both are the same agent.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
     }
 
     /// To whom its rules belong; `None` for one that neither has nor makes rules.
@@ -113,26 +107,15 @@ impl Asker {
         person.clone_into(&mut self.shared.works_for.lock());
     }
 
-    /// Waits until one more of its questions may be open. The place is given back when it is dropped.
-    pub(super) async fn take_place(&self) -> Result<SemaphorePermit<'_>, NoPlace> {
-        // Listening before the first look, so that no dismissal is missed.
-        let dismissed = self.shared.dismissed.notified();
-        tokio::pin!(dismissed);
-        dismissed.as_mut().enable();
+    /// Waits until one more of its questions may be open. The place is given back when it is dropped. `None`: too many of its calls wait
+    /// already.
+    pub(super) async fn take_place(&self) -> Option<SemaphorePermit<'_>> {
         if let Ok(place) = self.shared.places.try_acquire() {
-            return Ok(place);
+            return Some(place);
         }
-        let _waiting = WaitingCall::of(&self.shared.waiting).ok_or(NoPlace::TooMany)?;
-        tokio::select! {
-            // A closed semaphore does not exist here: nobody closes it.
-            place = self.shared.places.acquire() => place.map_err(|_| NoPlace::Dismissed),
-            () = dismissed => Err(NoPlace::Dismissed),
-        }
-    }
-
-    /// Its turn is over: calls that wait for a place get none.
-    pub fn dismiss_waiting(&self) {
-        self.shared.dismissed.notify_waiters();
+        let _waiting = WaitingCall::of(&self.shared.waiting)?;
+        // Nobody closes the semaphore.
+        self.shared.places.acquire().await.ok()
     }
 
     /// It was allowed this call. From here on its ideas may come from the authors of the text that the call brings in.
@@ -187,7 +170,7 @@ mod tests {
         let mut next = Box::pin(other.take_place());
         assert!((&mut next).now_or_never().is_none());
         places.pop();
-        assert!(next.await.is_ok());
+        assert!(next.await.is_some());
     }
 
     #[tokio::test]
@@ -197,24 +180,11 @@ mod tests {
             (0..OPEN_QUESTIONS).map(|_| asker.take_place().now_or_never().unwrap().unwrap()).collect();
         let mut waiting: Vec<_> = (0..WAITING_CALLS).map(|_| Box::pin(asker.take_place())).collect();
         assert!(waiting.iter_mut().all(|call| call.now_or_never().is_none()));
-        assert_eq!(asker.take_place().await.err(), Some(NoPlace::TooMany));
+        assert!(asker.take_place().await.is_none());
         waiting.pop();
         assert!(asker.take_place().now_or_never().is_none(), "one left, so one more may wait");
         drop(places);
-        assert!(waiting.remove(0).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn whoever_waits_is_dismissed_with_the_turn() {
-        let asker = Asker::default();
-        let places: Vec<_> =
-            (0..OPEN_QUESTIONS).map(|_| asker.take_place().now_or_never().unwrap()).collect();
-        let mut waits = Box::pin(asker.take_place());
-        assert!((&mut waits).now_or_never().is_none());
-        asker.dismiss_waiting();
-        assert_eq!(waits.await.err(), Some(NoPlace::Dismissed));
-        drop(places);
-        assert!(asker.take_place().await.is_ok(), "the next turn asks again");
+        assert!(waiting.remove(0).await.is_some());
     }
 
     #[test]
@@ -236,5 +206,16 @@ mod tests {
         assert_eq!(Asker::role(Role::Coder).session_of(), None);
         assert_eq!(Asker::role(Role::Coder).owner(), Some(&RuleOwner::Role(Role::Coder)));
         assert!(Asker::default().owner().is_none() && Asker::default().session_of().is_none());
+    }
+    #[test]
+    fn a_run_shares_what_it_has_read_and_an_agent_says_whose_task_it_does() {
+        let read = StrangersRead::default();
+        let asker = Asker::run(Role::Coder, read.clone());
+        assert_eq!(asker.owner(), Some(&RuleOwner::Role(Role::Coder)));
+        asker.on_allowed("WebFetch", &json!({ "url": "https://docs.rs/" }));
+        assert_eq!(read.texts(), [StrangerText::Page("docs.rs".into())].into());
+        assert_eq!(asker.works_for(), "");
+        asker.clone().set_works_for("Ann");
+        assert_eq!(asker.works_for(), "Ann");
     }
 }

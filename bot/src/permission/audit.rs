@@ -38,3 +38,20 @@ pub(super) fn entry_of(question: &Question, outcome: &QuestionOutcome) -> AuditE
 pub(super) fn sha256(input: &Value) -> String {
     Sha256::digest(rule::canonical(input).as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn whoever_has_the_input_can_prove_that_an_entry_is_about_it() {
+        let digest = sha256(&json!({ "command": "ls", "timeout": 5 }));
+        // `printf '{"command":"ls","timeout":5}' | sha256sum`
+        assert_eq!(digest, "4111dd78f52ed56613c7089051baea7069acac60ec79027a2e8ad44b20efd7d7");
+        let reordered: Value = serde_json::from_str(r#"{ "timeout": 5, "command": "ls" }"#).unwrap();
+        assert_eq!(sha256(&reordered), digest);
+        assert_ne!(sha256(&json!({ "command": "ls", "timeout": 6 })), digest);
+    }
+}

@@ -206,6 +206,7 @@ mod tests {
             "git add :/",
             "git add -- :/",
             "grep x /etc/passwd",
+            "grep - /etc/passwd",
             "grep -- x /etc/passwd",
             "grep x a host",
             "cat -- host",

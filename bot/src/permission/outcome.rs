@@ -194,3 +194,38 @@ impl WithdrawReason {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_audit_says_what_was_decided_and_by_whom() {
+        let by = || Person { id: "ann".into(), name: "Ann".into() };
+        let scope = RuleScope::Host { host: "docs.rs".into() };
+        let outcomes = [
+            QuestionOutcome::Allowed { by: by() },
+            QuestionOutcome::Always { by: by(), scope },
+            QuestionOutcome::Answered { by: by(), answers: Vec::new() },
+            QuestionOutcome::Denied { by: by(), reason: None },
+            QuestionOutcome::ByRule { rule: 7 },
+            QuestionOutcome::TimedOut,
+            QuestionOutcome::Unreachable,
+            QuestionOutcome::Withdrawn { why: WithdrawReason::Stopped },
+            QuestionOutcome::Withdrawn { why: WithdrawReason::AgentGone },
+        ];
+        let lines =
+            outcomes.map(|outcome| format!("{} {}: {}", outcome.word(), outcome.by(), outcome.allows()));
+        insta::assert_snapshot!(lines.join("\n"), @"
+        allow ann: true
+        always ann: true
+        allow ann: true
+        deny ann: false
+        rule rule 7: true
+        timeout deadline: false
+        unreachable nobody reachable: false
+        withdrawn stop: false
+        withdrawn end of agent: false
+        ");
+    }
+}

@@ -205,6 +205,7 @@ mod tests {
             ("echo x > in-link/../new", None),
             ("cat src/../a", None),
             ("cat dangling/../a", Some(work.join("dangling/../a"))),
+            ("cat a/x/../y", Some(work.join("a/x/../y"))),
         ] {
             assert_eq!(folder.outside([text]), outside.map(|path| path.display().to_string()), "{text}");
         }
@@ -316,6 +317,8 @@ mod tests {
         let absolute = work.join("file-link").display().to_string();
         let links = AgentFolder(Some(&work)).links([format!("tool -o{absolute}").as_str()]).unwrap();
         assert_eq!(links.get(&absolute), Some(&secret), "attached to its option");
+        let links = AgentFolder(None).links([absolute.as_str(), "file-link"]).unwrap();
+        assert_eq!(links, [(absolute, secret.clone())].into(), "without a known folder only a whole path");
         let links = AgentFolder(Some(&work)).links(["cat in-link/b a dangling"]).unwrap();
         let expected = [("dangling", ""), ("in-link/b", "src/b")].map(|(name, to)| (name.into(), to.into()));
         assert_eq!(links, expected.into(), "inside, relative; and to nothing");

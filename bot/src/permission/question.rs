@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     AnswerRefused, Asker, BoardQuestion, CallConcern, EffectNumber, NoTrial, PermissionAsk, QuestionOutcome,
     board::{self, ListPick},
-    model_question::{ModelQuestion, answers, selections},
+    model_question::{ModelQuestion, questions},
     trial,
 };
 use crate::{config::access::UserRole, store::RuleScope};
@@ -65,8 +65,12 @@ pub enum AnswerKind {
         /// Its Markdown; empty if the CLI gave none.
         plan: String,
     },
-    /// The model's own questions, each with options.
-    Choose(Vec<ModelQuestion>),
+    /// A question of the model's own, with options.
+    Choose {
+        question: ModelQuestion,
+        /// Which one of how many in the same call, from 1 on.
+        part: (usize, usize),
+    },
     /// An act on the board: agree or not, or pick entries of a list.
     Board(BoardQuestion),
 }
@@ -90,38 +94,26 @@ pub enum PersonAnswer {
     Try,
     /// Instead of the call, make true what this trial showed.
     Keep(Option<EffectNumber>),
-    /// Text for the model's questions: numbers, labels, or words of their own, one line a question.
+    /// Words: a label, a position or words of their own for a question of the model, a wish for a plan.
     Text(String),
+    /// The option at this position, from 1 on.
+    Option(usize),
 }
 
 /// The form of a valid answer, for a person whose answer does not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ExpectedAnswer {
     YesOrNo(QuestionId),
-    /// One of the options of each question.
-    Options(Vec<ModelQuestion>),
-    /// So many lines, one for each question.
-    Lines(usize),
-    /// A number up to `most`.
-    Number {
-        /// The number of options.
-        most: usize,
-        /// Whether several numbers are possible.
-        several: bool,
-    },
+    /// A label, a position or words.
+    Option(ModelQuestion),
+    /// One of so many positions.
+    OneOption(usize),
+    /// Some of so many entries of a list.
+    Entries(usize),
 }
 
 impl Question {
-    pub(super) fn new(
-        id: QuestionId,
-        ask: &PermissionAsk,
-        about: Option<BoardQuestion>,
-        now: SystemTime,
-    ) -> Self {
-        let read: Vec<_> = ask.asker.read().texts().into_iter().collect();
-        // Whoever wrote that text may have thought of this call. A person may allow it, but no rule comes of it.
-        let may_rule = read.is_empty() && ask.asker.owner().is_some();
-        let always = may_rule.then(|| RuleScope::of(&ask.tool, &ask.input, ask.folder())).flatten();
+    pub(super) fn new(id: QuestionId, ask: &PermissionAsk, kind: AnswerKind, now: SystemTime) -> Self {
         let blocked = ask.blocked_path.as_deref();
         Self {
             id,
@@ -132,20 +124,10 @@ impl Question {
             folder: ask.folder.clone(),
             input: ask.input.clone(),
             concerns: CallConcern::of(&ask.tool, &ask.input, ask.folder.as_deref(), blocked),
-            read,
-            kind: about.map_or_else(|| AnswerKind::of(ask, always), AnswerKind::Board),
+            read: ask.asker.read().texts().into_iter().collect(),
+            kind,
             asked_at: now,
             deadline: ask.timeout.map(|timeout| now + timeout),
-        }
-    }
-
-    /// Whether words of the person's own are an answer.
-    pub fn takes_words(&self) -> bool {
-        match &self.kind {
-            AnswerKind::Choose(_) | AnswerKind::Plan { .. } | AnswerKind::Board(BoardQuestion::Plan(_)) => {
-                true
-            }
-            AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }) => false,
         }
     }
 
@@ -156,7 +138,20 @@ impl Question {
             AnswerKind::Board(BoardQuestion::Act { .. })
             | AnswerKind::Tool { .. }
             | AnswerKind::Plan { .. }
-            | AnswerKind::Choose(_) => UserRole::Approver,
+            | AnswerKind::Choose { .. } => UserRole::Approver,
+        }
+    }
+
+    /// Whether a text picks some of the entries that it lists.
+    pub fn is_pick(&self, text: &str) -> bool {
+        match &self.kind {
+            AnswerKind::Board(BoardQuestion::Plan(stories)) => {
+                !matches!(board::pick(text, stories.len()), ListPick::Words)
+            }
+            AnswerKind::Board(BoardQuestion::Act { .. })
+            | AnswerKind::Tool { .. }
+            | AnswerKind::Plan { .. }
+            | AnswerKind::Choose { .. } => false,
         }
     }
 
@@ -167,13 +162,38 @@ impl Question {
             AnswerKind::Board(BoardQuestion::Act { .. })
             | AnswerKind::Tool { .. }
             | AnswerKind::Plan { .. }
-            | AnswerKind::Choose(_) => 0,
+            | AnswerKind::Choose { .. } => 0,
         }
     }
 
-    /// Whether its answers are options, by their numbers.
-    pub fn takes_options(&self) -> bool {
-        matches!(self.kind, AnswerKind::Choose(_))
+    /// Question 12, with what it asks first.
+    #[cfg(test)]
+    pub(crate) fn for_tests(ask: &PermissionAsk) -> Self {
+        let kind = AnswerKind::all_of(ask).remove(0);
+        Self::new(QuestionId(12), ask, kind, SystemTime::UNIX_EPOCH)
+    }
+
+    /// Whether words of the person's own are an answer.
+    pub fn takes_words(&self) -> bool {
+        match &self.kind {
+            AnswerKind::Choose { .. }
+            | AnswerKind::Plan { .. }
+            | AnswerKind::Board(BoardQuestion::Plan(_)) => true,
+            AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }) => false,
+        }
+    }
+
+    /// The question of the model that it is.
+    pub fn options(&self) -> Option<&ModelQuestion> {
+        match &self.kind {
+            AnswerKind::Choose { question, .. } => Some(question),
+            AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Board(_) => None,
+        }
+    }
+
+    /// Whether it follows another one of the same call.
+    pub fn is_later_part(&self) -> bool {
+        matches!(self.kind, AnswerKind::Choose { part: (2.., _), .. })
     }
 
     /// The choices to show, with the newest effect that people see. Keys are read back by [`Question::parse_key`].
@@ -200,17 +220,13 @@ impl Question {
             AnswerKind::Board(BoardQuestion::Plan(_)) => {
                 vec![choice("yes", "Create all", "✅"), choice("no", "None of them", "❌")]
             }
-            AnswerKind::Choose(selections) => match selections.as_slice() {
-                [only] if !only.several => only
-                    .options
-                    .iter()
-                    .enumerate()
-                    .map(|(n, (label, _))| {
-                        choice(&(n + 1).to_string(), label, NUMBERS.get(n).unwrap_or(&"🔘"))
-                    })
-                    .collect(),
-                _ => Vec::new(),
-            },
+            AnswerKind::Choose { question, .. } if question.several => Vec::new(),
+            AnswerKind::Choose { question, .. } => {
+                let labels = question.options.iter().map(|(label, _)| label).enumerate();
+                labels
+                    .map(|(n, label)| choice(&(n + 1).to_string(), label, NUMBERS.get(n).unwrap_or(&"🔘")))
+                    .collect()
+            }
         }
     }
 
@@ -224,7 +240,7 @@ impl Question {
             "try" => PersonAnswer::Try,
             word => match word.strip_prefix("keep") {
                 Some(effect) => PersonAnswer::Keep(Some(EffectNumber(effect.parse().ok()?))),
-                None => PersonAnswer::Text(word.to_owned()),
+                None => PersonAnswer::Option(word.parse().ok()?),
             },
         };
         Some((QuestionId(id.parse().ok()?), answer))
@@ -247,12 +263,17 @@ impl Question {
                 Ok(QuestionOutcome::Always { by, scope: scope.clone() })
             }
             (PersonAnswer::Always, _) => Err(AnswerRefused::NoAlways),
-            (PersonAnswer::Text(text), AnswerKind::Choose(selections)) => {
-                let answers = answers(selections, &text).map_err(AnswerRefused::NoSuchChoice)?;
-                Ok(QuestionOutcome::Answered { by, answers })
+            (PersonAnswer::Text(text), AnswerKind::Choose { question, .. }) => {
+                let answer = question.answer(&text).map_err(AnswerRefused::NoSuchChoice)?;
+                Ok(QuestionOutcome::Answered { by, answers: vec![(question.question.clone(), answer)] })
             }
-            (PersonAnswer::Yes, AnswerKind::Choose(selections)) => {
-                Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Options(selections.clone())))
+            (PersonAnswer::Option(position), AnswerKind::Choose { question, .. }) => {
+                let refused = || AnswerRefused::NoSuchChoice(ExpectedAnswer::Option(question.clone()));
+                let answer = question.at(position).ok_or_else(refused)?.to_owned();
+                Ok(QuestionOutcome::Answered { by, answers: vec![(question.question.clone(), answer)] })
+            }
+            (PersonAnswer::Yes, AnswerKind::Choose { question, .. }) => {
+                Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Option(question.clone())))
             }
             // Words on a plan ask for a change. As a denial they reach the model as the reason, and it plans again.
             (PersonAnswer::Text(text), AnswerKind::Plan { .. }) => {
@@ -262,13 +283,20 @@ impl Question {
             (PersonAnswer::Text(text), AnswerKind::Board(BoardQuestion::Plan(stories))) => {
                 match board::pick(&text, stories.len()) {
                     ListPick::Entries(entries) => Ok(QuestionOutcome::Picked { by, entries }),
-                    ListPick::OutOfRange => Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Number {
-                        most: stories.len(),
-                        several: true,
-                    })),
+                    ListPick::OutOfRange => {
+                        Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Entries(stories.len())))
+                    }
                     ListPick::Words => Ok(QuestionOutcome::Denied { by, reason: Some(text) }),
                 }
             }
+            (
+                PersonAnswer::Text(_),
+                AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }),
+            )
+            | (
+                PersonAnswer::Option(_),
+                AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Board(_),
+            ) => Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::YesOrNo(self.id))),
             (
                 PersonAnswer::Text(_),
                 AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }),
@@ -280,18 +308,108 @@ impl Question {
 const NUMBERS: &[&str] = &["1️⃣", "2️⃣", "3️⃣", "4️⃣", "5️⃣", "6️⃣", "7️⃣", "8️⃣", "9️⃣"];
 
 impl AnswerKind {
-    fn of(ask: &PermissionAsk, always: Option<RuleScope>) -> Self {
-        let (input, trial) = (&ask.input, || trial::offer(&ask.tool, &ask.input, ask.asker.trials()));
+    /// What a call asks people, one question after the other.
+    pub(super) fn all_of(ask: &PermissionAsk) -> Vec<Self> {
+        let input = &ask.input;
         match ask.tool.as_str() {
             "ExitPlanMode" => {
-                Self::Plan { plan: input.get("plan").and_then(Value::as_str).unwrap_or_default().to_owned() }
+                let plan = input.get("plan").and_then(Value::as_str).unwrap_or_default().to_owned();
+                vec![Self::Plan { plan }]
             }
-            "AskUserQuestion" => match selections(input) {
-                Some(selections) => Self::Choose(selections),
+            "AskUserQuestion" => match questions(input) {
+                Some(questions) => {
+                    let count = questions.len();
+                    let part = |(n, question)| Self::Choose { question, part: (n + 1, count) };
+                    questions.into_iter().enumerate().map(part).collect()
+                }
                 // Questions in a form that we cannot read are still shown, as a plain call that people allow or deny.
-                None => Self::Tool { always: None, trial: trial() },
+                None => vec![Self::tool(ask, None)],
             },
-            _ => Self::Tool { always, trial: trial() },
+            _ => {
+                // Whoever wrote the text that it has read may have thought of this call. A person may allow it, but no rule comes of it.
+                let may_rule = ask.asker.read().is_empty() && ask.asker.owner().is_some();
+                let rule = may_rule.then(|| RuleScope::of(&ask.tool, &ask.input, ask.folder())).flatten();
+                vec![Self::tool(ask, rule)]
+            }
         }
+    }
+
+    fn tool(ask: &PermissionAsk, always: Option<RuleScope>) -> Self {
+        Self::Tool { always, trial: trial::offer(&ask.tool, &ask.input, ask.asker.trials()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn question(tool: &str, input: Value) -> Question {
+        let ask = PermissionAsk {
+            rooms: Vec::new(),
+            asker: Asker::room(Room::new("here", "a")),
+            request: Default::default(),
+            folder: None,
+            asked_for: "Ann".into(),
+            tool: tool.into(),
+            input,
+            call: None,
+            blocked_path: None,
+            timeout: None,
+        };
+        Question::for_tests(&ask)
+    }
+
+    /// The choices' labels, with the answers that their keys stand for.
+    fn choices(question: &Question, effect: Option<EffectNumber>) -> Vec<String> {
+        let choices = question.choices(effect).into_iter();
+        let read = |choice: Choice| {
+            let (id, answer) = Question::parse_key(&choice.key).unwrap();
+            assert_eq!(id.to_string(), "12");
+            format!("{}: {answer:?}", choice.label)
+        };
+        choices.map(read).collect()
+    }
+
+    fn asked(several: bool) -> Question {
+        let options = json!([{ "label": "Red" }, { "label": "Blue" }]);
+        let asked = json!({ "question": "Which?", "multiSelect": several, "options": options });
+        question("AskUserQuestion", json!({ "questions": [asked] }))
+    }
+
+    #[test]
+    fn each_choice_is_the_answer_on_its_label() {
+        let call = question("Bash", json!({ "command": "make" }));
+        assert_eq!(choices(&call, None), ["Allow: Yes", "Deny: No(None)", "Always: Always"]);
+        assert_eq!(
+            choices(&call, Some(EffectNumber(2))).last().unwrap(),
+            "Keep: Keep(Some(EffectNumber(2)))"
+        );
+        let plan = question("ExitPlanMode", json!({ "plan": "1. Do it" }));
+        assert_eq!(choices(&plan, None), ["Approve plan: Yes", "Keep planning: No(None)"]);
+        assert_eq!(choices(&asked(false), None), [r#"Red: Text("1")"#, r#"Blue: Text("2")"#]);
+        assert!(choices(&asked(true), None).is_empty(), "one click cannot pick several");
+    }
+
+    #[test]
+    fn a_key_of_something_else_is_no_answer() {
+        for key in ["", "q:12", "r:12:yes", "q:x:yes", "q:12:keepx"] {
+            assert_eq!(Question::parse_key(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn words_answer_plans_and_questions_and_numbers_pick_options() {
+        let call = question("Bash", json!({ "command": "make" }));
+        let plan = question("ExitPlanMode", json!({ "plan": "1. Do it" }));
+        let takes = |question: &Question| (question.takes_words(), question.options().is_some());
+        assert_eq!(
+            [takes(&call), takes(&plan), takes(&asked(false))],
+            [(false, false), (true, false), (true, true)]
+        );
+        // In a form that nobody knows it is a call like any other.
+        let unknown = question("AskUserQuestion", json!({ "ask": "Which?" }));
+        assert_eq!(takes(&unknown), (false, false));
     }
 }

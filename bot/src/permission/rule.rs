@@ -507,6 +507,15 @@ mod tests {
     }
 
     #[test]
+    fn names_count_where_they_name_files_and_not_in_what_is_written() {
+        let written = json!({ "file_path": "/p/a", "content": "see /etc/passwd" });
+        assert_eq!(naming_texts("Write", &written), ["/p/a"]);
+        let command = json!({ "command": "cat a", "description": "reads /etc/passwd" });
+        assert_eq!(naming_texts("Bash", &command), ["cat a"]);
+        assert_eq!(naming_texts("mcp__x__y", &json!({ "to": "/p/a" })), ["/p/a"]);
+    }
+
+    #[test]
     fn a_shell_call_without_a_command_is_covered_as_it_is() {
         for input in [json!({ "script": "ls" }), json!({ "command": 1 }), json!("ls")] {
             let scope = RuleScope::of("Bash", &input, AgentFolder(None));

@@ -56,6 +56,7 @@ fn ask(command: &str) -> PermissionAsk {
         asked_for: "Ann".into(),
         tool: "Bash".into(),
         input: json!({ "command": command }),
+        request: Default::default(),
         call: None,
         blocked_path: None,
         timeout: None,
@@ -134,9 +135,12 @@ async fn always_answers_the_like_call_unasked_until_it_is_revoked() {
     scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Always).unwrap();
     assert!(allowed(&asking.await.unwrap()));
     assert!(allowed(&scene.broker.ask(ask("touch y")).await));
+    assert!(scene.broker.is_allowed_by_rule(&ask("touch y")));
     assert_eq!(scene.audit(), ["rule", "always"]);
     let rule = scene.broker.rules().unwrap()[0].id;
     assert!(scene.broker.revoke(rule).unwrap());
+    assert!(!scene.broker.is_allowed_by_rule(&ask("touch y")));
+    assert!(!scene.broker.revoke(rule).unwrap(), "it is gone already");
     let asking = scene.begin(ask("touch z"));
     let question = scene.question().await;
     scene.broker.withdraw(question.id, WithdrawReason::TurnOver);
@@ -186,6 +190,7 @@ async fn whoever_asked_and_went_away_leaves_no_open_question() {
     let mut scene = scene();
     let asking = scene.begin(ask("touch x"));
     let question = scene.question().await;
+    assert!(scene.broker.is_open(question.id));
     asking.abort();
     assert!(matches!(scene.settled().await, QuestionOutcome::Withdrawn { .. }));
     assert!(!scene.broker.is_open(question.id));
@@ -193,7 +198,7 @@ async fn whoever_asked_and_went_away_leaves_no_open_question() {
 }
 
 #[tokio::test]
-async fn the_models_questions_are_answered_by_number_or_in_words() {
+async fn the_models_questions_are_asked_one_after_the_other_and_go_back_together() {
     let mut scene = scene();
     let input = json!({ "questions": [
         { "question": "Which?", "header": "h", "multiSelect": false,
@@ -202,16 +207,49 @@ async fn the_models_questions_are_answered_by_number_or_in_words() {
           "options": [{ "label": "S", "description": "" }, { "label": "M", "description": "" }] },
     ] });
     let asking = scene.begin(PermissionAsk { tool: "AskUserQuestion".into(), input, ..ask("") });
-    let question = scene.question().await;
-    let answer =
-        |text: &str| scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Text(text.into()));
-    assert_eq!(answer("1"), Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Lines(2))));
-    assert!(matches!(answer("3\n1"), Err(AnswerRefused::NoSuchChoice(_))), "there is no third colour");
-    assert!(matches!(answer("1, 2\n1"), Err(AnswerRefused::NoSuchChoice(_))), "the first takes one");
-    answer("2\n1, 2").unwrap();
+    let first = scene.question().await;
+    assert!(!first.is_later_part() && first.choices(None).len() == 2);
+    let answer = |question: &Question, text: &str| {
+        scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Text(text.into()))
+    };
+    assert!(matches!(answer(&first, "1, 2"), Err(AnswerRefused::NoSuchChoice(_))), "it takes one");
+    answer(&first, "2").unwrap();
+    let second = scene.question().await;
+    assert!(second.is_later_part() && second.id != first.id);
+    scene.broker.answer(second.id, &room("a"), &ann(), PersonAnswer::Text("1, m".into())).unwrap();
     let PermissionDecision::Allowed { input } = asking.await.unwrap() else { panic!("denied") };
     assert_eq!(input["answers"], json!({ "Which?": "Blue", "And?": "S, M" }));
     assert!(input["questions"].is_array(), "the rest of the input goes back unchanged");
+}
+
+#[tokio::test]
+async fn a_part_that_is_refused_ends_the_call_and_the_next_one_is_not_asked() {
+    let mut scene = scene();
+    let part = |text: &str| json!({ "question": text, "header": "h", "options": [{ "label": "A" }] });
+    let input = json!({ "questions": [part("One?"), part("Two?")] });
+    let asking = scene.begin(PermissionAsk { tool: "AskUserQuestion".into(), input, ..ask("") });
+    let first = scene.question().await;
+    scene.broker.answer(first.id, &room("a"), &ann(), PersonAnswer::No(None)).unwrap();
+    assert!(!allowed(&asking.await.unwrap()) && scene.broker.open_questions().is_empty());
+}
+
+#[tokio::test]
+async fn a_request_that_is_taken_back_is_closed_alone_and_one_that_comes_later_is_never_asked() {
+    let mut scene = scene();
+    let asker = Asker::room(room("a"));
+    let (mine, other) = (asked_by(asker.clone(), "one"), asked_by(asker, "two"));
+    let request = mine.request.clone();
+    let (asking, waiting) = (scene.begin(mine.clone()), scene.begin(other));
+    let shown = [scene.question().await, scene.question().await];
+    scene.broker.withdraw_request(&request, WithdrawReason::AgentCancelled);
+    let id = |command: &str| shown.iter().find(|it| it.input["command"] == command).unwrap().id;
+    let late = scene.broker.answer(id("one"), &room("a"), &ann(), PersonAnswer::Yes);
+    assert_eq!(late, Err(AnswerRefused::NotOpen(id("one"))), "from this moment on");
+    let cancelled = PermissionDecision::Denied(DenialReason::Withdrawn(WithdrawReason::AgentCancelled));
+    assert_eq!(asking.await.unwrap(), cancelled);
+    scene.broker.answer(id("two"), &room("a"), &ann(), PersonAnswer::Yes).unwrap();
+    assert!(allowed(&waiting.await.unwrap()));
+    assert_eq!(scene.broker.ask(mine).await, cancelled, "it was taken back before it was asked");
 }
 
 #[tokio::test]
@@ -325,6 +363,42 @@ async fn an_answer_at_the_deadline_counts_wholly_or_not_at_all() {
 }
 
 #[tokio::test]
+async fn a_deadline_does_not_take_a_question_that_was_answered() {
+    let mut scene = scene();
+    let asking = scene.begin(ask("make a"));
+    let question = scene.question().await;
+    scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes).unwrap();
+    assert!(!scene.broker.claim(question.id, &QuestionOutcome::TimedOut));
+    assert!(allowed(&asking.await.unwrap()));
+    let asking = scene.begin(ask("make b"));
+    let question = scene.question().await;
+    assert!(scene.broker.claim(question.id, &QuestionOutcome::TimedOut));
+    let late = scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes);
+    assert_eq!(late, Err(AnswerRefused::NotOpen(question.id)));
+    assert!(!allowed(&asking.await.unwrap()));
+}
+
+#[tokio::test]
+async fn without_a_trial_nothing_is_kept_and_without_a_wall_nothing_is_tried() {
+    let mut scene = scene();
+    let asking = scene.begin(ask("touch x"));
+    let id = scene.question().await.id;
+    let answer = |answer| scene.broker.answer(id, &room("a"), &ann(), answer);
+    assert_eq!(answer(PersonAnswer::Try), Err(AnswerRefused::NoTrial(id, NoTrial::NoPlace)));
+    assert_eq!(answer(PersonAnswer::Keep(Some(EffectNumber(1)))), Err(AnswerRefused::NoEffect(id)));
+    assert_eq!(answer(PersonAnswer::Keep(None)), Err(AnswerRefused::NoEffect(id)));
+    answer(PersonAnswer::No(None)).unwrap();
+    asking.await.unwrap();
+    assert_eq!(scene.audit(), ["deny"], "a trial that did not run is in no record");
+    let input = json!({ "command": "make", "run_in_background": true });
+    let asking = scene.begin(PermissionAsk { input, ..ask("") });
+    let id = scene.question().await.id;
+    let refused = scene.broker.answer(id, &room("a"), &ann(), PersonAnswer::Try);
+    assert_eq!(refused, Err(AnswerRefused::NoTrial(id, NoTrial::InBackground)));
+    asking.abort();
+}
+
+#[tokio::test]
 async fn an_agent_has_a_few_open_questions_and_the_next_is_asked_after_an_answer() {
     let mut scene = scene();
     let asker = Asker::room(room("a"));
@@ -377,9 +451,11 @@ async fn a_call_that_waits_when_its_turn_ends_is_never_asked() {
     for _ in 0..OPEN_QUESTIONS {
         scene.question().await;
     }
-    let waiting = scene.begin(asked_by(asker.clone(), "make b"));
+    let call = asked_by(asker.clone(), "make b");
+    let request = call.request.clone();
+    let waiting = scene.begin(call);
     tokio::task::yield_now().await;
-    asker.dismiss_waiting();
+    scene.broker.withdraw_request(&request, WithdrawReason::TurnOver);
     scene.broker.withdraw_all(WithdrawReason::TurnOver);
     let over = PermissionDecision::Denied(DenialReason::Withdrawn(WithdrawReason::TurnOver));
     assert_eq!(waiting.await.unwrap(), over);

@@ -47,7 +47,7 @@ use crate::{
     },
     replies,
     restart::{RestartNote, RestartRequest, RunningProgram},
-    store::{OpenError, Store},
+    store::{OpenError, PromptState, Store},
     tools::ToolServices,
 };
 
@@ -217,10 +217,24 @@ impl App {
                 services.rooms.post(&room, RoomInput::LeftQuestion { id, question, copy });
             }
         }
+        self.take_up_left_work();
+    }
+
+    fn take_up_left_work(&self) {
+        let services = &self.services;
+        let background = services.store.take_background().unwrap_or_else(|error| {
+            tracing::error!(%error, "work in the background cannot be read");
+            Vec::new()
+        });
+        for (room, tasks) in &background {
+            services.rooms.post(room, RoomInput::Notice(replies::background_cut(tasks)));
+        }
         match services.store.left_prompts() {
             Ok(left) => {
-                for (room, number, started, prompt) in left {
-                    services.rooms.post(&room, RoomInput::LeftPrompt { number, started, prompt });
+                for (room, number, state, prompt) in left {
+                    let acts = state == PromptState::Thinks && background.iter().any(|(of, _)| *of == room);
+                    let state = if acts { PromptState::Acts } else { state };
+                    services.rooms.post(&room, RoomInput::LeftPrompt { number, state, prompt });
                 }
             }
             Err(error) => tracing::error!(%error, "prompts under way cannot be read"),
@@ -242,10 +256,9 @@ impl App {
         self.services.commands.restart.asked().await;
     }
 
-    /// Greets a room with the bot's name, and the label where one is set.
-    pub fn greet(&self, room: &Room) {
-        let greeting = replies::hello(&self.services.config().display_name, self.label.as_deref());
-        self.services.rooms.post(room, RoomInput::Notice(greeting));
+    /// The first words to a person at the terminal: the bot's name, and the label where one is set.
+    pub fn greeting(&self) -> String {
+        replies::hello(&self.services.config().display_name, self.label.as_deref())
     }
 
     /// The port of the loopback listener.
@@ -271,6 +284,11 @@ impl App {
     /// Lets an agent's run ask for permission over MCP.
     pub fn open_run(&self, run: McpRun) -> RunGuard {
         self.runs.open(run)
+    }
+
+    /// What goes on at this moment.
+    pub fn open_work(&self) -> replies::OpenWork {
+        replies::OpenWork::of(self.services.rooms.work(), &self.services.commands.pipeline.snapshot())
     }
 
     /// Stops the bot within 10 s: intake first, then agents, then rooms, whose live messages get their final state.

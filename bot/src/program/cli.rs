@@ -105,9 +105,11 @@ impl Cli {
 /// Runs the subcommand that the arguments name.
 pub async fn run(cli: Cli) -> ExitCode {
     let here = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
-    let front = if here { FrontEnd::Terminal } else { FrontEnd::Script };
+    // `storkit chat | tee log`: whoever reads the output wants text.
+    let to_screen = std::io::stdout().is_terminal();
+    let front = if here && to_screen { FrontEnd::Terminal } else { FrontEnd::Script };
     match cli.action {
-        None if here => serve::project(&cli.common, FrontEnd::Terminal).await,
+        None if here => serve::project(&cli.common, front).await,
         None | Some(CliAction::Serve) => serve::project(&cli.common, FrontEnd::None).await,
         Some(CliAction::Trust(given)) => with_project(&cli.common, |project| trust::confirm(project, &given)),
         Some(CliAction::Init(given)) => set_up::init(&given, cli.common.project.as_deref()),

@@ -17,6 +17,8 @@ use serde_json::json;
 use settings::atomic;
 use tempfile::TempDir;
 
+use crate::program::trust;
+
 /// The pause after each word of an answer.
 const PACE: Duration = Duration::from_millis(25);
 const SLOW_PACE: Duration = Duration::from_millis(400);
@@ -231,6 +233,8 @@ fn prepare_at(path: &Path) -> anyhow::Result<PathBuf> {
     fs::write(state.join(".gitignore"), "*\n")?;
     let bot_toml = path.join(".storkit/bot.toml");
     if !bot_toml.exists() {
+        // Before it is there, since one that was there may be anybody's.
+        trust::store()?.check_state(&Project::open(path)?)?;
         atomic::write(&bot_toml, BOT_TOML.as_bytes())?;
     }
     // The CLI names its sessions by the folder without symbolic links.

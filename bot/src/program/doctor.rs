@@ -305,11 +305,13 @@ fn network(
     let parts = network_parts(&config, rooms);
     let limited = || parts.iter().map(|part| part.network).filter(|network| network.is_limited());
     // What somebody set comes first: it stops runs where it cannot be enforced.
-    let Some(limited) = limited().find(|network| network.is_strict()).or_else(|| limited().next()) else {
+    let Some(limited) = limited().max_by_key(|network| (network.is_strict(), network.is_set())) else {
         return Some(good(say::NETWORK_OPEN));
     };
     let access = say::network_access(&parts);
-    let gap = wall.as_ref().ok().filter(|_| !limited.is_strict()).and_then(Confinement::network_gap);
+    let can_limit =
+        |wall: &&Confinement| wall.can_limit(limited, "`network`").is_ok() && !limited.is_strict();
+    let gap = wall.as_ref().ok().filter(can_limit).and_then(Confinement::network_gap);
     if let Some(gap) = gap {
         return Some(note(say::network_open_here(&access, &gap)));
     }

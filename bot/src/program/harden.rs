@@ -42,7 +42,7 @@ pub fn start_without_secrets(loaded: &LoadedConfig) -> io::Result<()> {
 
 /// Closes the process. To be called on the main thread, before the first agent starts.
 pub fn close_process() -> io::Result<InheritedProcesses> {
-    let inherited = tree::descendants(std::process::id());
+    let inherited = tree::own_descendants_without(&BTreeSet::new());
     // No ptrace, no core dump, and `/proc/PID/{mem,environ,fd}` belong to root: its agents run as the same user.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     adopted::adopt_orphans()?;

@@ -22,6 +22,7 @@ use crate::{
     clock::Clock,
     commands::{self, services::CommandServices},
     config::{LoadedConfig, access::MessengerPeople, redact::Redactor},
+    permission::ConsentWords,
     program::{
         app::{App, AppOptions},
         common_args::{CommonArgs, open},
@@ -29,7 +30,7 @@ use crate::{
         output::{complain, not_started},
         trust,
     },
-    replies::terminal as say,
+    replies::{ask_to_end, program_ended, terminal as say},
     restart::RunningProgram,
 };
 
@@ -42,7 +43,7 @@ pub enum FrontEnd {
     /// The terminal shows only logs.
     None,
     Terminal,
-    /// Lines from standard input.
+    /// Lines from standard input, and text to standard output.
     Script,
 }
 
@@ -129,6 +130,8 @@ async fn run(
     if front == FrontEnd::Terminal {
         trust::ask_at_start(&project, &store);
     }
+    // What goes on in a demo is nobody else's.
+    let is_demo = label.is_some();
     let options = app_options(&project, loaded, store, console.as_ref(), label).await?;
     let mut signals = ExitSignals::listen().map_err(|error| complain(1, &say::no_signals(&error)))?;
     let app = App::start(options).await.map_err(|error| not_started(&error))?;
@@ -136,19 +139,29 @@ async fn run(
     if let Some(console) = &console {
         console.set_completions(completions(&app.services().commands));
         console.set_mcp_config(app.operator_mcp_config());
-        app.greet(&main_room());
+        console.set_greeting(app.greeting());
     }
     let commands = app.services().commands.clone();
-    let code = tokio::select! {
-        code = front_end(front, console.clone(), &project) => code,
-        () = signals.one_came() => Ok(0),
-        () = app.restart_asked() => Ok(0),
+    let code = loop {
+        let (code, is_left) = tokio::select! {
+            code = front_end(front, console.clone(), &project) => (code, true),
+            () = signals.one_came() => (Ok(0), false),
+            () = app.restart_asked() => (Ok(0), false),
+        };
+        let asks = is_left && front == FrontEnd::Terminal && !is_demo && matches!(code, Ok(0));
+        if !asks || may_end(&app, &mut signals).await {
+            break code;
+        }
     };
     let restarts = commands.restart.is_asked();
     let secrets = harden::secret_names(&commands.settings.loaded());
+    let ended = program_ended(&app.open_work());
     app.shutdown().await;
     if let Some(console) = console {
-        console.close(if restarts { say::GOING_TO_RESTART } else { say::ENDED }).await;
+        console.close(if restarts { say::GOING_TO_RESTART } else { &ended }).await;
+    }
+    if !restarts && ended != say::ENDED {
+        report_ended(front, &ended);
     }
     harden::end_descendants(&inherited);
     if restarts {
@@ -157,6 +170,34 @@ async fn run(
         return Err(complain(1, &say::not_restarted(&error)));
     }
     Ok(exit(code))
+}
+
+/// Asks the person who left the terminal, once, if other people's work would end with it.
+async fn may_end(app: &App, signals: &mut ExitSignals) -> bool {
+    let others = app.open_work().of_others_than(&main_room());
+    if others.is_empty() {
+        return true;
+    }
+    eprint!("{}", ask_to_end(&others));
+    let answered = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        // A second Ctrl-D, or a terminal that is gone, is a yes.
+        let read = io::stdin().read_line(&mut line);
+        read.map_or(true, |read| read == 0 || matches!(ConsentWords::of(&line), ConsentWords::Yes))
+    });
+    tokio::select! {
+        answered = answered => answered.unwrap_or(true),
+        () = signals.one_came() => true,
+        () = app.restart_asked() => true,
+    }
+}
+
+/// One line about what ended with the program: at the terminal, or in the log where nobody looks at one.
+fn report_ended(front: FrontEnd, ended: &str) {
+    match front {
+        FrontEnd::None => tracing::warn!("{ended}"),
+        FrontEnd::Terminal | FrontEnd::Script => eprintln!("{ended}"),
+    }
 }
 
 /// Where the terminal shows the chat, logs go to a file.

@@ -62,6 +62,10 @@ pub fn init(given: &InitArgs, folder: Option<&Path>) -> ExitCode {
         Ok(store) => store,
         Err(error) => return complain(2, &error.to_string()),
     };
+    // What was there before is not storkit's, and is not confirmed by the way.
+    if let Err(error) = store.check_state(&project) {
+        return complain(2, &error.to_string());
+    }
     match set_up(&project, &store, &choices, asks) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(1, &error.to_string()),

@@ -117,7 +117,7 @@ fn not_started(project: &Project, store: &TrustStore) -> usize {
         let name = story.file.to_string();
         story.stage.role().is_some() && !started.contains(name.trim_end_matches(".md"))
     };
-    board.map_or(0, |board| board.stories.iter().filter(|story| waits(story)).count())
+    board.map_or(0, |board| board.stories().filter(|story| waits(story)).count())
 }
 
 fn record(project: &Project, store: &TrustStore, text: &TrustedText, agreed: bool) -> ExitCode {

@@ -46,31 +46,25 @@ pub fn board(snapshot: &PipelineSnapshot, now: SystemTime) -> String {
             count(snapshot.board.problems.len() - PROBLEMS, "more file", "more files")
         );
     }
-    let mut stages: [(usize, Vec<&Story>); 6] = Default::default();
-    for story in &snapshot.board.stories {
-        let (count, some) = &mut stages[place(story.stage)];
-        *count += 1;
-        if in_work(story.stage) && some.len() < MOST {
-            some.push(story);
-        }
-    }
-    if snapshot.board.stories.is_empty() {
+    if snapshot.board.is_empty() {
         return text;
     }
     let _ = writeln!(text, "**Stories**");
     for stage in Stage::ALL {
-        let (count, some) = &stages[place(stage)];
-        if *count == 0 {
+        let count = snapshot.board.in_stage(stage).count();
+        if count == 0 {
             continue;
         }
         let held = quarantined(snapshot, stage);
         let held = if held > 0 { format!(", {held} in quarantine") } else { String::new() };
         let _ = writeln!(text, "- {stage}: {count}{held}");
-        for story in some {
-            let _ = writeln!(text, "  - {}", line(story, snapshot, now));
-        }
-        if in_work(stage) && *count > some.len() {
-            let _ = writeln!(text, "  - and {} more", count - some.len());
+        if in_work(stage) {
+            for story in snapshot.board.in_stage(stage).take(MOST) {
+                let _ = writeln!(text, "  - {}", line(story, snapshot, now));
+            }
+            if count > MOST {
+                let _ = writeln!(text, "  - and {} more", count - MOST);
+            }
         }
     }
     text.push('\n');
@@ -81,10 +75,6 @@ pub fn board(snapshot: &PipelineSnapshot, now: SystemTime) -> String {
 fn quarantined(snapshot: &PipelineSnapshot, stage: Stage) -> usize {
     let stages = snapshot.quarantined.keys().filter_map(|id| Some(snapshot.board.story(*id)?.stage));
     if in_work(stage) { 0 } else { stages.filter(|other| *other == stage).count() }
-}
-
-fn place(stage: Stage) -> usize {
-    Stage::ALL.iter().position(|other| *other == stage).unwrap_or(0)
 }
 
 fn in_work(stage: Stage) -> bool {
@@ -187,7 +177,7 @@ pub(crate) mod fixture {
         };
         PipelineSnapshot {
             seq: 7,
-            board: Arc::new(Board { stories, problems: Vec::new() }),
+            board: Arc::new(Board::new(stories, Vec::new())),
             runs: vec![run],
             workers: Vec::new(),
             merges: BTreeMap::from([(StoryId(4), MergeView::Queued { ahead: 1 })]),
@@ -196,7 +186,7 @@ pub(crate) mod fixture {
             settings_notice: None,
             base: "main".into(),
             wall: WallState::default(),
-            quarantined: BTreeMap::new(),
+            quarantined: Arc::default(),
             strangers_read: BTreeMap::new(),
         }
     }

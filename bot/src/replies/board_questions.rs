@@ -20,7 +20,8 @@ const CRITERION_MAX: usize = 300;
 
 /// A question about stories.
 pub(super) fn asked(question: &Question, about: &BoardQuestion, address: &str) -> String {
-    let (id, whose, warnings) = (question.id, inert(&question.asked_for), warnings(question));
+    let (id, whose, warnings) =
+        (question.id, inert(&question.asked_for), warnings(&question.concerns, &question.read));
     match about {
         BoardQuestion::Act { what } => {
             format!(

@@ -135,6 +135,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::permission::{Asker, PermissionAsk};
 
     fn shown(tool: &str, input: &Value) -> String {
         detail(tool, input).0
@@ -156,6 +157,38 @@ mod tests {
         -one
         +two
         ");
+    }
+
+    #[test]
+    fn a_connection_is_shown_as_its_host_and_port() {
+        assert_eq!(shown(NETWORK_TOOL, &json!({ "host": "docs.rs", "port": 443 })), "docs.rs:443");
+        assert_eq!(shown(NETWORK_TOOL, &json!({ "host": "::1", "port": 80 })), "[::1]:80");
+        let unknown = json!({ "host": "docs.rs" });
+        assert_eq!(shown(NETWORK_TOOL, &unknown), "{\n  \"host\": \"docs.rs\"\n}");
+    }
+
+    #[test]
+    fn a_file_of_the_agents_folder_is_named_from_there_and_one_that_leads_out_in_full() {
+        let first_line = |tool: &str, path: &str| {
+            let ask = PermissionAsk {
+                rooms: Vec::new(),
+                asker: Asker::default(),
+                request: Default::default(),
+                folder: Some("/p/work".into()),
+                asked_for: "Ann".into(),
+                tool: tool.into(),
+                input: json!({ "file_path": path, "content": "x", "command": path }),
+                call: None,
+                blocked_path: None,
+                timeout: None,
+            };
+            let (detail, ..) = detail_of(&Question::for_tests(&ask));
+            detail.lines().next().unwrap().to_owned()
+        };
+        assert_eq!(first_line("Write", "/p/work/src/a.rs"), "src/a.rs");
+        assert_eq!(first_line("Write", "/p/work/../b"), "/p/work/../b");
+        assert_eq!(first_line("Write", "/p/works/b"), "/p/works/b");
+        assert_eq!(first_line("Bash", "/p/work/run"), "/p/work/run", "a command is shown as it runs");
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub fn unknown_command(word: &str, near: Option<&str>) -> String {
     }
 }
 
+/// The answer to a button that means nothing here, such as one of an older version.
+pub const UNKNOWN_BUTTON: &str =
+    "I do not know that button, so nothing happened. Write what you want, or `help` for the commands.";
+
 /// `/word` of the agent program, which does nothing in a room.
 pub fn only_in_the_cli(word: &str, why: AgentOnly) -> String {
     let instead = match why {

@@ -332,9 +332,9 @@ pub fn network_access(parts: &[NetworkPart<'_>]) -> String {
     for NetworkPart { name, always, network } in parts {
         let reach = match network {
             NetworkAccess::All => "everything".to_owned(),
-            NetworkAccess::Ask(hosts) => {
+            NetworkAccess::Unset | NetworkAccess::Ask(_) => {
                 let always = Some((*always).to_owned()).filter(|always| !always.is_empty());
-                let hosts = hosts.iter().map(|host| format!("`{host}`"));
+                let hosts = network.asking().unwrap_or_default().iter().map(|host| format!("`{host}`"));
                 // Commands ask nobody.
                 let others =
                     if always.is_some() { "other hosts after a question" } else { "hosts that were allowed" };

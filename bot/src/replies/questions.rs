@@ -56,7 +56,7 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
                 "**Question {id}** for {whose}: may I use **{}**?\n{}\n{}{}{deadline}",
                 inert(&visible_line(&question.tool, NAME_MAX)),
                 code_block(&detail, language),
-                warnings(question),
+                warnings(&question.concerns, &question.read),
                 how_to_allow(rule, trial.is_ok(), manner.address),
             );
             ShownQuestion { text, attachment }
@@ -74,11 +74,11 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
             let text = board_questions::asked(question, about, manner.address);
             ShownQuestion { text: format!("{text}{deadline}"), attachment: None }
         }
-        AnswerKind::Choose(selections) => {
-            let lists: Vec<String> = selections.iter().map(selection).collect();
-            let (lists, how) = (lists.join("\n\n"), how_to_choose(selections));
+        AnswerKind::Choose { question: asked, part } => {
+            let part = if part.1 > 1 { format!(" ({} of {})", part.0, part.1) } else { String::new() };
+            let (list, how) = (options(asked), how_to_choose(asked));
             ShownQuestion {
-                text: format!("**Question {id}** for {whose}\n\n{lists}\n\n{how}{deadline}"),
+                text: format!("**Question {id}** for {whose}{part}\n\n{list}\n\n{how}{deadline}"),
                 attachment: None,
             }
         }
@@ -105,9 +105,9 @@ fn how_to_allow(rule: Option<String>, can_try: bool, address: &str) -> String {
     text
 }
 
-fn selection(selection: &ModelQuestion) -> String {
-    let mut lines = vec![format!("**{}**", inert(&visible(&selection.question)))];
-    for (n, (label, description)) in selection.options.iter().enumerate() {
+fn options(asked: &ModelQuestion) -> String {
+    let mut lines = vec![format!("**{}**", inert(&visible(&asked.question)))];
+    for (n, (label, description)) in asked.options.iter().enumerate() {
         let description = if description.is_empty() {
             String::new()
         } else {
@@ -118,11 +118,10 @@ fn selection(selection: &ModelQuestion) -> String {
     lines.join("\n")
 }
 
-fn how_to_choose(selections: &[ModelQuestion]) -> String {
-    match selections {
-        [only] if only.several => "Answer with one or more numbers (`1, 3`) or in your own words.".into(),
-        [_] => "Answer with a number or in your own words.".into(),
-        many => format!("Answer with {} lines, one for each: a number or your own words.", many.len()),
+fn how_to_choose(asked: &ModelQuestion) -> String {
+    match asked.several {
+        true => "Answer with one or more numbers (`1, 3`) or in your own words.".into(),
+        false => "Answer with a number or in your own words.".into(),
     }
 }
 
@@ -133,9 +132,10 @@ pub fn settled(question: &Question, outcome: &QuestionOutcome) -> String {
         AnswerKind::Plan { plan } if !plan.trim().is_empty() => {
             format!("{}\n\n{decided}", inert(&visible(plan.trim())))
         }
-        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Choose(_) | AnswerKind::Board(_) => {
-            decided
-        }
+        AnswerKind::Tool { .. }
+        | AnswerKind::Plan { .. }
+        | AnswerKind::Choose { .. }
+        | AnswerKind::Board(_) => decided,
     }
 }
 
@@ -194,7 +194,7 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
 fn what(question: &Question) -> String {
     match &question.kind {
         AnswerKind::Plan { .. } => "the plan".into(),
-        AnswerKind::Choose(_) => "the question".into(),
+        AnswerKind::Choose { .. } => "the question".into(),
         AnswerKind::Board(about) => board_questions::named(about),
         AnswerKind::Tool { .. } => {
             let call = one_line(&question.tool, &question.input);
@@ -213,10 +213,10 @@ pub fn question_unseen(question: &Question, closed: Option<QuestionId>) -> Strin
     let asks = match &question.kind {
         AnswerKind::Tool { .. } | AnswerKind::Board(_) => format!("asks about {}", what(question)),
         AnswerKind::Plan { .. } => "asks about a plan".into(),
-        AnswerKind::Choose(_) => "has options".into(),
+        AnswerKind::Choose { .. } => "has options".into(),
     };
     let how = match &question.kind {
-        AnswerKind::Choose(_) => format!("`#{id} ANSWER`"),
+        AnswerKind::Choose { .. } => format!("`#{id} ANSWER`"),
         AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Board(_) => format!("`yes {id}`"),
     };
     format!("{why}; question {id} {asks}. Nothing was changed. If you mean that one, say {how}.")
@@ -235,6 +235,23 @@ pub fn question_lost(id: QuestionId, tool: &str, input: &Value) -> String {
 /// An answer to a question that is not open.
 pub fn not_open(id: QuestionId) -> String {
     format!("Question {id} is not open (any more). Nothing was changed.")
+}
+
+/// Words that may be meant for the open question, and do not answer it.
+pub fn still_waits(id: QuestionId) -> String {
+    format!("Question {id} still waits: yes or no. I did not pass your words on.")
+}
+
+/// A prompt that waits behind questions of the same session.
+pub fn queued_behind_questions(open: &[QuestionId], position: usize) -> String {
+    let waits = match open {
+        [only] => format!("Question {only} still waits: yes or no."),
+        more => {
+            let ids: Vec<String> = more.iter().map(ToString::to_string).collect();
+            format!("Questions {} still wait: yes or no, with the number.", ids.join(", "))
+        }
+    };
+    format!("{waits} Your message is queued, number {position}; it is no answer.")
 }
 
 /// No question at all.
@@ -273,13 +290,12 @@ pub fn answer_refused(refused: &AnswerRefused) -> String {
 fn expected_answer(expected: &ExpectedAnswer) -> String {
     match expected {
         ExpectedAnswer::YesOrNo(id) => format!("Question {id} takes `yes` or `no REASON`."),
-        ExpectedAnswer::Options(questions) => how_to_choose(questions),
-        ExpectedAnswer::Lines(count) => {
-            format!("There are {count} questions. Answer with {count} lines, one for each.")
+        ExpectedAnswer::Option(asked) => how_to_choose(asked),
+        ExpectedAnswer::OneOption(most) => {
+            format!("Only one can be picked. Answer with one number from 1 to {most}, or in your own words.")
         }
-        ExpectedAnswer::Number { most, several } => {
-            let several = if *several { "one or more numbers" } else { "one number" };
-            format!("Answer with {several} from 1 to {most}, or in your own words.")
+        ExpectedAnswer::Entries(most) => {
+            format!("Answer with one or more numbers from 1 to {most}, or in your own words.")
         }
     }
 }

@@ -11,6 +11,13 @@ use crate::store::QueuedPrompt;
 /// A queued prompt was redacted.
 pub const TAKEN_BACK: &str = "Taken back, so I do not run it.";
 
+/// A queued prompt was edited.
+pub const PROMPT_CHANGED: &str = "Changed: when its turn comes, I take the new text.";
+
+/// A message was edited that was acted on before.
+pub const ALREADY_DONE: &str =
+    "That message is already done or in progress, so the edit changes nothing. Send a new message instead.";
+
 pub fn queued(position: usize) -> String {
     format!("Queued, number {position}. `queue` shows what waits; `stop` ends the current turn.")
 }
@@ -28,6 +35,14 @@ pub fn queue_full(limit: usize) -> String {
 pub fn cut_by_restart(prompt: &QueuedPrompt) -> String {
     format!(
         "I was restarted while I worked on {}. What was done so far remains; say `go on` to resume the session.",
+        code_span(&shorten(&prompt.text, 60))
+    )
+}
+
+/// Its turn goes on by itself.
+pub fn continued_after_restart(prompt: &QueuedPrompt) -> String {
+    format!(
+        "I was restarted while I worked on {}. No tool was running, so I go on with it.",
         code_span(&shorten(&prompt.text, 60))
     )
 }
@@ -52,7 +67,7 @@ pub fn skipped(prompt: &QueuedPrompt, age: Duration) -> String {
 /// A message that came late.
 pub fn too_old(incoming: &Incoming, age: Duration) -> String {
     let what = match &incoming.act {
-        PersonAct::Said { text } => code_span(&shorten(text, 60)),
+        PersonAct::Said { text } | PersonAct::Edited { text, .. } => code_span(&shorten(text, 60)),
         PersonAct::Chose { .. } | PersonAct::Redacted { .. } => "a click".into(),
     };
     format!(

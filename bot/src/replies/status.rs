@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use adapters::{HealthSnapshot, markdown::inert};
+use adapters::{HealthSnapshot, Room, markdown::inert};
 use settings::duration::human;
 
 use super::text::{count, shorten};
@@ -83,13 +83,25 @@ pub fn messenger_health(messengers: &[HealthSnapshot], now: SystemTime) -> Strin
             let _ = write!(text, ". {}", inert(note));
         }
         text.push('\n');
+        for unreached in &health.unreached {
+            let messages = count(unreached.messages as usize, "message", "messages");
+            let (id, why, age) = (inert(&unreached.id), inert(&unreached.why), age(unreached.since));
+            let _ = writeln!(text, "  - {messages} not delivered in `{id}` in the last {age}: {why}");
+        }
     }
     text
+}
+
+/// For the operator: a room does not get the bot's messages. It cannot be told itself.
+pub fn not_delivered(room: &Room, why: &str) -> String {
+    format!("My messages do not reach the room `{}`: {}", inert(&room.to_string()), inert(why))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
+
+    use adapters::UnreachedConversation;
 
     use super::*;
 
@@ -104,11 +116,18 @@ mod tests {
             reconnects: 1,
             last_error: Some("refused".into()),
             note: None,
+            unreached: vec![UnreachedConversation {
+                id: "C1".into(),
+                why: "refused: `C1` is archived; unarchive it.".into(),
+                since: now - Duration::from_secs(60),
+                messages: 2,
+            }],
         };
         insta::assert_snapshot!(messenger_health(&[snapshot], now), @r"
 
         **Messengers**
         - chat: down for 1m 30s, last message 2m ago, 1 reconnect: refused
+          - 2 messages not delivered in `C1` in the last 1m: refused: `C1` is archived; unarchive it.
         ");
     }
 

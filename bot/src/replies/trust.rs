@@ -13,7 +13,7 @@ use super::text::count;
 pub const QUESTION: &str = "Let storkit run exactly this here? (yes/no) [no] ";
 pub const CONFIRMED: &str = "Confirmed. A running storkit takes it up within a few seconds.\n";
 pub const NOT_CONFIRMED: &str = "Not confirmed. Nothing changes: what you confirmed before stays in effect, and nothing else of this repository runs.\n";
-pub const STATE_QUESTION: &str = "Is this state your own, from another machine of yours? (yes/no) [no] ";
+pub const STATE_QUESTION: &str = "Is all of this your own? (yes/no) [no] ";
 /// No terminal and no `--yes`.
 pub const NOBODY_TO_ASK: &str =
     "Standard input is not a terminal, so I cannot ask. `storkit trust --yes` confirms what is shown above.";
@@ -91,8 +91,9 @@ pub fn summary(config: &ProjectConfig) -> String {
 fn reach(network: &NetworkAccess) -> String {
     match network {
         NetworkAccess::All => "everything".to_owned(),
-        NetworkAccess::Ask(hosts) => {
-            let hosts = hosts.iter().map(|host| format!(", {}", visible(&host.to_string())));
+        NetworkAccess::Unset | NetworkAccess::Ask(_) => {
+            let hosts = network.asking().unwrap_or_default().iter();
+            let hosts = hosts.map(|host| format!(", {}", visible(&host.to_string())));
             format!("package registries{}, and other hosts that people here allow", hosts.collect::<String>())
         }
         NetworkAccess::Only(hosts) if hosts.is_empty() => "nothing of its own".to_owned(),

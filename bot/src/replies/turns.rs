@@ -33,6 +33,9 @@ pub const WAITS_FOR_ANSWER: &str = "waits for an answer";
 pub const STOPPED_BY_SHUTDOWN: &str =
     "I am shutting down, so this turn ends here. Your next message resumes the session.";
 
+/// The last words of a prompt that has not begun, or waits for the model's service.
+pub const RUN_AFTER_SHUTDOWN: &str = "I am shutting down. This prompt waits for the next start.";
+
 /// The turn after a `stop`.
 pub fn stopped() -> String {
     "Stopped.".into()

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::SystemTime};
 
-use adapters::{Addressed, MessageId, Room};
+use adapters::{Addressed, Enclosed, MessageId, Room};
 use agents::turn::SessionCost;
 use pipeline::stage::Role;
 use rusqlite::{Connection, params};
@@ -31,6 +31,46 @@ pub struct QueuedPrompt {
     /// Whether `text` is a command, without prefix.
     #[serde(default)]
     pub is_command: bool,
+    /// What came along with it.
+    #[serde(default)]
+    pub enclosed: Enclosed,
+    /// Whether its turn was cut off by a restart, and this one continues it.
+    #[serde(default)]
+    pub continues: bool,
+}
+
+/// How far a stored prompt or command has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PromptState {
+    /// It had no effect yet.
+    Waits,
+    /// The model works on it, and no tool runs.
+    Thinks,
+    /// A tool or a command runs, or may run.
+    Acts,
+    /// The model's service takes no requests for now. It is sent again then.
+    WaitsForService,
+}
+
+impl PromptState {
+    // What an earlier version wrote as "not started" and "started" keeps its meaning.
+    pub(super) fn number(self) -> i64 {
+        match self {
+            Self::Waits => 0,
+            Self::Acts => 1,
+            Self::Thinks => 2,
+            Self::WaitsForService => 3,
+        }
+    }
+
+    pub(super) fn from_number(number: i64) -> Self {
+        match number {
+            0 => Self::Waits,
+            2 => Self::Thinks,
+            3 => Self::WaitsForService,
+            _ => Self::Acts,
+        }
+    }
 }
 
 impl QueuedPrompt {
@@ -45,6 +85,8 @@ impl QueuedPrompt {
             shared: false,
             sent_at: time(1_000),
             is_command: false,
+            enclosed: Enclosed::default(),
+            continues: false,
         }
     }
 }

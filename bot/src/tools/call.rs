@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::{McpRun, ToolServices, permission::WaitingForPerson, stories::known};
 use crate::{
-    permission::{BoardConsent, BoardQuestion, DenialReason, PermissionAsk},
+    permission::{AgentRequest, BoardConsent, BoardQuestion, DenialReason, PermissionAsk},
     replies::{self, tools as say},
 };
 
@@ -27,6 +27,8 @@ pub(super) struct ToolCall {
     pub arguments: Value,
     /// Its id in the agent program, if that names one.
     pub id: Option<String>,
+    /// By which a question of this call ends with its turn.
+    pub request: AgentRequest,
 }
 
 /// A tool's answer: text for the model, or an error that names the alternative.
@@ -67,6 +69,7 @@ impl ToolCall {
         let ask = PermissionAsk {
             rooms: run.rooms.clone(),
             asker: run.asker.clone(),
+            request: self.request.clone(),
             folder: None,
             asked_for: run.asked_for.clone(),
             tool: BOARD_TOOL.into(),

@@ -18,7 +18,7 @@ use super::{
     call::{Answered, ToolCall},
 };
 use crate::{
-    permission::{PermissionAsk, PermissionDecision},
+    permission::{AgentRequest, PermissionAsk, PermissionDecision},
     replies,
 };
 
@@ -51,6 +51,7 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
         asked_for: run.asked_for.clone(),
         tool: asked.tool_name,
         input: asked.input,
+        request: AgentRequest::default(),
         call: asked.tool_use_id,
         // This way of asking does not name it; the question looks for it in the call.
         blocked_path: None,

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     config::access::UserRole,
+    permission::AgentRequest,
     replies::{self, tools as say},
 };
 
@@ -52,7 +53,7 @@ pub fn called(message: &Value) -> Option<(&str, &str)> {
 pub async fn answer_message(
     services: &Arc<ToolServices>,
     message: Value,
-    access: RoomAccess,
+    (access, request): (RoomAccess, AgentRequest),
 ) -> MessageAnswer {
     let parameters = message.get("params").cloned().unwrap_or_default();
     // A notification has no id; the CLI takes any answer to it.
@@ -62,7 +63,7 @@ pub async fn answer_message(
         "initialize" => (Ok(initialized(&parameters)), None),
         "tools/list" => (Ok(listed()), None),
         "tools/call" => {
-            let (answered, denied) = call_tool(services, &parameters, access).await;
+            let (answered, denied) = call_tool(services, &parameters, (access, request)).await;
             let text = |text: String| vec![ContentBlock::text(text)];
             let result = answered.map_or_else(
                 |why| CallToolResult::error(text(why)),
@@ -100,7 +101,7 @@ fn listed() -> Value {
 async fn call_tool(
     services: &Arc<ToolServices>,
     parameters: &Value,
-    access: RoomAccess,
+    (access, request): (RoomAccess, AgentRequest),
 ) -> (Answered, Option<String>) {
     let name = parameters.get("name").and_then(Value::as_str).unwrap_or_default();
     let Some(tool) = table::of_rooms().find(|tool| tool.name == name) else {
@@ -115,7 +116,7 @@ async fn call_tool(
     };
     let arguments = parameters.get("arguments").cloned().unwrap_or_else(|| json!({}));
     let id = parameters["_meta"]["claudecode/toolUseId"].as_str().map(str::to_owned);
-    let call = ToolCall { services: services.clone(), run, arguments, id };
+    let call = ToolCall { services: services.clone(), run, arguments, id, request };
     if let Err(why) = admit(&call, tool.room.role()) {
         let denied = replies::call_denied(name, &why);
         return (Err(why), Some(denied));

@@ -134,7 +134,7 @@ pub(super) fn list(call: &ToolCall) -> Answered {
     let wanted = |story: &&std::sync::Arc<Story>| {
         stage.is_none_or(|stage| story.stage == stage) && after.is_none_or(|after| story.id().0 > after)
     };
-    let mut stories = snapshot.board.stories.iter().filter(wanted);
+    let mut stories = snapshot.board.stories().filter(wanted);
     // Their titles are strangers' words as well.
     let strangers = snapshot
         .quarantined

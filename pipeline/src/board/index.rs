@@ -1,11 +1,10 @@
 //! The index of story files: a rescan reads only files that changed.
 
 use std::{
-    collections::HashMap,
     ffi::{OsStr, OsString},
     io,
     os::unix::ffi::OsStrExt as _,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     thread,
     time::{Duration, SystemTime},
@@ -17,7 +16,10 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Board, BoardProblem, FileReading};
+use super::{
+    Board, BoardProblem,
+    files::{FilePlace, FileReading, StoryFiles, relative},
+};
 use crate::story::{FileName, Story, StoryDocument, StoryId, stage::Stage};
 
 /// Largest story file, in bytes. A larger file is no story.
@@ -30,18 +32,18 @@ const UNSETTLED: Duration = Duration::from_millis(50);
 /// All files of the stage folders, and the board they make.
 #[derive(Debug, Default)]
 pub(super) struct BoardIndex {
-    stages: HashMap<Stage, HashMap<OsString, IndexEntry>>,
+    files: StoryFiles<FileCheck>,
     strays: Vec<BoardProblem>,
     round: u64,
     board: Option<Arc<Board>>,
 }
 
 #[derive(Debug)]
-struct IndexEntry {
+struct FileCheck {
     /// `None` until a reading can be relied on.
     stamp: Option<FileStamp>,
+    /// The last scan that has found the file.
     round: u64,
-    reading: FileReading,
 }
 
 /// What changes whenever a file's content or place does.
@@ -68,13 +70,13 @@ impl BoardIndex {
         self.strays = strays(work)?;
         for stage in Stage::ALL {
             let Some(folder) = self.open(work, stage)? else {
-                self.stages.remove(&stage);
+                self.files.retain(stage, |_| false);
                 continue;
             };
             let changed = self.changed(&folder)?;
             self.read_all(&folder, changed);
             let round = self.round;
-            self.stages.entry(stage).or_default().retain(|_, entry| entry.round == round);
+            self.files.retain(stage, |check| check.round == round);
         }
         Ok(())
     }
@@ -87,26 +89,20 @@ impl BoardIndex {
             && is_there(&folder, name)
         {
             self.read_all(&folder, vec![name.to_owned()]);
-        } else if let Some(files) = self.stages.get_mut(&stage) {
-            files.remove(name);
+        } else {
+            self.files.remove(stage, name);
         }
         Ok(())
     }
 
     /// Every file with a story's number, readable or not.
-    pub(super) fn places(&self, id: StoryId) -> Vec<(Stage, OsString)> {
-        let mut places: Vec<(Stage, OsString)> = self
-            .files()
-            .filter(|(_, _, entry)| entry.reading.id == Some(id))
-            .map(|(stage, name, _)| (stage, name.clone()))
-            .collect();
-        places.sort();
-        places
+    pub(super) fn places(&self, id: StoryId) -> Vec<FilePlace> {
+        self.files.places(id)
     }
 
     /// The highest number in any file's name.
     pub(super) fn highest(&self) -> u32 {
-        self.files().filter_map(|(_, _, entry)| entry.reading.id).map(|id| id.0).max().unwrap_or(0)
+        self.files.highest()
     }
 
     pub(super) fn is_scanned(&self) -> bool {
@@ -114,17 +110,8 @@ impl BoardIndex {
     }
 
     pub(super) fn board(&mut self) -> Arc<Board> {
-        if let Some(board) = &self.board {
-            return board.clone();
-        }
-        let files = self.files().map(|(stage, name, entry)| (stage, name.as_os_str(), &entry.reading));
-        let board = Arc::new(Board::assemble(files, self.strays.clone()));
-        self.board = Some(board.clone());
-        board
-    }
-
-    fn files(&self) -> impl Iterator<Item = (Stage, &OsString, &IndexEntry)> + Clone {
-        self.stages.iter().flat_map(|(stage, files)| files.iter().map(|(name, entry)| (*stage, name, entry)))
+        let (files, strays) = (&self.files, &self.strays);
+        self.board.get_or_insert_with(|| Arc::new(files.board(strays.clone()))).clone()
     }
 
     /// `None` where there is no such folder. A symlink or a file in its place is reported.
@@ -145,7 +132,6 @@ impl BoardIndex {
 
     /// The names that must be read; the others are marked as still there.
     fn changed(&mut self, folder: &StageFolder) -> io::Result<Vec<OsString>> {
-        let files = self.stages.entry(folder.stage).or_default();
         let mut changed = Vec::new();
         for item in Dir::read_from(&folder.fd)? {
             let item = item?;
@@ -153,11 +139,11 @@ impl BoardIndex {
             if !is_of_interest(name) {
                 continue;
             }
-            match files.get_mut(name) {
-                Some(entry)
-                    if entry.stamp.is_some() && stamp_of(folder, name).as_ref() == entry.stamp.as_ref() =>
+            match self.files.get_mut(folder.stage, name) {
+                Some(check)
+                    if check.stamp.is_some() && stamp_of(folder, name).as_ref() == check.stamp.as_ref() =>
                 {
-                    entry.round = self.round;
+                    check.round = self.round;
                 }
                 _ => changed.push(name.to_owned()),
             }
@@ -171,14 +157,11 @@ impl BoardIndex {
         const WORTH_A_THREAD: usize = 200;
         let threads = thread::available_parallelism().map_or(1, usize::from).min(4);
         let share = names.len().div_ceil(threads).max(WORTH_A_THREAD);
-        let round = self.round;
         let read = |names: &[OsString]| {
-            names
-                .iter()
-                .filter_map(|name| Some((name.clone(), entry(folder, name, round)?)))
-                .collect::<Vec<_>>()
+            let read = |name: &OsString| Some((name.clone(), entry(folder, name)?));
+            names.iter().filter_map(read).collect::<Vec<_>>()
         };
-        let entries: Vec<(OsString, IndexEntry)> = thread::scope(|scope| {
+        let entries = thread::scope(|scope| {
             let mut shares = names.chunks(share);
             let own = shares.next().unwrap_or_default();
             let others: Vec<_> = shares.map(|share| scope.spawn(move || read(share))).collect();
@@ -188,7 +171,10 @@ impl BoardIndex {
             }
             entries
         });
-        self.stages.entry(folder.stage).or_default().extend(entries);
+        for (name, (stamp, reading)) in entries {
+            let check = FileCheck { stamp, round: self.round };
+            self.files.insert(folder.stage, name, check, reading);
+        }
     }
 }
 
@@ -247,7 +233,7 @@ impl FileStamp {
 }
 
 /// Reads one file. `None` if it is gone.
-fn entry(folder: &StageFolder, name: &OsStr, round: u64) -> Option<IndexEntry> {
+fn entry(folder: &StageFolder, name: &OsStr) -> Option<(Option<FileStamp>, FileReading)> {
     let path = || relative(folder.stage, name);
     let text = name.to_str().unwrap_or_default();
     let file = match text.parse::<FileName>() {
@@ -257,7 +243,7 @@ fn entry(folder: &StageFolder, name: &OsStr, round: u64) -> Option<IndexEntry> {
                 id: super::number::claimed(text),
                 found: Err(BoardProblem::Name { path: path(), why }),
             };
-            return Some(IndexEntry { stamp: None, round, reading });
+            return Some((None, reading));
         }
     };
     let id = Some(file.id);
@@ -276,7 +262,7 @@ fn entry(folder: &StageFolder, name: &OsStr, round: u64) -> Option<IndexEntry> {
         }
         Err(error) => (None, Err(unreadable(io::Error::from(error).to_string()))),
     };
-    Some(IndexEntry { stamp, round, reading: FileReading { id, found: found.map(Arc::new) } })
+    Some((stamp, FileReading { id, found: found.map(Arc::new) }))
 }
 
 /// A file's content, or why it has none that could be a story's. A FIFO does not make it wait.
@@ -332,9 +318,4 @@ pub(super) fn inside(work: &Path, path: &Path) -> Option<(Stage, OsString)> {
     let (stage, name) = (parts.next()?, parts.next()?);
     let stage = Stage::from_dir(stage.to_str()?)?;
     parts.next().is_none().then(|| (stage, name.to_owned()))
-}
-
-/// The path of a file relative to the work folder.
-pub(super) fn relative(stage: Stage, name: impl AsRef<OsStr>) -> PathBuf {
-    Path::new(stage.dir()).join(name.as_ref())
 }

@@ -12,6 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     Board, BoardProblem,
+    files::relative,
     index::{self, BoardIndex},
     number,
     place::{self, ReplaceResult, SeenFile},
@@ -71,7 +72,6 @@ pub enum WorkError {
         .folder.display(), .stage.dir(), .file.display()
     )]
     NotIgnored {
-        /// The stage's folder.
         folder: PathBuf,
         stage: Stage,
         /// The ignore file that should say so.
@@ -81,7 +81,6 @@ pub enum WorkError {
     Disk {
         /// The file or folder.
         path: PathBuf,
-        /// The system's word.
         source: io::Error,
     },
 }
@@ -89,7 +88,6 @@ pub enum WorkError {
 /// What [`WorkFolder::delete`] took away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemovedStory {
-    /// The file's name.
     pub name: String,
     /// The stage it was in.
     pub stage: Stage,
@@ -270,7 +268,7 @@ impl WorkFolder {
     /// Where a story's file is, absolute.
     pub fn path(&self, id: StoryId) -> Result<PathBuf, WorkError> {
         let (stage, name) = self.only_place(&mut *self.scanned()?, id)?;
-        Ok(self.dir.join(index::relative(stage, name)))
+        Ok(self.dir.join(relative(stage, name)))
     }
 
     fn scanned(&self) -> Result<MutexGuard<'_, BoardIndex>, WorkError> {
@@ -285,8 +283,7 @@ impl WorkFolder {
     // if it has moved.
     fn only_place(&self, index: &mut BoardIndex, id: StoryId) -> Result<(Stage, OsString), WorkError> {
         let known = index.places(id);
-        let stale =
-            |(stage, name): &(Stage, OsString)| !self.dir.join(index::relative(*stage, name)).exists();
+        let stale = |(stage, name): &(Stage, OsString)| !self.dir.join(relative(*stage, name)).exists();
         if known.is_empty() || known.iter().any(stale) {
             index.scan(&self.dir).map_err(disk(&self.dir))?;
         }
@@ -320,7 +317,7 @@ impl WorkFolder {
     }
 
     fn read(&self, stage: Stage, name: &OsStr) -> Result<String, WorkError> {
-        let path = index::relative(stage, name);
+        let path = relative(stage, name);
         let text = index::text(&self.dir, &path).map_err(disk(&path))?;
         text.map_err(|why| WorkError::Problem(BoardProblem::Unreadable { path, why }))
     }
@@ -451,8 +448,9 @@ mod tests {
         let story = fixture.work.create(StoryKind::Bug, "Login:\n../ fails", None).unwrap();
         assert_eq!(fixture.files(), ["1_backlog/1_bug_login_fails.md"]);
         assert_eq!((story.stage, story.front.name.as_str()), (Stage::Backlog, "Login: ../ fails"));
-        assert_eq!(fixture.work.board().unwrap().stories, [Arc::new(story.clone())]);
-        assert_eq!(fixture.work.scan().unwrap().stories, [Arc::new(story)]);
+        let only = Board::new([Arc::new(story)], Vec::new());
+        assert_eq!(*fixture.work.board().unwrap(), only);
+        assert_eq!(*fixture.work.scan().unwrap(), only);
         assert!(matches!(fixture.work.create(StoryKind::Bug, " \n", None), Err(WorkError::NoTitle)));
         let long = fixture.work.create(StoryKind::Spike, &"name ".repeat(2000), Some("- [ ] one")).unwrap();
         assert_eq!(long.front.name.chars().count(), 200);
@@ -579,7 +577,7 @@ mod tests {
         fixture.work.create(StoryKind::Story, "y", None).unwrap();
         fs::copy(fixture.path("1_backlog/1_story_x.md"), fixture.path("3_qa/1_story_x.md")).unwrap();
         let board = fixture.work.scan().unwrap();
-        assert_eq!(board.stories.iter().map(|story| story.id()).collect::<Vec<_>>(), [StoryId(2)]);
+        assert_eq!(board.stories().map(|story| story.id()).collect::<Vec<_>>(), [StoryId(2)]);
         insta::assert_snapshot!(board.problems[0], @"story 1 exists more than once: `1_backlog/1_story_x.md` and `3_qa/1_story_x.md`. Delete or renumber all but one.");
         for refused in [
             fixture.work.move_story(ONE, Stage::Current, Mover::Person).map(drop),
@@ -634,7 +632,7 @@ mod tests {
         `3_qa/7_story_fifo.md` cannot be read: it is no plain file.
         `7_elsewhere` belongs to no stage; the stages are the folders `1_backlog`, `2_current`, `3_qa`, `4_merge`, `5_done`, `6_archived`. Move it into one of them.
         ");
-        assert_eq!(fixture.work.board().unwrap().stories, []);
+        assert!(fixture.work.board().unwrap().is_empty());
         assert!(matches!(
             fixture.work.move_story(ONE, Stage::Current, Mover::Person),
             Err(WorkError::Problem(_))
@@ -655,7 +653,7 @@ mod tests {
             let name = if round % 2 == 0 { "aaa" } else { "bbb" };
             fs::write(&path, format!("# {name}\n")).unwrap();
             fs::File::open(&path).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-            assert_eq!(fixture.work.scan().unwrap().stories[0].front.name, name);
+            assert_eq!(fixture.work.scan().unwrap().story(ONE).unwrap().front.name, name);
         }
         fs::remove_file(&path).unwrap();
         assert_eq!(*fixture.work.scan().unwrap(), Board::default());
@@ -667,11 +665,11 @@ mod tests {
         fixture.work.scan().unwrap();
         fixture.write("1_backlog/1_story_x.md", "# a\n");
         fixture.write("1_backlog/2_story_y.md", "# b\n");
-        assert_eq!(fixture.work.board().unwrap().stories, []);
+        assert!(fixture.work.board().unwrap().is_empty());
         let board = fixture.work.refresh(&[fixture.path("1_backlog/2_story_y.md")]).unwrap();
-        assert_eq!(board.stories.iter().map(|story| story.id()).collect::<Vec<_>>(), [StoryId(2)]);
+        assert_eq!(board.stories().map(|story| story.id()).collect::<Vec<_>>(), [StoryId(2)]);
         fs::remove_file(fixture.path("1_backlog/2_story_y.md")).unwrap();
-        assert_eq!(fixture.work.refresh(&[fixture.path("1_backlog/2_story_y.md")]).unwrap().stories, []);
+        assert!(fixture.work.refresh(&[fixture.path("1_backlog/2_story_y.md")]).unwrap().is_empty());
         assert_eq!(fixture.work.refresh(&[fixture.path("1_backlog")]).unwrap().stories.len(), 1);
     }
 

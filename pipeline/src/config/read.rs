@@ -125,12 +125,6 @@ pub enum NetworkValue {
 /// People are asked about hosts that are not listed.
 const ASK: &str = "ask";
 
-impl Default for NetworkValue {
-    fn default() -> Self {
-        Self::Word(ASK.into())
-    }
-}
-
 impl NetworkValue {
     /// The access that the value of this key allows.
     ///

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use agents::tree::{self, ProcessId};
+use agents::tree::{self, ProcessEnvironment, ProcessId};
 
 use super::{
     checkout, gate_worktree,
@@ -119,18 +119,19 @@ pub(super) fn settle(
 
 // Gates that outlived their storkit are killed; git is let finish first, since it may be writing files.
 fn end_leftovers(root: &Path) -> usize {
-    let git = || {
-        tree::marked(|environment| {
-            environment.get(MERGE_VARIABLE) == Some(root.as_os_str().as_encoded_bytes())
-        })
+    let is_git = |environment: &ProcessEnvironment| {
+        environment.get(MERGE_VARIABLE) == Some(root.as_os_str().as_encoded_bytes())
     };
     let mark = format!("{}/", root.display());
-    let gates = || {
-        tree::marked(|environment| {
-            environment.get(GATE_VARIABLE).is_some_and(|value| value.starts_with(mark.as_bytes()))
-        })
+    let is_gate = |environment: &ProcessEnvironment| {
+        environment.get(GATE_VARIABLE).is_some_and(|value| value.starts_with(mark.as_bytes()))
     };
-    let mut ended = tree::kill_all(KILL_PATIENCE, gates);
+    // Mostly nothing is left, and one look at all processes shows that.
+    if tree::marked(|environment| is_gate(environment) || is_git(environment)).is_empty() {
+        return 0;
+    }
+    let mut ended = tree::kill_all(KILL_PATIENCE, || tree::marked(is_gate));
+    let git = || tree::marked(is_git);
     let until = Instant::now() + GIT_PATIENCE;
     let mut alive: BTreeSet<ProcessId> = git();
     while !alive.is_empty() && Instant::now() < until {

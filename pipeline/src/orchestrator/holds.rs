@@ -211,6 +211,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        board::Board,
         story::{FileName, FrontMatter, StoryKind, stage::Stage},
         verdict::FailureCause,
     };
@@ -228,13 +229,13 @@ mod tests {
         change: impl FnOnce(&mut HoldFacts<'_>),
     ) -> Option<(String, Option<WantedDecision>)> {
         let conflicts = BTreeSet::new();
-        let stories = [Arc::new(story.clone())];
+        let board = Board::new([Arc::new(story.clone())], Vec::new());
         let agents = Agent::default_team();
         let mut facts = HoldFacts {
             situation: Situation {
-                stories: &stories,
+                board: &board,
                 conflicts: &conflicts,
-                unaccepted: &BTreeSet::new(),
+                quarantine: &BTreeMap::new(),
                 max_retries: 3,
             },
             agents: &agents,

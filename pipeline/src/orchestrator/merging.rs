@@ -16,9 +16,9 @@ impl Orchestrator {
     pub(super) fn queue_merges(&mut self, now: SystemTime) {
         let conflicts = self.merges.conflicts();
         let situation = Situation {
-            stories: &self.stories.board.stories,
+            board: &self.stories.board,
             conflicts: &conflicts,
-            unaccepted: &self.stories.started.unaccepted(),
+            quarantine: self.stories.started.quarantined(),
             max_retries: self.config.in_force.max_retries,
         };
         let waits = |story: &&Arc<Story>| {

@@ -1,7 +1,6 @@
 //! Starts runs: calls `assign` with the current state, and queues merges.
 
 use std::{
-    borrow::Cow,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -35,25 +34,16 @@ impl Orchestrator {
             return;
         }
         let (slots, conflicts) = (self.slots(), self.merges.conflicts());
-        // One that is done stays: others may depend on it.
-        let is_free = |story: &&Arc<Story>| {
+        let may_start = |story: &Arc<Story>| {
             let id = story.id();
-            let kept_back = self.pending.is_pending(id)
-                || self.holds.is_kept_back(id, now)
-                || self.stories.started.waits(story);
-            !kept_back || story.stage.role().is_none()
+            !self.pending.is_pending(id)
+                && !self.holds.is_kept_back(id, now)
+                && !self.stories.started.waits(story)
         };
-        let board = &self.stories.board.stories;
-        // Of 10,000 stories none is copied unless it must.
-        let stories: Cow<'_, [Arc<Story>]> = match board.iter().all(|story| is_free(&story)) {
-            true => board.into(),
-            false => board.iter().filter(is_free).cloned().collect(),
-        };
-        let max_retries = self.config.in_force.max_retries;
-        let unaccepted = self.stories.started.unaccepted();
-        let situation =
-            Situation { stories: &stories, conflicts: &conflicts, unaccepted: &unaccepted, max_retries };
-        let assignments = assign(&situation, &slots);
+        let (board, max_retries) = (&self.stories.board, self.config.in_force.max_retries);
+        let quarantine = self.stories.started.quarantined();
+        let situation = Situation { board, conflicts: &conflicts, quarantine, max_retries };
+        let assignments = assign(&situation, &slots, may_start);
         for assignment in assignments {
             let slot = slots.iter().find(|slot| slot.name == assignment.slot);
             if let (Some(slot), Some(story)) = (slot.cloned(), self.story(assignment.story)) {
@@ -157,12 +147,12 @@ impl Orchestrator {
                 format!("it came with the repository and was not started here; `start {id}` starts it");
             return Some(holds::HeldStory { clause, wanted: Some(WantedDecision::Start) });
         }
-        let (conflicts, unaccepted) = (self.merges.conflicts(), self.stories.started.unaccepted());
+        let conflicts = self.merges.conflicts();
         let facts = holds::HoldFacts {
             situation: Situation {
-                stories: &self.stories.board.stories,
+                board: &self.stories.board,
                 conflicts: &conflicts,
-                unaccepted: &unaccepted,
+                quarantine: self.stories.started.quarantined(),
                 max_retries: self.config.in_force.max_retries,
             },
             agents: &self.config.in_force.agents,

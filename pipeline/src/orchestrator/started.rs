@@ -71,74 +71,69 @@ impl StartedStories {
 
     /// Records whether it was started here, in the lane of the stories' files, and so before what follows from it is written there.
     pub(super) fn mark(&mut self, story: &Arc<Story>, is_started: bool, lane: &WorkLane) {
-        let before = self.origins.clone();
         let name = name(story);
-        match is_started {
-            true => {
-                self.origins.brought.remove(&name);
-                self.origins.started.insert(name);
-            }
-            false => drop(self.origins.brought.insert(name)),
-        }
-        self.save_if_changed(&before, lane);
+        let is_news = match is_started {
+            true => self.origins.brought.remove(&name) | self.origins.started.insert(name),
+            false => self.origins.brought.insert(name),
+        };
+        self.save_if(is_news, lane);
     }
 
     /// Somebody here wrote it to the backlog, or it was looked at.
     pub(super) fn know(&mut self, story: &Arc<Story>, lane: &WorkLane) {
-        let before = self.origins.clone();
-        self.origins.known.get_or_insert_default().insert(name(story));
-        self.save_if_changed(&before, lane);
+        let is_news = self.origins.known.get_or_insert_default().insert(name(story));
+        self.save_if(is_news, lane);
     }
 
     /// It has left the backlog and is not in work.
     pub(super) fn forget(&mut self, story: StoryId, lane: &WorkLane) {
-        let before = self.origins.clone();
-        self.origins.started.retain(|name| !is_of(name, story));
-        self.origins.brought.retain(|name| !is_of(name, story));
-        self.save_if_changed(&before, lane);
+        let StoryOrigins { started, brought, .. } = &mut self.origins;
+        let before = started.len() + brought.len();
+        started.retain(|name| !is_of(name, story));
+        brought.retain(|name| !is_of(name, story));
+        let is_news = started.len() + brought.len() < before;
+        self.save_if(is_news, lane);
     }
 
     pub(super) fn quarantine(&self, story: StoryId) -> Option<&Quarantine> {
         self.origins.quarantine.get(&story)
     }
 
-    pub(super) fn quarantined(&self) -> &BTreeMap<StoryId, Quarantine> {
+    pub(super) fn quarantined(&self) -> &Arc<BTreeMap<StoryId, Quarantine>> {
         &self.origins.quarantine
-    }
-
-    /// Stories in quarantine whose work no person has accepted.
-    pub(super) fn unaccepted(&self) -> BTreeSet<StoryId> {
-        let held = self.origins.quarantine.iter().filter(|(_, quarantine)| !quarantine.accepted);
-        held.map(|(id, _)| *id).collect()
     }
 
     /// Returns whether that is news.
     pub(super) fn set_quarantine(&mut self, story: StoryId, cause: QuarantineCause, lane: &WorkLane) -> bool {
-        let before = self.origins.clone();
-        let is_news = !before.quarantine.contains_key(&story);
-        self.origins.quarantine.entry(story).or_insert_with(|| Quarantine::new(cause)).accepted = false;
-        self.save_if_changed(&before, lane);
-        is_news
+        let before = self.origins.quarantine.get(&story).map(|quarantine| quarantine.accepted);
+        if before != Some(false) {
+            let quarantine = Arc::make_mut(&mut self.origins.quarantine);
+            quarantine.entry(story).or_insert_with(|| Quarantine::new(cause)).accepted = false;
+        }
+        self.save_if(before != Some(false), lane);
+        before.is_none()
     }
 
     pub(super) fn set_accepted(&mut self, story: StoryId, accepted: bool, lane: &WorkLane) {
-        let before = self.origins.clone();
-        if let Some(quarantine) = self.origins.quarantine.get_mut(&story) {
+        let is_news = self.quarantine(story).is_some_and(|quarantine| quarantine.accepted != accepted);
+        if is_news && let Some(quarantine) = Arc::make_mut(&mut self.origins.quarantine).get_mut(&story) {
             quarantine.accepted = accepted;
         }
-        self.save_if_changed(&before, lane);
+        self.save_if(is_news, lane);
     }
 
     /// Returns whether it was in quarantine.
     pub(super) fn release(&mut self, story: StoryId, lane: &WorkLane) -> bool {
-        let before = self.origins.clone();
-        let released = self.origins.quarantine.remove(&story).is_some();
-        self.save_if_changed(&before, lane);
+        let released = self.quarantine(story).is_some();
+        if released {
+            Arc::make_mut(&mut self.origins.quarantine).remove(&story);
+        }
+        self.save_if(released, lane);
         released
     }
 
-    fn save_if_changed(&self, before: &StoryOrigins, lane: &WorkLane) {
-        if self.origins == *before {
+    fn save_if(&self, is_news: bool, lane: &WorkLane) {
+        if !is_news {
             return;
         }
         let (project, store, origins) = (self.project.clone(), self.store.clone(), self.origins.clone());
@@ -154,7 +149,7 @@ impl StartedStories {
 fn found(project: &Project, base: &str, recorded: Option<&StoryOrigins>, board: &Board) -> StoryOrigins {
     let known = recorded.cloned().unwrap_or_default();
     let of = |holds: fn(Stage) -> bool| -> Vec<Arc<Story>> {
-        board.stories.iter().filter(|story| holds(story.stage)).cloned().collect()
+        board.stories().filter(|story| holds(story.stage)).cloned().collect()
     };
     let (in_work, backlog) = (of(is_in_work), of(|stage| stage == Stage::Backlog));
     let names = |stories: &[Arc<Story>]| -> BTreeSet<String> { stories.iter().map(name).collect() };
@@ -177,7 +172,7 @@ fn found(project: &Project, base: &str, recorded: Option<&StoryOrigins>, board: 
     let started: BTreeSet<String> =
         known.started.union(&by_hand).filter(|name| work_names.contains(*name)).cloned().collect();
     let brought: BTreeSet<String> = work_names.difference(&started).cloned().collect();
-    let mut quarantine = known.quarantine;
+    let mut quarantine = Arc::unwrap_or_clone(known.quarantine);
     quarantine.retain(|id, _| board.story(*id).is_some() || board.problem(*id).is_some());
     let is_brought = |story: &&Arc<Story>| match is_in_work(story.stage) {
         true => brought.contains(&name(story)) && !known.brought.contains(&name(story)),
@@ -186,7 +181,7 @@ fn found(project: &Project, base: &str, recorded: Option<&StoryOrigins>, board: 
     for story in in_work.iter().chain(&backlog).filter(is_brought) {
         quarantine.entry(story.id()).or_insert_with(|| Quarantine::new(QuarantineCause::Repository));
     }
-    StoryOrigins { started, brought, known: Some(names(&backlog)), quarantine }
+    StoryOrigins { started, brought, known: Some(names(&backlog)), quarantine: Arc::new(quarantine) }
 }
 
 pub(super) fn is_in_work(stage: Stage) -> bool {

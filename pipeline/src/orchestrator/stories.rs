@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{commits::Commits, lane::WorkLane, started::StartedStories};
 use crate::{
-    board::{Board, WorkError, WorkFolder},
+    board::{Board, BoardDifference, WorkError, WorkFolder},
     event::{Actor, PipelineEvent},
     story::{
         BlockReason, EditError, Story, StoryDocument, StoryId,
@@ -103,48 +103,37 @@ pub(super) fn take_steps(work: &WorkFolder, id: StoryId, steps: &[StoryStep]) ->
     Ok(())
 }
 
-/// The differences, in the order of the stories' numbers. Unchanged stories are shared, so comparing 10,000
-/// stories compares 10,000 pointers.
+/// The differences, in the order of the stories' numbers.
 pub(super) fn changes(before: &Board, after: &Board, cause: &Cause) -> Vec<PipelineEvent> {
     let who = |id: StoryId| match cause {
         Some((story, by, why)) if *story == id => (by.clone(), why.clone()),
         _ => (Actor::Editor, None),
     };
     let mut events = Vec::new();
-    let (mut old, mut new) = (before.stories.iter().peekable(), after.stories.iter().peekable());
-    loop {
-        match (old.peek(), new.peek()) {
-            (None, None) => return events,
-            (Some(gone), next) if next.is_none_or(|next| next.id() > gone.id()) => {
+    for difference in after.differences(before) {
+        match difference {
+            BoardDifference::Gone(gone) => {
                 let (by, _) = who(gone.id());
                 let (story, title, stage) = (gone.id(), gone.front.name.clone(), gone.stage);
                 // One that cannot be read any more is a problem, not gone.
                 if after.problem(story).is_none() {
                     events.push(PipelineEvent::StoryDeleted { story, title, stage, by });
                 }
-                old.next();
             }
-            (last, Some(come)) if last.is_none_or(|last| last.id() > come.id()) => {
+            BoardDifference::Come(come) => {
                 let (by, _) = who(come.id());
                 let (story, title, stage) = (come.id(), come.front.name.clone(), come.stage);
                 if before.problem(story).is_none() {
                     events.push(PipelineEvent::StoryCreated { story, title, stage, by });
                 }
-                new.next();
             }
-            (Some(one), Some(other)) => {
-                if !Arc::ptr_eq(one, other) {
-                    events.extend(difference(one, other, &who));
-                }
-                old.next();
-                new.next();
-            }
-            (Some(_), None) | (None, Some(_)) => return events,
+            BoardDifference::Changed(one, other) => events.extend(story_changes(one, other, &who)),
         }
     }
+    events
 }
 
-fn difference(
+fn story_changes(
     one: &Story,
     other: &Story,
     who: &dyn Fn(StoryId) -> (Actor, Option<String>),
@@ -179,7 +168,7 @@ mod tests {
     }
 
     fn board(stories: &[&Arc<Story>]) -> Board {
-        Board { stories: stories.iter().copied().cloned().collect(), problems: Vec::new() }
+        Board::new(stories.iter().copied().cloned(), Vec::new())
     }
 
     fn between(before: &Board, after: &Board, cause: &Cause) -> Vec<String> {
@@ -245,7 +234,7 @@ mod tests {
         let one = story(1, Stage::Backlog);
         let path = std::path::PathBuf::from("1_backlog/1_story_x.md");
         let problems = vec![BoardProblem::Unreadable { path, why: "x".into() }];
-        let broken = Board { stories: Vec::new(), problems };
+        let broken = Board::new([], problems);
         assert_eq!(between(&board(&[&one]), &broken, &None), Vec::<String>::new());
         assert_eq!(between(&broken, &board(&[&one]), &None), Vec::<String>::new());
     }

@@ -160,7 +160,7 @@ pub(crate) fn recover(work: &WorkFolder, project: &Project) -> Vec<(String, Resu
 fn make_story(work: &WorkFolder, pending: &PendingLand, after: Option<StoryId>) -> Result<Story, LandError> {
     let board = work.scan()?;
     let is_it = |story: &&std::sync::Arc<Story>| story.front.landed.as_ref() == Some(&pending.commit);
-    if let Some(story) = board.stories.iter().find(is_it) {
+    if let Some(story) = board.stories().find(is_it) {
         return Ok(Story::clone(story));
     }
     Ok(work.create_with(StoryKind::Story, &pending.title, Some(BODY), |document| {
@@ -228,7 +228,7 @@ mod tests {
 
         fn stories(&self) -> Vec<(u32, String, Stage)> {
             let board = self.work.scan().expect("a board");
-            board.stories.iter().map(|story| (story.id().0, story.front.name.clone(), story.stage)).collect()
+            board.stories().map(|story| (story.id().0, story.front.name.clone(), story.stage)).collect()
         }
 
         /// The result of a landing, whoever finished it.

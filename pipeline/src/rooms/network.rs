@@ -47,7 +47,7 @@ impl Pipeline {
             }
             plan.model.clone_from(&proxy);
             plan.open.gate = Some(network.gate);
-            if matches!(plan.access, NetworkAccess::Ask(_)) {
+            if plan.access.asking().is_some() {
                 plan.open.registries = registries(&project, &network.base);
             }
             let (confined, egress) = workspace.confined.limited(plan)?;

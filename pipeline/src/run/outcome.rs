@@ -2,6 +2,8 @@
 
 use std::{fmt, time::SystemTime};
 
+use settings::duration::human;
+
 use crate::{ledger::RunSummary, sentence::one_line, story::BlockReason, verdict::FailureCause};
 
 /// How a run ended.
@@ -76,7 +78,15 @@ impl RunOutcome {
             }
             Self::Blocked(reason) => RunSummary { failed: !reason.is_budget(), ..fine(reason.to_string()) },
             Self::Stopped => fine("stopped".into()),
-            Self::Busy { .. } => fine("the model's service is busy".into()),
+            Self::Busy { until } => fine(match until.map(|until| until.duration_since(SystemTime::now())) {
+                Some(Ok(left)) => {
+                    format!(
+                        "the usage limit of the model's service is reached; it is lifted in {}",
+                        human(left)
+                    )
+                }
+                Some(Err(_)) | None => "the model's service is busy".into(),
+            }),
             Self::Shutdown => fine("storkit was shut down".into()),
             Self::NotStarted(why) => fine(format!("could not be started: {}", one_line(why))),
         }
@@ -130,6 +140,9 @@ mod tests {
         assert_eq!(fine(RunOutcome::ContinueMerge), "resolved the conflicts");
         assert_eq!(fine(RunOutcome::Stopped), "stopped");
         assert_eq!(fine(RunOutcome::Busy { until: None }), "the model's service is busy");
+        let week = SystemTime::now() + std::time::Duration::from_secs(6 * 24 * 3600 + 1800);
+        let limit = fine(RunOutcome::Busy { until: Some(week) });
+        assert_eq!(limit, "the usage limit of the model's service is reached; it is lifted in 6d");
         assert_eq!(fine(RunOutcome::Shutdown), "storkit was shut down");
         assert_eq!(fine(RunOutcome::NotStarted("no disk\n".into())), "could not be started: no disk");
         let failed = summary(RunOutcome::failed(FailureCause::LostReview));

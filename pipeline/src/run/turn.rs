@@ -217,6 +217,8 @@ impl RunJob {
             | AgentEvent::OwnTools(_)
             | AgentEvent::Permission(_)
             | AgentEvent::PermissionCancelled { .. }
+            | AgentEvent::BackgroundTasks(_)
+            | AgentEvent::TaskEnded { .. }
             | AgentEvent::ControlFailed { .. } => {}
             AgentEvent::Noise(noise) => tracing::debug!(?noise, run = %self.plan.run.id, "no event"),
         }

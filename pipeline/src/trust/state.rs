@@ -1,5 +1,6 @@
 //! State below `.storkit/` that storkit did not make on this machine: git does not track it, so it comes with an archive or a copied
-//! folder. Rules, sessions and proofs in it would be believed.
+//! folder. Rules, sessions and proofs in it would be believed. So would `bot.toml`, which names programs and people: one that was there before
+//! `storkit init` or the first start may be anybody's.
 //!
 //! storkit leaves a stamp in its state, and records it outside the project. A stamp that this machine has recorded for any project
 //! vouches for state that its operator has moved or copied.
@@ -16,7 +17,8 @@ use super::{error::TrustError, store::TrustStore};
 use crate::Project;
 
 /// What storkit believes. Folders count once something is in them.
-const BELIEVED: [&str; 11] = [
+const BELIEVED: [&str; 12] = [
+    "bot.toml",
     "state/state.db",
     "state.db",
     "proofs",
@@ -39,9 +41,9 @@ const EXTENSION: &str = "state.json";
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
     #[error(
-        "{} not made by storkit on this machine, but storkit would believe what is in there (rules, sessions, proofs), and \
-         `bot.toml` beside it. If this is your own project from another machine, run `storkit trust`. Otherwise set all of it \
-         aside:\n  {command}",
+        "{} not made by storkit on this machine, but storkit would believe what is in there (settings, rules, sessions, proofs). \
+         If you wrote it, or it is your own from another machine, run `storkit trust`. Otherwise, and in a project that you were \
+         given, set all of it aside:\n  {command}",
         listed(found)
     )]
     Foreign { found: Vec<String>, command: String },
@@ -173,6 +175,24 @@ mod tests {
         assert!(refused.contains("run `storkit trust`") && refused.contains("mv .storkit"), "{refused}");
         store.adopt_state(&archive.project).expect("the operator says so");
         store.check_state(&archive.project).expect("it is the operator's now");
+    }
+
+    #[test]
+    fn an_archive_brings_bot_toml_and_nothing_else() {
+        let (_ours, store) = machine();
+        let git = WorktreeFixture::new();
+        git.write(".storkit/bot.toml", "");
+        let refused = store.check_state(&git.project).expect_err("it may be a stranger's").to_string();
+        assert!(
+            refused.starts_with("`.storkit/bot.toml` was not made by storkit on this machine"),
+            "{refused}"
+        );
+        store.adopt_state(&git.project).expect("the operator says so");
+        store.check_state(&git.project).expect("it is the operator's now");
+        let new = WorktreeFixture::new();
+        store.check_state(&new.project).expect("there is nothing yet");
+        new.write(".storkit/bot.toml", "");
+        store.check_state(&new.project).expect("it was written here");
     }
 
     #[test]

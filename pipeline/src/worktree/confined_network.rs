@@ -427,6 +427,27 @@ async fn the_way_out_ends_with_its_run_and_open_connections_too() {
     assert!(!folder.exists());
 }
 
+#[tokio::test]
+async fn what_somebody_set_and_nothing_can_enforce_starts_nothing() {
+    let fixture = WorktreeFixture::new();
+    let worktree = fixture.prepare("7_x");
+    for confinement in [Confinement::None, Confinement::Prefix(vec!["env".into()])] {
+        let place = worktree.enclose().expect("a place");
+        let confined = Confined { confinement, place, variables: vec![] };
+        let limited = |access| confined.limited(NetworkPlan::new(access, "`relay.network`"));
+        let listed = vec![AllowedHost::parse("example.org").expect("a host")];
+        let set =
+            [NetworkAccess::Ask(Vec::new()), NetworkAccess::Ask(listed.clone()), NetworkAccess::Only(listed)];
+        for access in set {
+            let why = limited(access.clone()).err().unwrap_or_else(|| panic!("{access:?} starts"));
+            assert!(why.starts_with("`relay.network` cannot be enforced: "), "{why}");
+        }
+        for access in [NetworkAccess::Unset, NetworkAccess::All] {
+            assert!(limited(access).is_ok_and(|(_, proxy)| proxy.is_none()));
+        }
+    }
+}
+
 /// Behind Landlock, where people allow every host; `None` where the kernel cannot limit ports.
 fn behind_landlock(hosts: &[&str]) -> Option<(NetworkRoom, Arc<TestGate>)> {
     let fixture = WorktreeFixture::new();

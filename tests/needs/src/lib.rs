@@ -10,6 +10,11 @@ use std::{
     process::{Command, Stdio},
 };
 
+use landlock::{ABI, Access as _, AccessFs, CompatLevel, Compatible as _, Ruleset, RulesetAttr as _};
+
+const BUBBLEWRAP: &str = "bwrap";
+const LANDLOCK: &str = "landlock";
+
 /// Something that a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -29,6 +34,8 @@ pub enum Need {
     Tmux,
     /// A sandbox; many containers have the program and forbid what it does.
     Bubblewrap,
+    /// Bubblewrap or Landlock.
+    Wall,
 }
 
 /// Skips the test unless all of this is there.
@@ -93,6 +100,8 @@ enum Source {
     },
     /// A package of the system.
     Package { program: &'static str, package: &'static str },
+    /// The package of bubblewrap, or a feature of the kernel.
+    PackageOrLandlock,
 }
 
 impl Need {
@@ -106,6 +115,7 @@ impl Need {
                 is_complete.then_some(path)
             }
             Source::Package { program, .. } => self.works(program).then(|| program.into()),
+            Source::PackageOrLandlock => working_walls().first().map(PathBuf::from),
         }
     }
 
@@ -113,9 +123,15 @@ impl Need {
     pub fn missing(self) -> String {
         match self.source() {
             Source::Script { name, .. } => format!("needs what script/{name} installs; script/test runs it."),
+            Source::Package { package: "bubblewrap", .. } => {
+                "needs bubblewrap, which is not installed (on Debian or Ubuntu: sudo apt-get install bubblewrap) or cannot work here, as \
+                 in most containers."
+                    .into()
+            }
             Source::Package { package, .. } => {
                 format!("needs {package}; on Debian or Ubuntu: sudo apt-get install {package}.")
             }
+            Source::PackageOrLandlock => "needs bubblewrap, or a kernel with Landlock (Linux 6.2 or newer).".into(),
         }
     }
 
@@ -136,6 +152,7 @@ impl Need {
             }
             Self::Tmux => Source::Package { program: "tmux", package: "tmux" },
             Self::Bubblewrap => Source::Package { program: "bwrap", package: "bubblewrap" },
+            Self::Wall => Source::PackageOrLandlock,
         }
     }
 
@@ -151,6 +168,25 @@ impl Need {
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.status().is_ok_and(|status| status.success())
     }
+}
+
+/// The walls that tests are to run behind, as `[wall] confine` names them: those that work here, and in a run of `script/test` all.
+pub fn walls() -> Vec<&'static str> {
+    match std::env::var("STORKIT_TESTS").is_ok_and(|tests| tests == "all") {
+        true => vec![BUBBLEWRAP, LANDLOCK],
+        false => working_walls(),
+    }
+}
+
+fn working_walls() -> Vec<&'static str> {
+    let bubblewrap = Need::Bubblewrap.path().map(|_| BUBBLEWRAP);
+    bubblewrap.into_iter().chain(has_landlock().then_some(LANDLOCK)).collect()
+}
+
+/// Whether the kernel enforces as much of it as storkit needs: rules for the truncation of files are the third version.
+fn has_landlock() -> bool {
+    let rules = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    rules.handle_access(AccessFs::from_all(ABI::V3)).and_then(Ruleset::create).is_ok()
 }
 
 #[cfg(test)]
@@ -179,6 +215,7 @@ mod tests {
                 Source::Script { name, variable, .. } => {
                     assert!(scripts.join(name).exists() && test.contains(variable), "{name}");
                 }
+                Source::PackageOrLandlock => unreachable!("it is none of these"),
                 Source::Package { program, package } => {
                     assert!(test.contains(&format!("{program}={package}")), "{program}");
                 }

@@ -3,7 +3,10 @@
 use std::{fmt, fmt::Write as _, sync::Arc, time::SystemTime};
 
 use super::{Fake, FakeMessage, FakeRoomLog, LogEntry, next_id};
-use crate::{Addressed, Attachment, Incoming, MessageId, PersonAct, Room, Sender, Tone, text::address};
+use crate::{
+    Addressed, Attachment, Enclosed, Incoming, MessageId, PersonAct, Room, Sender, SentFile, Tone,
+    text::address,
+};
 
 /// One conversation with the bot, as a test plays it. Clones are the same conversation.
 #[derive(Clone)]
@@ -56,6 +59,20 @@ impl FakeRoom {
         id
     }
 
+    /// `ann` writes in a conversation of two, with these files and quotations.
+    pub async fn say_with(&self, text: &str, enclosed: Enclosed) -> MessageId {
+        self.send_incoming(Incoming { enclosed, ..self.incoming("ann", text) }).await
+    }
+
+    /// A file that `ann` may send: fetching it gives `content`, or this refusal.
+    pub fn file(&self, name: &str, content: Result<&[u8], &str>) -> SentFile {
+        let reference = next_id().to_string();
+        let size = content.ok().map(|bytes| bytes.len() as u64);
+        let content = content.map(<[u8]>::to_vec).map_err(str::to_owned);
+        self.fake.state.lock().people_files.insert(reference.clone(), content);
+        SentFile { name: name.to_owned(), size, reference }
+    }
+
     /// `ann` writes with an id of the test's choice: the same id again is a redelivery.
     pub async fn say_with_id(&self, id: &str, text: &str) -> MessageId {
         self.send_incoming(Incoming { id: MessageId::new(id), ..self.incoming("ann", text) }).await
@@ -75,6 +92,7 @@ impl FakeRoom {
             shared: false,
             reply_to: None,
             sent_at: SystemTime::now(),
+            enclosed: Enclosed::default(),
         }
     }
 
@@ -83,6 +101,7 @@ impl FakeRoom {
         let did = match &incoming.act {
             PersonAct::Said { text } => format!(": {text}"),
             PersonAct::Chose { key, .. } => format!(" picks {key}"),
+            PersonAct::Edited { text, .. } => format!(" changes a message: {text}"),
             PersonAct::Redacted { .. } => " takes a message back".to_owned(),
         };
         let id = incoming.id.clone();
@@ -102,6 +121,23 @@ impl FakeRoom {
             self.fail(&format!("nobody offered the choice {label_or_key:?}"))
         };
         self.send_incoming(Incoming { act: PersonAct::Chose { on, key }, ..self.incoming(person, "") }).await
+    }
+
+    /// `ann` changes the text of an earlier message of hers.
+    pub async fn change(&self, id: &MessageId, text: &str) -> MessageId {
+        self.change_as("ann", id, text).await
+    }
+
+    /// The same by another person.
+    pub async fn change_as(&self, person: &str, id: &MessageId, text: &str) -> MessageId {
+        self.send_incoming(self.changed(person, id, text)).await
+    }
+
+    /// What [`FakeRoom::change_as`] would send.
+    pub fn changed(&self, person: &str, id: &MessageId, text: &str) -> Incoming {
+        let incoming = self.incoming(person, text);
+        let PersonAct::Said { text } = incoming.act.clone() else { return incoming };
+        Incoming { act: PersonAct::Edited { message: id.clone(), text }, ..incoming }
     }
 
     /// `ann` takes an earlier message back.

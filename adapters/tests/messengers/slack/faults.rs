@@ -68,6 +68,46 @@ async fn closed_and_broken_connections_come_back_and_lose_nothing() {
     assert_eq!(health.note, None, "its own dead connection is no second program");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_asks_for_one_connection() {
+    let bench = Bench::new(Way::Socket).await;
+    let adapter = bench.make();
+    adapter.prepare().await.expect("all is well");
+    let mut bot = Running::start(adapter);
+    bot.up().await;
+    bench.slack.say("D1", "U1", "hello");
+    assert_eq!(bot.hear_text().await, "hello");
+    assert_eq!(bench.slack.calls("apps.connections.open").len(), 1);
+    bench.slack.cut();
+    bench.slack.connected(2).await;
+    assert_eq!(bench.slack.calls("apps.connections.open").len(), 2, "an address works once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_to_end_serves_until_the_next_one_can_be_opened() {
+    let bench = Bench::new(Way::Socket).await;
+    let mut bot = bench.open().await;
+    for fault in [Fault::Status(500), Fault::Limited(1)] {
+        bench.slack.fault("apps.connections.open", fault);
+    }
+    bench.slack.announce_end("refresh_requested");
+    bench.slack.called("apps.connections.open", 2).await;
+    bench.slack.say("D1", "U1", "in between");
+    assert_eq!(bot.hear_text().await, "in between");
+    bench.slack.connected(2).await;
+    assert_eq!(bot.health().reconnects, 0, "{:?}", bot.health());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_of_an_older_manifest_starts_and_says_what_it_lacks() {
+    let bench = Bench::new(Way::Socket).await;
+    bench.slack.remove_scope("mpim:history");
+    bench.make().prepare().await.expect("group conversations alone are missing");
+    let bot = bench.open().await;
+    bot.healthy("noted", |health| health.note.as_deref().is_some_and(|note| note.contains("`mpim:history`")))
+        .await;
+}
+
 /// Three bots at once, since each of these waits for seconds.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deaf_socket_and_a_hanging_or_failing_open_are_noticed_and_over_soon() {
@@ -160,6 +200,30 @@ async fn a_channel_without_the_bot_is_told_with_what_to_type() {
     assert!(why.contains("not_in_channel") && why.contains("/invite"), "{why}");
     let odd = bot.adapter.send(&room("C1/odd"), &Outgoing::text("hello")).await;
     assert!(matches!(odd, Err(AdapterError::Rejected(_))), "{odd:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_in_which_nobody_can_write_is_told_with_what_to_do() {
+    let bench = Bench::new(Way::Socket).await;
+    let bot = bench.open().await;
+    let refused = async || match bot.adapter.send(&room("C1"), &Outgoing::text("hello")).await {
+        Err(AdapterError::Rejected(why)) => why,
+        other => panic!("not refused: {other:?}"),
+    };
+    bench.slack.archive("C1", true);
+    assert!(refused().await.contains("`C1` is archived"));
+    bench.slack.archive("C1", false);
+    bench.slack.kick_bot("C1");
+    assert!(refused().await.contains("/invite"));
+    bench.slack.invite_bot("C1");
+    bench.slack.fault("chat.postMessage", Fault::Code("restricted_action".into()));
+    assert!(refused().await.contains("posting permissions"));
+    bot.adapter.send(&room("C1"), &Outgoing::text("hello")).await.expect("sent");
+    drop(bot);
+    bench.slack.archive("C1", true);
+    let bot = Running::start(bench.make());
+    bot.healthy("noted", |health| health.note.as_deref().is_some_and(|note| note.contains("unarchive")))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

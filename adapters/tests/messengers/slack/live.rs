@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use adapters::{Activity, ActivityState, Adapter as _, AdapterError, MessageId, Outgoing, deliver};
+use adapters::{
+    Activity, ActivityState, Adapter as _, AdapterError, Choice, MessageId, Outgoing, Tone, deliver,
+};
 use services::slack::Fault;
 
 use super::bench::{Bench, Way, room};
@@ -124,8 +126,31 @@ async fn a_slack_without_markdown_gets_sections() {
     bot.adapter.edit(&room, &id, &Outgoing::text(long)).await.expect("edited");
     let edited = bench.slack.see("C1", "word & so on.").await;
     assert!(edited.blocks.len() > 3 && edited.blocks.iter().all(|block| block["type"] == "section"));
-    let refused = bench.slack.calls("chat.postMessage").iter().filter(|call| !call.ok).count();
-    assert_eq!(refused, 1, "it is tried once");
+    let refused = bench.slack.calls("chat.update").iter().filter(|call| !call.ok).count();
+    assert_eq!(refused, 0, "the message's edits have its form at once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_block_costs_its_own_message_the_form_and_no_other() {
+    let bench = Bench::new(Way::Socket).await;
+    let bot = bench.open().await;
+    let choices = vec![Choice { key: "k".into(), label: "Allow".into(), emoji: None }];
+    let question = Outgoing { choices, ..Outgoing::text("May I run **it**?").with_tone(Tone::Question) };
+    bench.slack.fault("chat.postMessage", Fault::Code("invalid_blocks".into()));
+    bot.adapter.send(&room("C1"), &question).await.expect("sent as sections");
+    assert_eq!(bench.slack.see("C1", "May I run *it*?").await.buttons(), ["Allow"]);
+
+    for _ in 0..2 {
+        bench.slack.fault("chat.postMessage", Fault::Code("invalid_blocks".into()));
+    }
+    let worse = Outgoing { markdown: "And **this**?".into(), ..question.clone() };
+    bot.adapter.send(&room("C1"), &worse).await.expect("sent as text");
+    bench.slack.see("C1", "And *this*?\nAnswer with `Allow`.").await;
+
+    let next = Outgoing { markdown: "And **now**?".into(), ..question };
+    bot.adapter.send(&room("C1"), &next).await.expect("sent as Markdown");
+    let seen = bench.slack.see("C1", "And **now**?").await;
+    assert_eq!((&seen.blocks[0]["type"], seen.buttons()), (&"markdown".into(), vec!["Allow".to_owned()]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -124,9 +124,12 @@ async fn a_stranger_is_not_heard_not_answered_counted_and_told_once() {
     let place = Place::new().await;
     let mut bot = place.bot().await;
     let eve = place.graph.person("Eve", Some("4915555555"), Some("DE.666"));
+    let mallory = place.graph.person("Mallory", Some("4915555556"), None);
     eve.say("!delete 12").await;
     eve.say("let me in").await;
-    let note = bot.noted("not in `whatsapp.allowed_users` (1, messages: 1), the last DE.666").await;
+    mallory.say("me too").await;
+    let names = "not in `whatsapp.allowed_users` (messages: 3): DE.666 (Eve), +4915555556 (Mallory)";
+    let note = bot.noted(names).await;
     place.ann.say("marker").await;
     assert_eq!(bot.hear_text().await, "marker");
     assert_eq!(bot.supervised.health.snapshot().note, Some(note), "told once");
@@ -245,20 +248,88 @@ async fn files_are_fetched_kept_privately_and_named_in_the_text() {
 async fn a_file_that_cannot_be_had_is_said_and_the_words_with_it_are_heard() {
     let place = Place::new().await;
     let mut bot = place.talking().await;
-    place.ann.send_document("huge.log", b"short", Some(40 << 20)).await;
-    let text = bot.hear_text().await;
-    assert_eq!(text, "The attached document could not be fetched: it is too large (40 MB, at most 32 MB).");
+    let huge = place.ann.send_document("huge.log", b"short", Some(40 << 20)).await;
+    let shown =
+        place.ann.see("I could not fetch your document: it is too large (40 MB, at most 32 MB).").await;
+    assert_eq!(shown.reply_to, Some(huge));
+    let climbing =
+        json!({ "type": "image", "image": { "id": "../106540352242922", "caption": "what is it?" } });
+    place.ann.send(climbing).await;
+    place.ann.see("I could not fetch your image").await;
     let gone = json!({ "type": "image", "image": { "id": "999", "caption": "!status" } });
     place.ann.send(gone).await;
     let heard = bot.hear().await;
-    let PersonAct::Said { text } = &heard.act else { panic!("{heard:?}") };
+    assert_eq!(heard.act, PersonAct::Said { text: "status".into() }, "no prompt was heard before");
+    assert_eq!(heard.addressed, Some(Addressed::Prefix));
+    place.ann.see("Your command runs without it").await;
+    bot.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_there_at_once_is_fetched_again() {
+    let place = Place::new().await;
+    let mut bot = place.talking().await;
+    place.graph.fail_next_file();
+    place.ann.send_image(b"an image", "look").await;
+    let text = bot.hear_text().await;
+    assert!(text.starts_with("look\n\nThe attached image is in the file `"), "{text}");
+    bot.close().await;
+}
+
+#[tokio::test]
+async fn requests_say_who_sends_them() {
+    let place = Place::new().await;
+    let bot = place.bot().await;
+    let calls = place.graph.calls();
     assert!(
-        text.starts_with("status\n\nThe attached image could not be fetched: Meta answered (100)"),
-        "{text}"
+        !calls.is_empty() && calls.iter().all(|call| call.user_agent.starts_with("storkit/")),
+        "{calls:?}"
     );
-    let climbing = json!({ "type": "image", "image": { "id": "../106540352242922" } });
-    place.ann.send(climbing).await;
-    assert!(bot.hear_text().await.contains("could not be fetched"));
+    bot.close().await;
+}
+
+#[tokio::test]
+async fn a_number_that_meta_writes_in_another_way_is_known() {
+    for (listed, sent) in [
+        ("+55 11 98765-4321", "551187654321"),
+        ("+55 11 8765-4321", "5511987654321"),
+        ("+52 55 1234 5678", "5215512345678"),
+        ("+54 11 15 2345-6789", "5491123456789"),
+    ] {
+        let graph = Graph::start().await;
+        let ann = graph.person("Ann", Some(sent), None);
+        let mut place = Place::of(graph, ann).await;
+        place.config.people.allowed_users = vec![listed.into()];
+        let mut bot = place.talking().await;
+        adapters::Adapter::send(&*bot.adapter, &place.room(), &Outgoing::text("for you")).await.unwrap();
+        place.ann.see("for you").await;
+        place.ann.say("again").await;
+        assert_eq!(&*bot.hear().await.sender.id, listed);
+        bot.close().await;
+    }
+}
+
+#[tokio::test]
+async fn a_parent_id_on_the_list_is_known_in_this_portfolio() {
+    let graph = Graph::start().await;
+    let ann = graph.person("Ann", None, Some("US.1")).with_parent_id("US.ENT.118");
+    let mut place = Place::of(graph, ann).await;
+    place.config.people.allowed_users = vec!["US.ENT.118".into()];
+    let mut bot = place.talking().await;
+    adapters::Adapter::send(&*bot.adapter, &place.room(), &Outgoing::text("for you")).await.unwrap();
+    assert_eq!(place.ann.see("for you").await.to, "US.1");
+    place.ann.say("again").await;
+    assert_eq!(&*bot.hear().await.sender.id, "US.ENT.118");
+    bot.close().await;
+}
+
+#[tokio::test]
+async fn a_pick_without_a_key_is_answered() {
+    let place = Place::new().await;
+    let bot = place.talking().await;
+    let odd = json!({ "type": "button_reply", "button_reply": { "title": "Go" } });
+    place.ann.send(json!({ "type": "interactive", "interactive": odd })).await;
+    place.ann.see("I can read text").await;
     bot.close().await;
 }
 

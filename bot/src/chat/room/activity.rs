@@ -5,6 +5,7 @@ use adapters::{Activity, ActivityState, MessageId};
 use tokio::time::Instant;
 
 use super::{RoomTask, awaited::AwaitedAnswer, sent_times::SentTimes};
+use crate::replies::RoomWork;
 
 /// The time of the last event here, and the activity that the messenger shows.
 pub(super) struct RoomActivity {
@@ -19,6 +20,8 @@ pub(super) struct RoomActivity {
     pub(super) sent_times: SentTimes,
     /// Somebody whose next words answer the bot.
     pub(super) awaited: Option<AwaitedAnswer>,
+    /// As the directory of rooms knows it.
+    work: RoomWork,
 }
 
 impl Default for RoomActivity {
@@ -31,6 +34,7 @@ impl Default for RoomActivity {
             shown: None,
             sent_times: SentTimes::default(),
             awaited: None,
+            work: RoomWork::default(),
         }
     }
 }
@@ -64,6 +68,12 @@ impl RoomTask {
         };
         if let Some(activity) = self.activity.change(state) {
             self.outbox.activity(activity);
+        }
+        let turn = self.turn.current.as_ref().map(|turn| turn.prompt.sender_name.clone());
+        let work = RoomWork { turn, background: self.turn.background.running() };
+        if self.activity.work != work {
+            self.services.rooms.set_work(&self.room, work.clone());
+            self.activity.work = work;
         }
     }
 }

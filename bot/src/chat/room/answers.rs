@@ -1,134 +1,260 @@
-//! Reading a person's words as the answer to an open question.
+//! Taking a person's words as the answer to an open question.
 
-use std::time::SystemTime;
+use std::sync::Arc;
 
-use adapters::{ChoiceForm, MessageId, Tone};
+use adapters::{Addressed, ChoiceForm, Tone};
 
 use super::{
     RoomTask,
+    answer_text::{AnswerText, ParsedAnswer, SaidText, split_number, split_word, take_number},
+    intake,
     prompt_queue::CommandCall,
-    questions::{AnswerForm, NotMeant, UnseenQuestion},
+    questions::{AnswerForm, AnswerReference, AnswerSender, NotMeant, UnseenQuestion},
 };
 use crate::{
+    commands::command::ParsedText,
     config::access::UserRole,
-    permission::{Person, PersonAnswer, Question, QuestionId},
+    permission::{AnswerKind, BoardQuestion, ConsentWords, Person, PersonAnswer, Question, QuestionId},
     replies,
 };
 
-const YES: &[&str] = &["yes", "y", "ok", "allow", "approve"];
-const NO: &[&str] = &["no", "n", "deny", "reject"];
-const ALWAYS: &[&str] = &["always"];
-const TRY: &[&str] = &["try", "dry-run", "dryrun", "preview", "simulate"];
-const KEEP: &[&str] = &["keep", "apply"];
+/// Commands that are words like others to a question that takes words.
+const ANSWERS: &[&str] = &["allow", "deny", "always"];
 
-/// What may follow `try` and `keep`.
-const THIS: &str = "it";
+/// Words by which also a question with options is refused.
+const REFUSALS: &[&str] = &["deny", "denied", "reject", "rejected"];
 
-/// A person's message, and the circumstances that tell which question it answers.
-pub(super) struct SaidText<'a> {
-    pub text: &'a str,
-    pub reply_to: Option<&'a MessageId>,
-    /// By this machine's clock.
-    pub sent_at: SystemTime,
-}
-
-/// Words as an answer, and which question they name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParsedAnswer {
-    pub answer: PersonAnswer,
-    /// `yes 12` names question 12.
-    pub question: Option<QuestionId>,
-}
-
-/// Reads `yes`, `y 12`, `no 12 because`, `always`. `None` for anything else, "yes but" included: a
-/// half agreement counts as none.
-pub fn parse(text: &str) -> Option<ParsedAnswer> {
-    let (word, rest) = split_word(text);
-    let word = word.trim_end_matches(['.', '!', ',']).to_lowercase();
-    let (number, rest) = split_number(rest);
-    let answer = match word.as_str() {
-        word if YES.contains(&word) && rest.is_empty() => PersonAnswer::Yes,
-        word if ALWAYS.contains(&word) && rest.is_empty() => PersonAnswer::Always,
-        word if TRY.contains(&word) && (rest.is_empty() || rest == THIS) => PersonAnswer::Try,
-        word if KEEP.contains(&word) && (rest.is_empty() || rest == THIS) => PersonAnswer::Keep(None),
-        word if NO.contains(&word) => PersonAnswer::No((!rest.is_empty()).then(|| rest.to_owned())),
-        _ => return None,
-    };
-    Some(ParsedAnswer { answer, question: number })
-}
-
-/// Whether the text begins with a word that answers questions.
-pub fn is_answer_word(text: &str) -> bool {
-    let word = split_word(text).0.to_lowercase();
-    [YES, NO, ALWAYS, TRY, KEEP].iter().any(|words| words.contains(&word.as_str()))
-}
-
-/// Whether the text is an answer to a question named by number and nothing else: meant for no agent, even too late.
-pub fn names_a_question(text: &str) -> bool {
-    let reasoned = |answer: &PersonAnswer| matches!(answer, PersonAnswer::No(Some(_)));
-    parse(text).is_some_and(|parsed| parsed.question.is_some() && !reasoned(&parsed.answer))
-}
-
-fn split_word(text: &str) -> (&str, &str) {
-    let text = text.trim();
-    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    (word, rest.trim())
-}
-
-fn split_number(text: &str) -> (Option<QuestionId>, &str) {
-    let (word, rest) = split_word(text);
-    match word.trim_start_matches('#').parse() {
-        Ok(number) => (Some(QuestionId(number)), rest),
-        Err(_) => (None, text),
-    }
-}
+/// A longer remark on a plan is a wish, however it begins.
+const SHORT_REMARK: usize = 3;
 
 impl RoomTask {
     /// Takes the text as an answer if a question is open here and the text reads like one, or if it comes too late.
     pub(super) fn answers_question(&mut self, call: &CommandCall, said: &SaidText<'_>) -> bool {
-        let parsed = parse(said.text).filter(|_| !self.rejects_a_story(said.text));
+        let read = match self.is_about_a_story(said.text) {
+            true => AnswerText::Other,
+            false => AnswerText::of(said.text),
+        };
         // A late answer gets a reply of its own. As a prompt, a bare "yes" would start a turn and approve whatever
         // the model makes of it. A number in the text goes before the message that it replies to.
-        if let Some(late) = parsed.as_ref().and_then(|parsed| self.late_for(parsed, said)) {
+        if let AnswerText::Answer(parsed) = &read
+            && let Some(late) = self.late_for(parsed, said)
+        {
             self.say(replies::not_open(late), Tone::Failure, call.message.clone());
             return true;
         }
-        if self.questions.is_empty() || self.rejects_a_story(said.text) {
+        if self.questions.is_empty() || self.is_about_a_story(said.text) {
             return false;
         }
-        if let Some(id) = parsed.as_ref().and_then(|parsed| self.questions.question_or_entry(parsed)) {
+        let named = match &read {
+            AnswerText::Answer(parsed) => parsed.question,
+            AnswerText::Unclear | AnswerText::Other => self.named_first(said.text),
+        };
+        if let AnswerText::Answer(parsed) = &read
+            && let Some(id) = self.questions.question_or_entry(parsed)
+        {
             self.say(replies::question_or_entry(id), Tone::Failure, call.message.clone());
             return true;
         }
-        let Some(parsed) = parsed.filter(|parsed| !self.questions.picks_entry(parsed)) else {
-            return self.answers_in_words(call, said);
+        // "yes 2" picks from a list, if no other question is open.
+        let named = match &read {
+            AnswerText::Answer(parsed) if self.questions.picks_entry(parsed) => None,
+            AnswerText::Answer(_) | AnswerText::Unclear | AnswerText::Other => named,
         };
-        match self.questions.find_meant(parsed.question, said.reply_to) {
-            // To a plan or to the model's own question, these are words like others.
-            Ok((question, _))
-                if question.takes_words()
-                    && matches!(parsed.answer, PersonAnswer::Try | PersonAnswer::Keep(_)) =>
-            {
-                return self.answers_in_words(call, said);
-            }
-            Ok((question, reference)) => {
-                // A denial does no harm whatever it was meant for.
-                let denies = matches!(parsed.answer, PersonAnswer::No(_));
-                let form = (reference, AnswerForm::Consent);
-                let unseen = self.questions.unseen(question.id, form, said.sent_at);
-                match (unseen.filter(|_| !denies), parsed.answer) {
-                    (Some(why), _) => self.refuse_unseen(call, &question, why),
-                    (None, PersonAnswer::Keep(_)) => self.keep_effect(call, question.id, None, said.sent_at),
-                    (None, answer) => self.give_answer(call, question.id, answer),
+        // "no 2 is better" is about the options, unless question 2 is open.
+        let named = named.filter(|id| self.questions.contains(*id) || !self.asks_for_a_choice(said));
+        match self.questions.find_meant(named, said.reply_to) {
+            Ok((question, reference)) => match &question.kind {
+                AnswerKind::Choose { .. } => self.chooses(call, said, (question, reference), named),
+                AnswerKind::Plan { .. } => self.judges_plan(call, said, (question, reference), read),
+                AnswerKind::Board(BoardQuestion::Plan(_)) => {
+                    self.picks_stories(call, said, (question, reference), read)
                 }
-            }
+                AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }) => match read {
+                    AnswerText::Answer(parsed) => {
+                        self.consents(call, said, (question, reference), parsed.answer);
+                        true
+                    }
+                    AnswerText::Unclear => self.still_waits(call, &question),
+                    AnswerText::Other => false,
+                },
+            },
             Err(NotMeant::NotOpen(id)) => {
-                self.say(replies::not_open(id), Tone::Failure, call.message.clone());
+                let is_answer = matches!(read, AnswerText::Answer(_));
+                if is_answer {
+                    self.say(replies::not_open(id), Tone::Failure, call.message.clone());
+                }
+                is_answer
             }
             Err(NotMeant::Ambiguous(open)) => {
-                self.say(replies::which_question(open.into_iter()), Tone::Failure, call.message.clone());
+                let may_be_meant = read != AnswerText::Other || self.questions.any_option_is(said.text);
+                if may_be_meant {
+                    self.say(replies::which_question(open.into_iter()), Tone::Failure, call.message.clone());
+                }
+                may_be_meant
             }
         }
+    }
+
+    /// `#12 in blue` names question 12.
+    fn named_first(&self, text: &str) -> Option<QuestionId> {
+        if text.trim().starts_with('#') { split_number(text).0 } else { None }
+    }
+
+    fn asks_for_a_choice(&self, said: &SaidText<'_>) -> bool {
+        let meant = self.questions.find_meant(None, said.reply_to);
+        meant.is_ok_and(|(question, _)| question.options().is_some())
+    }
+
+    fn consents(
+        &mut self,
+        call: &CommandCall,
+        said: &SaidText<'_>,
+        (question, reference): (Arc<Question>, AnswerReference),
+        answer: PersonAnswer,
+    ) {
+        // A denial does no harm whatever it was meant for.
+        let denies = matches!(answer, PersonAnswer::No(_));
+        let sender = AnswerSender { id: &call.sender.id, sent: said.sent_at };
+        let unseen = self.questions.unseen(question.id, (reference, AnswerForm::Consent), sender);
+        match (unseen.filter(|_| !denies), answer) {
+            (Some(why), _) => self.refuse_unseen(call, &question, why),
+            (None, PersonAnswer::Keep(_)) => self.keep_effect(call, question.id, None, said.sent_at),
+            (None, answer) => self.give_answer(call, question.id, answer),
+        }
+    }
+
+    /// All stories of a list are approved beyond doubt, or some of them are picked, or the words are the wish for another list.
+    fn picks_stories(
+        &mut self,
+        call: &CommandCall,
+        said: &SaidText<'_>,
+        meant: (Arc<Question>, AnswerReference),
+        read: AnswerText,
+    ) -> bool {
+        match read {
+            AnswerText::Answer(parsed) if !self.questions.picks_entry(&parsed) => {
+                self.judges_plan(call, said, meant, AnswerText::Answer(parsed))
+            }
+            AnswerText::Unclear if !meant.0.is_pick(said.text) => {
+                self.judges_plan(call, said, meant, AnswerText::Unclear)
+            }
+            AnswerText::Answer(_) | AnswerText::Unclear | AnswerText::Other => {
+                self.answers_in_words(call, said, meant, Some(said.text))
+            }
+        }
+    }
+
+    /// A plan is approved beyond doubt, or the words are the wish for another one.
+    fn judges_plan(
+        &mut self,
+        call: &CommandCall,
+        said: &SaidText<'_>,
+        meant: (Arc<Question>, AnswerReference),
+        read: AnswerText,
+    ) -> bool {
+        match read {
+            // To a plan these are words like others.
+            AnswerText::Answer(ParsedAnswer {
+                answer: PersonAnswer::Try | PersonAnswer::Keep(_), ..
+            })
+            | AnswerText::Other => self.answers_in_words(call, said, meant, None),
+            AnswerText::Answer(parsed) => {
+                self.consents(call, said, meant, parsed.answer);
+                true
+            }
+            AnswerText::Unclear if said.text.split_whitespace().count() <= SHORT_REMARK => {
+                self.still_waits(call, &meant.0)
+            }
+            AnswerText::Unclear => self.answers_in_words(call, said, meant, None),
+        }
+    }
+
+    /// An option goes before a command of the same name: the question is what people have before their eyes.
+    fn chooses(
+        &mut self,
+        call: &CommandCall,
+        said: &SaidText<'_>,
+        meant: (Arc<Question>, AnswerReference),
+        named: Option<QuestionId>,
+    ) -> bool {
+        let words = if named.is_some() { take_number(said.text).1 } else { said.text.to_owned() };
+        let words = words.as_str();
+        let is_option = meant.0.options().is_some_and(|asked| asked.names_an_option(words));
+        if is_option && !self.is_explicit_command(words, call.addressed) {
+            return self.passes_on(call, said, meant, words);
+        }
+        if REFUSALS.contains(&split_word(words).0.to_lowercase().as_str()) {
+            let reason = Some(split_word(words).1).filter(|reason| !reason.is_empty()).map(str::to_owned);
+            self.give_answer(call, meant.0.id, PersonAnswer::No(reason));
+            return true;
+        }
+        self.answers_in_words(call, said, meant, Some(words))
+    }
+
+    /// Free words answer the model's questions and plans: the turn waits for nothing else. If they are a command they are still one, so
+    /// that `stop` works while the model asks.
+    fn answers_in_words(
+        &mut self,
+        call: &CommandCall,
+        said: &SaidText<'_>,
+        meant: (Arc<Question>, AnswerReference),
+        words: Option<&str>,
+    ) -> bool {
+        let words = words.unwrap_or_else(|| match self.named_first(said.text) {
+            Some(_) => split_number(said.text).1,
+            None => said.text,
+        });
+        if words.trim().is_empty() || self.is_command(words, call.addressed) {
+            return false;
+        }
+        self.passes_on(call, said, meant, words)
+    }
+
+    fn passes_on(
+        &mut self,
+        call: &CommandCall,
+        said: &SaidText<'_>,
+        (question, reference): (Arc<Question>, AnswerReference),
+        words: &str,
+    ) -> bool {
+        let form = match ConsentWords::of(words) {
+            ConsentWords::Yes | ConsentWords::No(None) | ConsentWords::Always => AnswerForm::Consent,
+            _ if question.options().is_some_and(|asked| asked.names_an_option(words)) => AnswerForm::Option,
+            _ => AnswerForm::Words,
+        };
+        let sender = AnswerSender { id: &call.sender.id, sent: said.sent_at };
+        match self.questions.unseen(question.id, (reference, form), sender) {
+            // They were written before the question was there: a prompt.
+            Some(UnseenQuestion::NotShownYet) if form == AnswerForm::Words => return false,
+            Some(why) => self.refuse_unseen(call, &question, why),
+            None => self.give_answer(call, question.id, PersonAnswer::Text(words.trim().to_owned())),
+        }
+        true
+    }
+
+    /// Whether a text is a command although a question waits for words.
+    fn is_command(&self, words: &str, addressed: Option<Addressed>) -> bool {
+        let registry = &self.services.commands.registry;
+        match registry.parse(words, addressed) {
+            ParsedText::Command(command, _) if ANSWERS.contains(&command.spec().name) => false,
+            ParsedText::Command(command, args) => {
+                intake::is_meant(command.spec(), (words.trim(), args), addressed, true)
+            }
+            // A mistyped command is no answer.
+            ParsedText::Unknown(word, near) => near.is_some() && word == words.trim(),
+            ParsedText::AgentOnly(..) => true,
+            ParsedText::Prompt => false,
+        }
+    }
+
+    /// Whether a text is a command by its prefix.
+    fn is_explicit_command(&self, words: &str, addressed: Option<Addressed>) -> bool {
+        matches!(addressed, Some(Addressed::Prefix | Addressed::Slash)) && self.is_command(words, addressed)
+    }
+
+    /// Words that may be an answer and may be none change nothing.
+    fn still_waits(&self, call: &CommandCall, question: &Question) -> bool {
+        self.say(replies::still_waits(question.id), Tone::Failure, call.message.clone());
         true
     }
 
@@ -139,11 +265,12 @@ impl RoomTask {
         call: &CommandCall,
         id: QuestionId,
         answer: PersonAnswer,
-        sent_at: SystemTime,
+        sent_at: std::time::SystemTime,
     ) {
         let is_typed = self.adapter.capabilities().choices == ChoiceForm::Numbers;
         let may_confuse = is_typed && !matches!(answer, PersonAnswer::No(_));
-        let unseen = self.questions.unseen_pick(id, sent_at).filter(|_| may_confuse);
+        let sender = AnswerSender { id: &call.sender.id, sent: sent_at };
+        let unseen = self.questions.unseen_pick(id, sender).filter(|_| may_confuse);
         match (unseen, answer) {
             (Some((question, why)), _) => self.refuse_unseen(call, &question, why),
             (None, PersonAnswer::Keep(effect)) if is_typed => self.keep_effect(call, id, effect, sent_at),
@@ -168,41 +295,18 @@ impl RoomTask {
         self.say(replies::question_unseen(question, closed), Tone::Failure, call.message.clone());
     }
 
-    /// `reject 12 WHY` is about story 12, unless question 12 is open here.
-    fn rejects_a_story(&self, text: &str) -> bool {
+    /// `reject 12 WHY` is about story 12, unless question 12 is open here. `accept 12` is about no question.
+    fn is_about_a_story(&self, text: &str) -> bool {
         let (word, rest) = split_word(text);
         let (number, _) = split_number(rest);
-        let Some(id) = number.filter(|_| word.eq_ignore_ascii_case("reject")) else { return false };
+        let Some(id) = number else { return false };
+        if word.eq_ignore_ascii_case("accept") {
+            return true;
+        }
         let story = u32::try_from(id.0).ok().map(pipeline::story::StoryId);
         let board = self.services.commands.pipeline.snapshot().board.clone();
-        !self.questions.contains(id) && story.is_some_and(|story| board.story(story).is_some())
-    }
-
-    // Free words answer the model's questions and plans: the turn waits for nothing else. With a prefix, or if they
-    // name a command, they are still a command, so that `!stop` works while the model asks.
-    fn answers_in_words(&mut self, call: &CommandCall, said: &SaidText<'_>) -> bool {
-        let (number, words) = match said.text.trim().starts_with('#') {
-            true => split_number(said.text),
-            false => (None, said.text),
-        };
-        let Ok((question, reference)) = self.questions.find_meant(number, said.reply_to) else {
-            return false;
-        };
-        let is_command = self.services.commands.registry.get(split_word(words).0).is_some();
-        let prefixed =
-            matches!(call.addressed, Some(adapters::Addressed::Prefix | adapters::Addressed::Slash));
-        if !question.takes_words() || is_command || prefixed || words.trim().is_empty() {
-            return false;
-        }
-        let is_number = words.chars().all(|c| c.is_ascii_digit() || c == ',' || c.is_whitespace());
-        let form = if is_number { AnswerForm::Number } else { AnswerForm::Words };
-        match self.questions.unseen(question.id, (reference, form), said.sent_at) {
-            // They were written before the question was there: a prompt.
-            Some(UnseenQuestion::NotShownYet) => return false,
-            Some(why) => self.refuse_unseen(call, &question, why),
-            None => self.give_answer(call, question.id, PersonAnswer::Text(words.trim().to_owned())),
-        }
-        true
+        let is_story = story.is_some_and(|story| board.story(story).is_some());
+        word.eq_ignore_ascii_case("reject") && !self.questions.contains(id) && is_story
     }
 
     /// Passes the answer to the broker. A person without the right, or who comes too late, gets a reply.
@@ -225,7 +329,7 @@ impl RoomTask {
 
 #[cfg(test)]
 mod tests {
-    use adapters::Addressed;
+    use adapters::MessageId;
     use serde_json::json;
 
     use super::*;
@@ -233,51 +337,6 @@ mod tests {
         chat::room::fixture::{RoomFixture, now},
         permission::{AnswerRefused, DenialReason, NoTrial, PermissionDecision},
     };
-
-    fn answer(text: &str) -> Option<(PersonAnswer, Option<i64>)> {
-        parse(text).map(|parsed| (parsed.answer, parsed.question.map(|id| id.0)))
-    }
-
-    #[test]
-    fn the_words_of_the_trade_are_answers() {
-        assert_eq!(answer("yes"), Some((PersonAnswer::Yes, None)));
-        assert_eq!(answer("  OK! "), Some((PersonAnswer::Yes, None)));
-        assert_eq!(answer("y #12"), Some((PersonAnswer::Yes, Some(12))));
-        assert_eq!(answer("always 3"), Some((PersonAnswer::Always, Some(3))));
-        assert_eq!(answer("Try #12"), Some((PersonAnswer::Try, Some(12))));
-        assert_eq!(answer("dry-run"), Some((PersonAnswer::Try, None)));
-        assert_eq!(answer("try it"), Some((PersonAnswer::Try, None)));
-        assert_eq!(answer("keep 3"), Some((PersonAnswer::Keep(None), Some(3))));
-        assert_eq!(answer("no"), Some((PersonAnswer::No(None), None)));
-        assert_eq!(answer("deny 4 too risky"), Some((PersonAnswer::No(Some("too risky".into())), Some(4))));
-        assert_eq!(answer("no, use cp"), Some((PersonAnswer::No(Some("use cp".into())), None)));
-    }
-
-    #[test]
-    fn a_number_alone_names_a_question_and_a_sentence_does_not() {
-        assert!(names_a_question("yes 3") && names_a_question("no #12"));
-        assert!(!names_a_question("yes") && !names_a_question("no 3 is too many"));
-    }
-
-    #[test]
-    fn half_an_agreement_is_none() {
-        assert_eq!(answer("yes but only in /tmp"), None);
-        assert_eq!(answer("always be careful"), None);
-        assert_eq!(answer("yesterday"), None);
-        assert_eq!(answer("try again with sudo"), None);
-        assert_eq!(answer("keep the old name"), None);
-        assert_eq!(answer(""), None);
-    }
-
-    #[test]
-    fn a_word_that_answers_is_known_in_any_case_and_no_other_is() {
-        for text in ["yes", "NO 3", " Always", "reject 12 too slow"] {
-            assert!(is_answer_word(text), "{text}");
-        }
-        for text in ["", "yesterday", "status", "say yes"] {
-            assert!(!is_answer_word(text), "{text}");
-        }
-    }
 
     /// Whether ann's words, maybe a reply, are taken as an answer.
     fn takes(fixture: &mut RoomFixture, text: &str, reply_to: Option<&MessageId>) -> bool {
@@ -394,8 +453,8 @@ mod tests {
         assert!(!takes(&mut fixture, "try", None), "the name of a command");
         for prefix in [Addressed::Prefix, Addressed::Slash] {
             let call = fixture.call("ann", Some(prefix));
-            let said = SaidText { text: "use another color", reply_to: None, sent_at: now() };
-            assert!(!fixture.task.answers_question(&call, &said));
+            let said = SaidText { text: "statsu", reply_to: None, sent_at: now() };
+            assert!(!fixture.task.answers_question(&call, &said), "a mistyped command");
         }
         assert!(takes(&mut fixture, " use another color\n", None));
         assert_eq!(denied(plan.await.unwrap()), Some("use another color".into()));
@@ -454,5 +513,102 @@ mod tests {
         let again = format!("bot (failure): {}\n", replies::not_open(id));
         assert!(fixture.transcript().await.ends_with(&again));
         assert!(matches!(decision.await, Ok(PermissionDecision::Allowed { .. })));
+    }
+    /// The model's question with these options.
+    fn which(labels: &[&str], several: bool) -> serde_json::Value {
+        let options: Vec<_> =
+            labels.iter().map(|label| json!({ "label": label, "description": "" })).collect();
+        json!({ "questions": [{ "question": "Which?", "header": "h", "multiSelect": several, "options": options }] })
+    }
+
+    async fn answered(labels: &[&str], said: &str) -> Option<String> {
+        let mut fixture = RoomFixture::new().await;
+        let (_, decision) = fixture.asks("AskUserQuestion", which(labels, false)).await;
+        if !takes(&mut fixture, said, None) || fixture.services.broker.open_questions().len() == 1 {
+            return None;
+        }
+        match decision.await.unwrap() {
+            PermissionDecision::Allowed { input } => input["answers"]["Which?"].as_str().map(str::to_owned),
+            denied => Some(format!("{denied:?}")),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_option_goes_before_consent_before_a_command_and_before_words() {
+        let yes_or_no = ["Yes", "No"];
+        for (labels, said, answer) in [
+            (&yes_or_no[..], "no", "No"),
+            (&yes_or_no, "NO!", "No"),
+            (&yes_or_no, "yes", "Yes"),
+            (&yes_or_no, "👍🏾", "Yes"),
+            (&yes_or_no, "yes but ask Ann first", "yes but ask Ann first"),
+            (&["2", "4", "8"], "2", "2"),
+            (&["2", "4", "8"], "16", "16"),
+            (&["Start", "Stop"], "stop", "Stop"),
+            (&["Red", "Blue"], "2", "Blue"),
+            (&["Red", "Blue"], "no", "no"),
+            (&["Red", "Blue"], "new colors please, something warm", "new colors please, something warm"),
+            (&["Red", "Blue"], "no 2 is better", "no 2 is better"),
+        ] {
+            assert_eq!(answered(labels, said).await.as_deref(), Some(answer), "{said} to {labels:?}");
+        }
+        for command in ["status", "stop", "help status"] {
+            assert_eq!(answered(&["Red", "Blue"], command).await, None, "{command} is a command");
+        }
+        assert_eq!(answered(&["Red", "Blue"], "1 2").await, None, "one of them");
+        let refused = answered(&["Red", "Blue"], "deny").await.expect("it is taken");
+        assert!(refused.starts_with("Denied"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn with_a_prefix_an_option_is_an_answer_and_a_command_a_command() {
+        let mut fixture = RoomFixture::new().await;
+        let (_, decision) = fixture.asks("AskUserQuestion", which(&["Stop", "Go on"], false)).await;
+        let call = fixture.call("ann", Some(Addressed::Prefix));
+        let mut takes = |text| {
+            let sent_at = now() + std::time::Duration::from_secs(10);
+            fixture.task.answers_question(&call, &SaidText { text, reply_to: None, sent_at })
+        };
+        assert!(!takes("stop") && !takes("statsu"));
+        assert!(takes("2"));
+        let PermissionDecision::Allowed { input } = decision.await.unwrap() else { panic!("denied") };
+        assert_eq!(input["answers"]["Which?"], "Go on");
+    }
+
+    #[tokio::test]
+    async fn what_sounds_like_an_answer_and_is_none_changes_nothing_and_is_no_prompt() {
+        let mut fixture = RoomFixture::new().await;
+        let (id, decision) = fixture.asks_for_bash().await;
+        for said in ["yes but only in /tmp", "sure?", "not yes", "no problem", "hm", "yes or no?"] {
+            assert!(takes(&mut fixture, said, None), "{said}");
+            let expected = format!("bot (failure): {}\n", replies::still_waits(id));
+            assert!(fixture.transcript().await.ends_with(&expected), "{said}");
+        }
+        assert!(!takes(&mut fixture, "yesterday it worked", None));
+        assert!(!decision.is_finished());
+        assert!(takes(&mut fixture, "yes please", None));
+        assert!(matches!(decision.await, Ok(PermissionDecision::Allowed { .. })));
+    }
+
+    #[tokio::test]
+    async fn natural_words_are_for_one_of_several_questions_only_with_its_number() {
+        let mut fixture = RoomFixture::new().await;
+        let (first, second) = (fixture.asks_for_bash().await, fixture.asks_for_bash().await);
+        for said in ["👍", "sure", "go ahead", "yes to both", "ok?"] {
+            assert!(takes(&mut fixture, said, None), "{said}");
+            let which = replies::which_question([first.0, second.0].into_iter());
+            assert!(fixture.transcript().await.ends_with(&format!("bot (failure): {which}\n")), "{said}");
+        }
+        assert!(!first.1.is_finished() && !second.1.is_finished());
+        assert!(takes(&mut fixture, &format!("go ahead with {}", second.0), None));
+        assert!(matches!(second.1.await, Ok(PermissionDecision::Allowed { .. })) && !first.1.is_finished());
+    }
+
+    #[tokio::test]
+    async fn to_accept_a_story_is_no_consent() {
+        let mut fixture = RoomFixture::new().await;
+        let (id, decision) = fixture.asks_for_bash().await;
+        assert!(!takes(&mut fixture, &format!("accept {id}"), None));
+        assert!(!decision.is_finished());
     }
 }

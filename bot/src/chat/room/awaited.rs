@@ -113,6 +113,7 @@ impl RoomTask {
             addressed: call.addressed.or(Some(Addressed::Name)),
             shared: self.activity.shared,
             reply_to: None,
+            enclosed: Default::default(),
             sent_at: now,
         };
         self.prompt_or_move(&incoming, &task, now);

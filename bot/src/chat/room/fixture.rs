@@ -49,9 +49,9 @@ use crate::{
     host_questions::HostQuestions,
     live_agents::LiveAgents,
     messengers::ConnectedMessengers,
-    permission::{Asker, PermissionAsk, PermissionBroker, PermissionDecision, QuestionId},
+    permission::{PermissionAsk, PermissionBroker, PermissionDecision, QuestionId},
     restart::{RestartRequest, RunningProgram},
-    store::{QueuedPrompt, Store},
+    store::{PromptState, QueuedPrompt, Store},
     tools::ToolServices,
 };
 
@@ -97,15 +97,25 @@ impl RoomFixture {
 
     /// The room `a` of this messenger.
     pub(super) async fn on(fake: Arc<Fake>) -> Self {
+        Self::start(fake, Self::config()).await
+    }
+
+    /// The room `a` of a bot with these settings.
+    pub(super) async fn with(config: BotConfig) -> Self {
+        Self::start(Fake::new("fake"), config).await
+    }
+
+    pub(super) fn config() -> BotConfig {
+        let claude = crate::config::ClaudeSection {
+            command: vec!["/no/such/claude".into()],
+            ..BotConfig::default().claude
+        };
+        BotConfig { claude, ..BotConfig::default() }
+    }
+
+    async fn start(fake: Arc<Fake>, config: BotConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let project = project(folder.path());
-        let config = BotConfig {
-            claude: crate::config::ClaudeSection {
-                command: vec!["/no/such/claude".into()],
-                ..BotConfig::default().claude
-            },
-            ..BotConfig::default()
-        };
         let path = project.dir().join("bot.toml");
         let loaded = LoadedConfig { config, secret_env: Vec::new(), path: path.clone(), fingerprint: 0 };
         let people = AllowedPeople {
@@ -158,7 +168,13 @@ impl RoomFixture {
     pub(super) fn enters(&mut self) {
         if self.task.turn.current.as_ref().is_some_and(CurrentTurn::is_entering) {
             let workspace = checkout(self.services.commands.project.root());
-            self.task.on_entered(Ok(EnteredRoom { workspace, own: None, notes: Vec::new(), fallback: None }));
+            self.task.on_entered(Ok(EnteredRoom {
+                workspace,
+                own: None,
+                notes: Vec::new(),
+                fallback: None,
+                files: Vec::new(),
+            }));
         }
     }
 
@@ -228,8 +244,9 @@ impl RoomFixture {
     ) -> (QuestionId, JoinHandle<PermissionDecision>) {
         let room = self.task.room.clone();
         let ask = PermissionAsk {
-            rooms: vec![room.clone()],
-            asker: Asker::room(room),
+            rooms: vec![room],
+            asker: self.task.turn.asker.clone(),
+            request: self.task.turn.requests.insert_for_tests(),
             folder: None,
             call: None,
             blocked_path: None,
@@ -287,7 +304,7 @@ impl RoomFixture {
     /// The texts of the prompts that a start after a crash would find, and whether they had begun.
     pub(super) fn left(&self) -> Vec<(String, bool)> {
         let left = self.services.store.left_prompts().unwrap().into_iter();
-        left.map(|(_, _, begun, prompt)| (prompt.text, begun)).collect()
+        left.map(|(_, _, state, prompt)| (prompt.text, state != PromptState::Waits)).collect()
     }
 }
 

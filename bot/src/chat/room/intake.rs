@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
-use adapters::{Addressed, Incoming, MessageId, PersonAct, Room, Tone};
+use adapters::{Addressed, Incoming, PersonAct, Room, Tone};
 
 use super::{
     QUEUE_LIMIT, RoomTask,
-    answers::{self, SaidText},
+    answer_text::{self, SaidText},
     prompt_queue::CommandCall,
 };
 use crate::{
@@ -24,7 +24,8 @@ impl RoomTask {
         match &incoming.act {
             PersonAct::Said { text } => self.on_text(&incoming, text).await,
             PersonAct::Chose { key, .. } => self.on_choice(&incoming, key).await,
-            PersonAct::Redacted { message } => self.on_redaction(message),
+            PersonAct::Edited { message, text } => self.on_edit(&incoming, message, text).await,
+            PersonAct::Redacted { message } => self.on_redaction(&incoming, message),
         }
     }
 
@@ -33,7 +34,7 @@ impl RoomTask {
         let PersonAct::Said { text } = &incoming.act else { return };
         let talk = OverheardTalk {
             who: prompt::author(&incoming.sender.name, &incoming.sender.id),
-            text: text.clone(),
+            text: prompt::overheard_text(text, &incoming.enclosed),
         };
         self.log_store_error(self.services.store.overhear(
             &self.room,
@@ -49,7 +50,19 @@ impl RoomTask {
         }
     }
 
-    async fn on_text(&mut self, incoming: &Incoming, text: &str) {
+    /// Whether these words are a prompt, and no command.
+    pub(super) fn is_prompt(&self, text: &str, addressed: Option<Addressed>) -> bool {
+        match self.services.commands.registry.parse(text, addressed) {
+            ParsedText::Command(command, args) => {
+                let form = form_of(text, addressed);
+                !is_meant(command.spec(), (text, args), form, !self.questions.is_empty())
+            }
+            ParsedText::Unknown(..) | ParsedText::AgentOnly(..) => false,
+            ParsedText::Prompt => !text.trim().is_empty(),
+        }
+    }
+
+    pub(super) async fn on_text(&mut self, incoming: &Incoming, text: &str) {
         let call = CommandCall {
             sender: incoming.sender.clone(),
             message: Some(incoming.id.clone()),
@@ -65,12 +78,10 @@ impl RoomTask {
         }
         let said = SaidText { text, reply_to: incoming.reply_to.as_ref(), sent_at };
         if self.answers_question(&call, &said) {
-            return;
+            return self.mark_acted_on(&incoming.id);
         }
         let services = self.services.clone();
-        // Nobody begins a sentence with `/clear`.
-        let form =
-            if text.trim_start().starts_with('/') { Some(Addressed::Slash) } else { incoming.addressed };
+        let form = form_of(text, incoming.addressed);
         match services.commands.registry.parse(text, incoming.addressed) {
             ParsedText::AgentOnly(word, why) => {
                 self.say(replies::only_in_the_cli(word, why), Tone::Failure, call.message);
@@ -78,16 +89,21 @@ impl RoomTask {
             ParsedText::Command(command, args)
                 if is_meant(command.spec(), (text, args), form, !self.questions.is_empty()) =>
             {
+                self.mark_acted_on(&incoming.id);
                 self.call_command(command, args.to_owned(), call).await;
             }
+            // Not acted on: an edit that mends the word runs it.
             ParsedText::Unknown(word, near) => {
                 self.say(replies::unknown_command(word, near), Tone::Failure, call.message);
             }
-            ParsedText::Prompt if text.trim().is_empty() => {
+            ParsedText::Prompt if text.trim().is_empty() && incoming.enclosed.is_empty() => {
                 self.say(replies::greeting(&services.config().display_name), Tone::Answer, call.message);
             }
             ParsedText::Prompt | ParsedText::Command(..) if self.take_awaited(&call, text) => {}
-            ParsedText::Prompt | ParsedText::Command(..) => self.prompt_or_move(incoming, text, sent_at),
+            ParsedText::Prompt | ParsedText::Command(..) => {
+                self.mark_acted_on(&incoming.id);
+                self.prompt_or_move(incoming, text, sent_at);
+            }
         }
     }
 
@@ -121,6 +137,7 @@ impl RoomTask {
         for talk in self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default() {
             self.log_store_error(self.services.store.overhear(&thread, &talk, history));
         }
+        self.mark_moved(&incoming.id);
         if !self.services.rooms.offer(Incoming { room: thread, ..incoming.clone() }, true) {
             self.say(replies::queue_full(QUEUE_LIMIT), Tone::Failure, Some(incoming.id.clone()));
         }
@@ -141,21 +158,18 @@ impl RoomTask {
         if let Some((id, answer)) = Question::parse_key(key) {
             let sent_at = self.activity.sent_times.sent(incoming.sent_at, self.services.clock.now());
             self.answer_by_pick(&call, id, answer, sent_at);
-        } else if let Some(line) = key.strip_prefix("cmd:") {
-            let registry = self.services.clone();
-            if let ParsedText::Command(command, args) = registry.commands.registry.parse(line, call.addressed)
-            {
+            return;
+        }
+        let services = self.services.clone();
+        let parse = |line| services.commands.registry.parse(line, Some(Addressed::Prefix));
+        match key.strip_prefix("cmd:").map(parse) {
+            Some(ParsedText::Command(command, args)) => {
                 self.call_command(command, args.to_owned(), call).await;
             }
-        } else {
-            tracing::warn!(key, room = %self.room, "a choice that nobody offered");
-        }
-    }
-
-    /// A prompt that was taken back before its turn is not run.
-    fn on_redaction(&mut self, message: &MessageId) {
-        if self.queue.remove(message) {
-            self.say(replies::TAKEN_BACK, Tone::Notice, None);
+            _ => {
+                tracing::warn!(key, room = %self.room, "a choice that nobody offered");
+                self.say(replies::UNKNOWN_BUTTON.to_owned(), Tone::Failure, call.message);
+            }
         }
     }
 
@@ -179,19 +193,42 @@ impl RoomTask {
             shared: incoming.shared,
             sent_at,
             is_command: false,
+            enclosed: incoming.enclosed.clone(),
+            continues: false,
         };
         // Before the push, which makes the room busy. Only a prompt that waits behind another is worth a notice.
         let busy = self.is_busy();
         self.queue.push_prompt(prompt);
-        if busy && incoming.addressed.is_some() {
-            self.say(replies::queued(self.queue.len()), Tone::Notice, Some(incoming.id.clone()));
+        if busy {
+            self.announce_queued(incoming);
         }
         self.next_in_queue();
     }
+
+    /// A prompt that waits is announced; talk of people in an ambient room only once for each question that keeps it waiting.
+    fn announce_queued(&mut self, incoming: &Incoming) {
+        let unreminded = self.questions.take_unreminded(&self.turn.asker);
+        let asked: Vec<_> = match incoming.addressed {
+            Some(_) => self.questions.of(&self.turn.asker).collect(),
+            None => unreminded,
+        };
+        let position = self.queue.len();
+        let sentence = match incoming.addressed {
+            _ if !asked.is_empty() => replies::queued_behind_questions(&asked, position),
+            Some(_) => replies::queued(position),
+            None => return,
+        };
+        self.say(sentence, Tone::Notice, Some(incoming.id.clone()));
+    }
+}
+
+// Nobody begins a sentence with `/clear`.
+fn form_of(text: &str, addressed: Option<Addressed>) -> Option<Addressed> {
+    if text.trim_start().starts_with('/') { Some(Addressed::Slash) } else { addressed }
 }
 
 /// Whether a text that begins with a command's name is that command. With a prefix it always is.
-fn is_meant(
+pub(super) fn is_meant(
     spec: &CommandSpec,
     (text, args): (&str, &str),
     addressed: Option<Addressed>,
@@ -200,7 +237,8 @@ fn is_meant(
     if matches!(addressed, Some(Addressed::Prefix | Addressed::Slash)) {
         return true;
     }
-    let answers_nothing = !question_open && answers::is_answer_word(text) && !answers::names_a_question(text);
+    let answers_nothing =
+        !question_open && answer_text::is_answer_word(text) && !answer_text::names_a_question(text);
     if let Some(begins) = spec.begins {
         return if args.is_empty() { !answers_nothing } else { begins(args) };
     }
@@ -337,6 +375,8 @@ mod tests {
         assert!(fixture.transcript().await.ends_with("in `bot.toml`.\n"));
         for nonsense in ["cmd:fix it", "fix it"] {
             fixture.picks("ann", nonsense).await;
+            let answered = format!("bot (failure): {}\n", replies::UNKNOWN_BUTTON);
+            assert!(fixture.transcript().await.ends_with(&answered));
         }
         assert!(!fixture.task.is_busy());
         assert_eq!(fixture.left(), []);
@@ -351,6 +391,7 @@ mod tests {
             rooms: vec![room.clone()],
             asker: crate::permission::Asker::room(room),
             folder: None,
+            request: Default::default(),
             call: None,
             blocked_path: None,
             asked_for: "Ann".into(),

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     commands::command::{Command, ParsedText},
     replies,
-    store::QueuedPrompt,
+    store::{PromptState, QueuedPrompt},
 };
 
 impl RoomTask {
@@ -33,6 +33,8 @@ impl RoomTask {
             shared: self.activity.shared,
             sent_at: self.services.clock.now(),
             is_command: true,
+            enclosed: adapters::Enclosed::default(),
+            continues: false,
         };
         let store = &self.services.store;
         let number = match begins {
@@ -44,23 +46,48 @@ impl RoomTask {
 
     // It runs only if it had not begun and is not old. One that had begun may have had effects, so it is reported
     // instead of run twice; an old one may no longer be wanted.
-    pub(super) fn on_left_prompt(&mut self, number: i64, started: bool, prompt: QueuedPrompt) {
+    pub(super) fn on_left_prompt(&mut self, number: i64, state: PromptState, prompt: QueuedPrompt) {
         let age = self.services.clock.now().duration_since(prompt.sent_at).unwrap_or_default();
-        let sentence = match (started, prompt.is_command) {
-            (true, true) => replies::command_cut_by_restart(&prompt),
-            (true, false) => replies::cut_by_restart(&prompt),
-            (false, _) if age > self.services.config().catch_up.0 => replies::skipped(&prompt, age),
-            (false, false) => {
+        let sentence = match (state, prompt.is_command) {
+            (PromptState::Thinks | PromptState::Acts | PromptState::WaitsForService, true) => {
+                replies::command_cut_by_restart(&prompt)
+            }
+            (PromptState::Thinks, false) if self.may_continue(&prompt) => {
+                return self.continue_turn(number, prompt);
+            }
+            (PromptState::Thinks | PromptState::Acts, false) => replies::cut_by_restart(&prompt),
+            (PromptState::Waits, _) if age > self.services.config().catch_up.0 => {
+                replies::skipped(&prompt, age)
+            }
+            // However old: its author was told that it is sent again.
+            (PromptState::Waits | PromptState::WaitsForService, false) => {
                 let message = prompt.message.clone();
                 return self.queue_left(QueuedWork::Prompt { number: Some(number), prompt }, message);
             }
-            (false, true) => match self.left_command(number, &prompt) {
+            (PromptState::Waits, true) => match self.left_command(number, &prompt) {
                 Ok(command) => return self.queue_left(command, prompt.message),
                 Err(sentence) => sentence,
             },
         };
         self.say(sentence, Tone::Notice, prompt.message);
         self.done_when_told(number);
+    }
+
+    /// Once: a turn that ends its bot must not be begun again and again.
+    fn may_continue(&self, prompt: &QueuedPrompt) -> bool {
+        self.services.config().relay.continue_interrupted && !prompt.continues
+    }
+
+    /// Goes on with a turn that was cut while no tool ran, so that nothing is half done.
+    fn continue_turn(&mut self, number: i64, prompt: QueuedPrompt) {
+        self.say(replies::continued_after_restart(&prompt), Tone::Notice, prompt.message.clone());
+        let message = prompt.message.clone();
+        // Its session has the files already.
+        let enclosed = adapters::Enclosed::default();
+        let continued = QueuedPrompt { continues: true, enclosed, ..prompt };
+        let stored = log_store_error(&self.room, self.services.store.queue_prompt(&self.room, &continued));
+        self.done_when_told(number);
+        self.queue_left(QueuedWork::Prompt { number: stored, prompt: continued }, message);
     }
 
     fn queue_left(&mut self, work: QueuedWork, message: Option<adapters::MessageId>) {
@@ -114,19 +141,24 @@ mod tests {
 
     use super::*;
     use crate::{
-        chat::room::fixture::{RoomFixture, now, prompt},
-        chat::rooms::RoomInput,
+        chat::{
+            room::fixture::{RoomFixture, now, prompt},
+            rooms::RoomInput,
+        },
         commands,
+        config::{BotConfig, RelaySection},
     };
 
     /// A prompt or command that an earlier process has in the store.
     async fn left(fixture: &mut RoomFixture, started: bool, prompt: QueuedPrompt) {
+        left_in(fixture, if started { PromptState::Acts } else { PromptState::Waits }, prompt).await;
+    }
+
+    async fn left_in(fixture: &mut RoomFixture, state: PromptState, prompt: QueuedPrompt) {
         let room = fixture.room().room().clone();
-        let store = &fixture.services.store;
-        let stored =
-            if started { store.begin_prompt(&room, &prompt) } else { store.queue_prompt(&room, &prompt) };
-        let number = stored.unwrap();
-        fixture.task.handle_input(RoomInput::LeftPrompt { number, started, prompt }).await;
+        let number = fixture.services.store.queue_prompt(&room, &prompt).unwrap();
+        fixture.services.store.set_prompt_state(number, state).unwrap();
+        fixture.task.handle_input(RoomInput::LeftPrompt { number, state, prompt }).await;
         fixture.task.outbox.flush().await;
         fixture.enters();
     }
@@ -149,6 +181,43 @@ mod tests {
         assert_eq!(fixture.transcript().await, notice(&replies::command_cut_by_restart(&command("status"))));
         assert_eq!(fixture.room().shown()[0].reply_to, Some(MessageId::new("m")));
         assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
+    }
+
+    #[tokio::test]
+    async fn what_waited_for_the_models_service_is_sent_again_however_old_it_is() {
+        let mut fixture = RoomFixture::new().await;
+        let old = QueuedPrompt { sent_at: now() - Duration::from_secs(600_000), ..prompt("fix it") };
+        left_in(&mut fixture, PromptState::WaitsForService, old).await;
+        assert!(fixture.task.turn.is_running() && fixture.transcript().await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_continued_only_where_the_operator_wants_it_and_no_tool_ran_and_once() {
+        for (wanted, state, continues, is_continued) in [
+            (true, PromptState::Thinks, false, true),
+            (false, PromptState::Thinks, false, false),
+            (true, PromptState::Acts, false, false),
+            (true, PromptState::Thinks, true, false),
+        ] {
+            let config = BotConfig {
+                relay: RelaySection { continue_interrupted: wanted, ..RelaySection::default() },
+                ..RoomFixture::config()
+            };
+            let mut fixture = RoomFixture::with(config).await;
+            left_in(&mut fixture, state, QueuedPrompt { continues, ..prompt("fix it") }).await;
+            let sentence = match is_continued {
+                true => replies::continued_after_restart(&prompt("fix it")),
+                false => replies::cut_by_restart(&prompt("fix it")),
+            };
+            assert_eq!(fixture.transcript().await, notice(&sentence), "{wanted} {state:?}");
+            assert_eq!(fixture.task.turn.is_running(), is_continued);
+            let left: &[_] = if is_continued { &[("fix it".into(), true)] } else { &[] };
+            assert_eq!(fixture.left(), left);
+            if let Some(turn) = &fixture.task.turn.current {
+                let input = format!("{:?}", turn.input);
+                assert!(input.contains("restarted") && input.contains("fix it"), "{input}");
+            }
+        }
     }
 
     #[tokio::test]

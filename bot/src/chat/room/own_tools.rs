@@ -98,10 +98,11 @@ impl RoomTask {
         let turn = self.turn.tools.as_mut();
         let access = called.zip(turn).map(|((tool, id), turn)| turn.access(tool, id));
         let access = access.unwrap_or(RoomAccess::Nobody);
+        let request = self.turn.requests.insert(&request_id);
         let (services, sender) = (self.services.tools.clone(), self.sender.clone());
         // In a task, as a call may wait for a person, whose answer is another message to this room.
         self.services.tasks.tracker.spawn(async move {
-            let answered = tools::answer_message(&services, message, access).await;
+            let answered = tools::answer_message(&services, message, (access, request)).await;
             sender.send(RoomInput::ToolsAnswered { request_id, answered });
         });
     }
@@ -110,6 +111,7 @@ impl RoomTask {
         if let Some(sentence) = answered.denied {
             self.outbox.say(adapters::Outgoing::text(sentence).with_tone(adapters::Tone::Notice));
         }
+        self.turn.requests.remove(&request_id);
         self.turn.session.answer_tools(request_id, answered.answer);
     }
 }

@@ -79,6 +79,30 @@ impl PromptQueue {
         removed.is_some()
     }
 
+    /// Who asked for what waits under this message.
+    pub(super) fn author(&self, message: &MessageId) -> Option<&str> {
+        let work = self.waiting.iter().find(|work| work.message() == Some(message))?;
+        Some(match work {
+            QueuedWork::Prompt { prompt, .. } => &prompt.sender_id,
+            QueuedWork::Command { call, .. } => &call.sender.id,
+        })
+    }
+
+    /// Changes the text of a prompt, which keeps its place. `None` if no prompt waits under this message, else whether the text is
+    /// another one.
+    pub(super) fn change_prompt(&mut self, message: &MessageId, text: &str) -> Option<bool> {
+        let work = self.waiting.iter_mut().find(|work| work.message() == Some(message))?;
+        let QueuedWork::Prompt { number, prompt } = work else { return None };
+        if prompt.text == text {
+            return Some(false);
+        }
+        text.clone_into(&mut prompt.text);
+        if let Some(number) = *number {
+            log_store_error(&self.room, self.store.change_prompt(number, prompt));
+        }
+        Some(true)
+    }
+
     pub(super) fn clear(&mut self) {
         for work in std::mem::take(&mut self.waiting) {
             self.forget(&work);
@@ -183,6 +207,26 @@ mod tests {
         assert_eq!((queue.len(), stored(&queue)), (2, 2));
         queue.clear();
         assert_eq!((queue.is_empty(), stored(&queue)), (true, 0));
+    }
+
+    #[test]
+    fn a_changed_prompt_keeps_its_place_also_over_a_restart() {
+        let (mut queue, _folder) = queue();
+        (1..=2).for_each(|number| queue.push_prompt(prompt(number)));
+        let status = command(&queue, "m3");
+        queue.push_stored(status);
+        assert_eq!(queue.change_prompt(&MessageId::new("m1"), "another text"), Some(true));
+        assert_eq!(queue.change_prompt(&MessageId::new("m1"), "another text"), Some(false));
+        assert_eq!(queue.change_prompt(&MessageId::new("m3"), "x"), None, "a command");
+        assert_eq!(queue.change_prompt(&MessageId::new("m9"), "x"), None);
+        assert_eq!(
+            (queue.author(&MessageId::new("m3")), queue.author(&MessageId::new("m9"))),
+            (Some("@ann"), None)
+        );
+        let texts: Vec<String> =
+            queue.store.left_prompts().unwrap().into_iter().map(|(_, _, _, prompt)| prompt.text).collect();
+        assert_eq!(texts[..2], ["another text", "prompt 2"]);
+        assert_eq!(queue.describe()[0].1, "another text");
     }
 
     #[test]

@@ -7,26 +7,18 @@ use std::{
 };
 
 use adapters::{Choice, ChoiceForm, MessageId, Outgoing, Tone};
-use agents::{
-    claude::{PermissionAnswer, PermissionRequest},
-    trial::TrialPlace,
-};
 use parking_lot::Mutex;
-use serde_json::Value;
 
 use super::{
     RoomTask,
-    answers::{self, ParsedAnswer},
+    answer_text::{AnswerText, ParsedAnswer},
     trials::{EffectPlace, SharedEffect, ShownEffect},
 };
 use crate::{
-    chat::{
-        outbox::{LiveSlot, Report},
-        rooms::RoomInput,
-    },
+    chat::outbox::{LiveSlot, Report},
     permission::{
-        AnswerKind, BoardQuestion, EffectNumber, PermissionAsk, PermissionDecision, PersonAnswer, Question,
-        QuestionId, QuestionOutcome, WithdrawReason,
+        AnswerKind, Asker, BoardQuestion, EffectNumber, PersonAnswer, Question, QuestionId, QuestionOutcome,
+        WithdrawReason,
     },
     replies::{self, ShownQuestion},
     store::OpenQuestion,
@@ -59,6 +51,10 @@ struct QuestionCopy {
     /// When the prompt was sent whose turn asks, if it is a turn of this room.
     prompted_at: Option<SystemTime>,
     closed_at: Option<SystemTime>,
+    /// The id of the person who picked the answer to a question of the model.
+    answered_by: Option<String>,
+    /// Whether the room was told, because of talk that is no answer, that it still waits.
+    reminded: bool,
     /// The newest effect that it shows.
     effect: SharedEffect,
 }
@@ -93,8 +89,8 @@ pub(super) enum AnswerReference {
 pub(super) enum AnswerForm {
     /// `yes` or `always`: for calls and plans.
     Consent,
-    /// A number: for questions with options.
-    Number,
+    /// A label or a position: for questions with options.
+    Option,
     /// Words of the person's own, which hardly fit two questions.
     Words,
 }
@@ -103,10 +99,18 @@ impl AnswerForm {
     fn fits(self, question: &Question) -> bool {
         match (self, &question.kind) {
             (Self::Consent, AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Board(_))
-            | (Self::Number, AnswerKind::Choose(_) | AnswerKind::Board(BoardQuestion::Plan(_))) => true,
-            (Self::Consent | Self::Number | Self::Words, _) => false,
+            | (Self::Option, AnswerKind::Choose { .. } | AnswerKind::Board(BoardQuestion::Plan(_))) => true,
+            (Self::Consent | Self::Option | Self::Words, _) => false,
         }
     }
+}
+
+/// Who answers, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AnswerSender<'a> {
+    pub id: &'a str,
+    /// By this machine's clock.
+    pub sent: SystemTime,
 }
 
 /// Why an answer cannot be meant for the question that is open.
@@ -163,10 +167,13 @@ impl OpenQuestions {
     }
 
     /// A question is over; returns the message that shows it here.
-    fn settle(&mut self, id: QuestionId, now: SystemTime) -> Option<LiveSlot> {
+    fn settle(&mut self, id: QuestionId, outcome: &QuestionOutcome, now: SystemTime) -> Option<LiveSlot> {
         let mut copy = self.open.remove(&id)?;
         let slot = copy.slot;
         copy.closed_at = Some(now);
+        if let QuestionOutcome::Answered { by, .. } = outcome {
+            copy.answered_by = Some(by.id.clone());
+        }
         self.settled.truncate(SETTLED - 1);
         self.settled.push_front(copy);
         Some(slot)
@@ -184,15 +191,19 @@ impl OpenQuestions {
     /// Whether an answer, or a reply to this message, may be meant for a question whose message id is not known yet: people can be
     /// faster than the messenger's answer to our request.
     pub(super) fn may_answer_early(&self, message: Option<&MessageId>, text: &str) -> bool {
-        let parsed = answers::parse(text);
-        let is_answer = parsed.is_some();
-        let keeps = parsed.as_ref().is_some_and(|parsed| matches!(parsed.answer, PersonAnswer::Keep(_)));
+        let read = AnswerText::of(text);
+        let is_answer = read != AnswerText::Other;
+        let parsed = match &read {
+            AnswerText::Answer(parsed) => Some(parsed),
+            AnswerText::Unclear | AnswerText::Other => None,
+        };
+        let keeps = parsed.is_some_and(|parsed| matches!(parsed.answer, PersonAnswer::Keep(_)));
         if keeps && self.open.values().any(|copy| matches!(&*copy.effect.lock(), EffectPlace::Sending)) {
             return true;
         }
         let Some(message) = message else {
             // With several open it names none, and a number needs no place.
-            let is_bare = parsed.is_some_and(|parsed| parsed.question.is_none());
+            let is_bare = is_answer && parsed.is_none_or(|parsed| parsed.question.is_none());
             let may_mean =
                 |copy: &QuestionCopy| copy.is_sending() && (is_bare || copy.question.takes_words());
             return self.open.len() == 1 && self.open.values().all(may_mean);
@@ -242,8 +253,9 @@ impl OpenQuestions {
         &self,
         id: QuestionId,
         (reference, form): (AnswerReference, AnswerForm),
-        sent: SystemTime,
+        sender: AnswerSender<'_>,
     ) -> Option<UnseenQuestion> {
+        let sent = sender.sent;
         let copy = self.open.get(&id)?;
         let since = copy.seen_since();
         let was_shown = since.is_some_and(|since| sent >= since);
@@ -254,10 +266,27 @@ impl OpenQuestions {
             // could not be shown, another room may have shown it.
             AnswerReference::Number => (since.is_some() && !was_shown).then_some(UnseenQuestion::NotShownYet),
             AnswerReference::None => {
-                let confused = since.and_then(|since| self.closed_near(copy, form, since, sent));
+                let confused = since.and_then(|since| self.closed_near(copy, form, since, sender));
                 confused.or((!was_shown).then_some(UnseenQuestion::NotShownYet))
             }
         }
+    }
+
+    /// Whether one of them has this option.
+    pub(super) fn any_option_is(&self, text: &str) -> bool {
+        self.iter().any(|question| question.options().is_some_and(|asked| asked.names_an_option(text)))
+    }
+
+    /// The open questions of this agent.
+    pub(super) fn of(&self, asker: &Asker) -> impl Iterator<Item = QuestionId> {
+        self.iter().filter(|question| question.asker.is(asker)).map(|question| question.id)
+    }
+
+    /// Those of them that people were not reminded of yet; they are now.
+    pub(super) fn take_unreminded(&mut self, asker: &Asker) -> Vec<QuestionId> {
+        let own = self.open.values_mut().filter(|copy| copy.question.asker.is(asker));
+        own.filter_map(|copy| (!std::mem::replace(&mut copy.reminded, true)).then_some(copy.question.id))
+            .collect()
     }
 
     /// The message of an open question, and the effect that it shows.
@@ -279,12 +308,12 @@ impl OpenQuestions {
     pub(super) fn unseen_pick(
         &self,
         id: QuestionId,
-        sent: SystemTime,
+        sender: AnswerSender<'_>,
     ) -> Option<(Arc<Question>, UnseenQuestion)> {
         let copy = self.open.get(&id)?;
-        let since = copy.seen_since().unwrap_or(sent);
-        let form = if copy.question.takes_options() { AnswerForm::Number } else { AnswerForm::Consent };
-        Some((copy.question.clone(), self.closed_near(copy, form, since, sent)?))
+        let since = copy.seen_since().unwrap_or(sender.sent);
+        let form = if copy.question.options().is_some() { AnswerForm::Option } else { AnswerForm::Consent };
+        Some((copy.question.clone(), self.closed_near(copy, form, since, sender)?))
     }
 
     /// The question that closed so shortly before this moment that people may still answer it.
@@ -299,8 +328,13 @@ impl OpenQuestions {
         open: &QuestionCopy,
         form: AnswerForm,
         since: SystemTime,
-        sent: SystemTime,
+        AnswerSender { id: sender, sent }: AnswerSender<'_>,
     ) -> Option<UnseenQuestion> {
+        // Whoever has answered one part of the model's call knows that the next one follows.
+        let is_part_before = |other: &QuestionCopy| {
+            other.answered_by.as_deref() == Some(sender) && other.question.asker.is(&open.question.asker)
+        };
+        let is_next_part = open.question.is_later_part() && self.settled.iter().any(is_part_before);
         let may_be_meant = |other: &&QuestionCopy| {
             let Some(closed_at) = other.closed_at.filter(|_| form.fits(&other.question)) else {
                 return false;
@@ -311,7 +345,7 @@ impl OpenQuestions {
             let is_of_a_later_turn = open.prompted_at.is_some_and(|prompted_at| prompted_at > closed_at);
             // Whoever saw the older one may not have noticed that this one took its place.
             let is_replaced = other.question.id < open.question.id && closed_at + NEARBY >= since;
-            is_before || is_replaced && !is_of_a_later_turn && sent < since + READING_TIME
+            is_before || is_replaced && !is_of_a_later_turn && !is_next_part && sent < since + READING_TIME
         };
         let other = self.settled.iter().filter(may_be_meant).max_by_key(|copy| copy.closed_at)?;
         Some(UnseenQuestion::JustAfter(other.question.id))
@@ -319,58 +353,6 @@ impl OpenQuestions {
 }
 
 impl RoomTask {
-    /// The room's own session asks: the broker decides, and its answer comes back as an input.
-    pub(super) fn permission_asked(&mut self, request: PermissionRequest) {
-        let asked_for = match &mut self.turn.current {
-            Some(turn) => {
-                turn.on_permission_asked(&request.request_id);
-                turn.prompt.sender_name.clone()
-            }
-            // Nobody prompted: a background task woke the model. The room is asked all the same.
-            None => self.services.config().display_name.clone(),
-        };
-        let ask = PermissionAsk {
-            rooms: vec![self.room.clone()],
-            asker: self.turn.asker.clone(),
-            folder: self.turn.folder.clone(),
-            asked_for,
-            tool: request.tool,
-            input: request.input,
-            call: request.tool_use_id,
-            blocked_path: request.blocked_path,
-            timeout: self.services.config().claude.permission_timeout.limit(),
-        };
-        if let Some(workspace) = &self.turn.place.workspace {
-            let set: Vec<_> = self.services.config().claude.env.clone().into_iter().collect();
-            let place = TrialPlace::new(workspace.confined.clone(), &set, &workspace.env);
-            self.turn.asker.trials().set(place);
-        }
-        let (broker, sender, request_id) =
-            (self.services.broker.clone(), self.sender.clone(), request.request_id);
-        let (hosts, room) = (self.services.connections.hosts.clone(), self.room.clone());
-        let page = ask.input.get("url").and_then(Value::as_str).filter(|_| ask.tool == "WebFetch");
-        let page = page.map(str::to_owned);
-        // In a task, because the answer may take minutes and the room must handle messages meanwhile: the answer
-        // itself is one of them.
-        let task = self.services.tasks.tracker.spawn(async move {
-            let decision = broker.ask(ask).await;
-            // Before the agent knows: it connects at once.
-            if let (Some(page), PermissionDecision::Allowed { .. }) = (page, &decision) {
-                hosts.grant_page_to_room(&room, &page);
-            }
-            let answer = replies::permission_answer(decision);
-            sender.send(RoomInput::Verdict { request_id, answer });
-        });
-        drop(task);
-    }
-
-    pub(super) fn on_verdict(&mut self, request_id: String, answer: PermissionAnswer) {
-        if let Some(turn) = &mut self.turn.current {
-            turn.on_permission_answered(&request_id);
-        }
-        self.turn.session.answer(request_id, answer);
-    }
-
     pub(super) fn on_question(&mut self, question: Arc<Question>) {
         // The question must appear below the text that leads to it, so the live message is closed
         // before the question is sent.
@@ -387,8 +369,11 @@ impl RoomTask {
         let place = Arc::new(Mutex::new(CopyPlace::Sending));
         let report = self.place_report(question.id, place.clone());
         let slot = self.outbox.ask(message, shown.attachment, report);
-        let (closed_at, effect) = (None, SharedEffect::default());
-        self.questions.insert(QuestionCopy { question, slot, place, prompted_at, closed_at, effect });
+        let (closed_at, answered_by, reminded) = (None, None, false);
+        let effect = SharedEffect::default();
+        let copy =
+            QuestionCopy { question, slot, place, prompted_at, closed_at, answered_by, reminded, effect };
+        self.questions.insert(copy);
     }
 
     /// A question as this room reads it.
@@ -432,7 +417,7 @@ impl RoomTask {
     }
 
     pub(super) fn on_question_settled(&mut self, question: &Question, outcome: &QuestionOutcome) {
-        if let Some(slot) = self.questions.settle(question.id, self.services.clock.now()) {
+        if let Some(slot) = self.questions.settle(question.id, outcome, self.services.clock.now()) {
             self.outbox.finish(slot, Outgoing::text(replies::settled(question, outcome)));
         }
     }
@@ -450,22 +435,14 @@ impl RoomTask {
             self.outbox.finish(copy.slot, Outgoing::text(replies::settled(&copy.question, &outcome)));
         }
     }
-
-    // Only those of this room's own session: the others belong to stories' runs, which continue.
-    pub(super) fn withdraw_questions(&mut self, why: WithdrawReason) {
-        self.turn.asker.dismiss_waiting();
-        for question in self.questions.iter() {
-            if question.asker.session_of() == Some(&self.room) {
-                self.services.broker.withdraw(question.id, why);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
-    use crate::permission::{Asker, NoTrial};
+    use crate::permission::{ModelQuestion, NoTrial, Person};
 
     fn question(id: i64, kind: AnswerKind) -> Arc<Question> {
         Arc::new(Question {
@@ -491,8 +468,18 @@ mod tests {
     fn open_kind(questions: &mut OpenQuestions, id: i64, place: CopyPlace, kind: AnswerKind) -> SharedPlace {
         let slot = LiveSlot::for_tests(id.unsigned_abs());
         let (question, place) = (question(id, kind), Arc::new(Mutex::new(place)));
-        let (prompted_at, closed_at, effect) = (None, None, SharedEffect::default());
-        let copy = QuestionCopy { question, slot, place: place.clone(), prompted_at, closed_at, effect };
+        let (prompted_at, closed_at, answered_by) = (None, None, None);
+        let (place_of_copy, reminded, effect) = (place.clone(), false, SharedEffect::default());
+        let copy = QuestionCopy {
+            question,
+            slot,
+            place: place_of_copy,
+            prompted_at,
+            closed_at,
+            answered_by,
+            reminded,
+            effect,
+        };
         questions.insert(copy);
         place
     }
@@ -502,7 +489,14 @@ mod tests {
     }
 
     fn options() -> AnswerKind {
-        AnswerKind::Choose(Vec::new())
+        AnswerKind::Choose {
+            question: ModelQuestion { question: "Which?".into(), options: Vec::new(), several: false },
+            part: (1, 1),
+        }
+    }
+
+    fn by_bob(sent: SystemTime) -> AnswerSender<'static> {
+        AnswerSender { id: "bob", sent }
     }
 
     fn at(message: &str) -> CopyPlace {
@@ -543,8 +537,11 @@ mod tests {
     fn a_settled_question_takes_no_answer_and_is_still_known_by_its_message() {
         let mut questions = OpenQuestions::default();
         open(&mut questions, 1, at("m1"));
-        assert_eq!(questions.settle(QuestionId(1), time(0)), Some(LiveSlot::for_tests(1)));
-        assert_eq!(questions.settle(QuestionId(1), time(0)), None);
+        assert_eq!(
+            questions.settle(QuestionId(1), &QuestionOutcome::TimedOut, time(0)),
+            Some(LiveSlot::for_tests(1))
+        );
+        assert_eq!(questions.settle(QuestionId(1), &QuestionOutcome::TimedOut, time(0)), None);
         assert!(questions.is_empty() && !questions.contains(QuestionId(1)));
         assert_eq!(questions.settled_shown_by(&MessageId::new("m1")), Some(QuestionId(1)));
         assert_eq!(meant(&questions, None, Some("m1")), Err(NotMeant::Ambiguous(vec![])));
@@ -555,7 +552,7 @@ mod tests {
         let mut questions = OpenQuestions::default();
         for id in 0..=i64::try_from(SETTLED).unwrap() {
             open(&mut questions, id, at(&format!("m{id}")));
-            questions.settle(QuestionId(id), time(0));
+            questions.settle(QuestionId(id), &QuestionOutcome::TimedOut, time(0));
         }
         assert_eq!(questions.settled_shown_by(&MessageId::new("m0")), None);
         assert_eq!(questions.settled_shown_by(&MessageId::new("m1")), Some(QuestionId(1)));
@@ -587,12 +584,12 @@ mod tests {
         let mut questions = OpenQuestions::default();
         open_kind(&mut questions, 1, CopyPlace::Sending, plan());
         assert!(questions.may_answer_early(None, "use another color"));
-        questions.settle(QuestionId(1), time(0));
+        questions.settle(QuestionId(1), &QuestionOutcome::TimedOut, time(0));
         assert!(questions.may_answer_early(Some(&MessageId::new("m1")), "use another color"));
     }
 
     fn unseen(questions: &OpenQuestions, reference: AnswerReference, sent: u64) -> Option<UnseenQuestion> {
-        questions.unseen(QuestionId(2), (reference, AnswerForm::Consent), time(sent))
+        questions.unseen(QuestionId(2), (reference, AnswerForm::Consent), by_bob(time(sent)))
     }
 
     const AFTER_1: Option<UnseenQuestion> = Some(UnseenQuestion::JustAfter(QuestionId(1)));
@@ -602,7 +599,7 @@ mod tests {
     fn a_bare_answer_around_the_change_of_two_questions_is_for_neither() {
         let mut questions = OpenQuestions::default();
         open(&mut questions, 1, shown_at("m1", 0));
-        questions.settle(QuestionId(1), time(9_900));
+        questions.settle(QuestionId(1), &QuestionOutcome::TimedOut, time(9_900));
         open(&mut questions, 2, shown_at("m2", 10));
         for sent in [5_000, 9_899, 9_999, 10_000, 11_999] {
             assert_eq!(unseen(&questions, AnswerReference::None, sent), AFTER_1, "{sent}");
@@ -618,7 +615,7 @@ mod tests {
         let mut questions = OpenQuestions::default();
         open(&mut questions, 1, shown_at("m1", 0));
         open(&mut questions, 2, shown_at("m2", 10));
-        questions.settle(QuestionId(1), time(100_000));
+        questions.settle(QuestionId(1), &QuestionOutcome::TimedOut, time(100_000));
         assert_eq!(unseen(&questions, AnswerReference::None, 99_999), AFTER_1);
         assert_eq!(unseen(&questions, AnswerReference::None, 100_000), None);
     }
@@ -629,7 +626,7 @@ mod tests {
         open(&mut questions, 2, shown_at("m2", 0));
         open(&mut questions, 3, shown_at("m3", 0));
         assert!(!questions.may_answer_early(None, "yes"));
-        questions.settle(QuestionId(3), time(500));
+        questions.settle(QuestionId(3), &QuestionOutcome::TimedOut, time(500));
         assert_eq!(unseen(&questions, AnswerReference::None, 500), None);
         assert_eq!(
             unseen(&questions, AnswerReference::None, 499),
@@ -643,16 +640,17 @@ mod tests {
             (AnswerKind::Tool { always: None, trial: Err(NoTrial::NoPlace) }, AnswerForm::Consent, true),
             (plan(), AnswerForm::Consent, true),
             (options(), AnswerForm::Consent, false),
-            (options(), AnswerForm::Number, true),
-            (plan(), AnswerForm::Number, false),
+            (options(), AnswerForm::Option, true),
+            (plan(), AnswerForm::Option, false),
             (plan(), AnswerForm::Words, false),
             (options(), AnswerForm::Words, false),
         ] {
             let mut questions = OpenQuestions::default();
             open_kind(&mut questions, 1, shown_at("m1", 0), kind);
-            questions.settle(QuestionId(1), time(9_900));
+            questions.settle(QuestionId(1), &QuestionOutcome::TimedOut, time(9_900));
             open_kind(&mut questions, 2, shown_at("m2", 10), options());
-            let unseen = |sent| questions.unseen(QuestionId(2), (AnswerReference::None, form), time(sent));
+            let unseen =
+                |sent| questions.unseen(QuestionId(2), (AnswerReference::None, form), by_bob(time(sent)));
             assert_eq!(unseen(10_500), AFTER_1.filter(|_| confused), "{form:?}");
             assert!(unseen(9_899).is_some(), "{form:?}: before it was shown");
         }
@@ -662,7 +660,7 @@ mod tests {
     fn a_question_of_a_later_turn_takes_no_place() {
         let mut questions = OpenQuestions::default();
         open(&mut questions, 1, shown_at("m1", 0));
-        questions.settle(QuestionId(1), time(9_000));
+        questions.settle(QuestionId(1), &QuestionOutcome::TimedOut, time(9_000));
         open(&mut questions, 2, shown_at("m2", 10));
         for (prompted_at, confused) in [(9_001, false), (9_000, true), (8_999, true)] {
             if let Some(copy) = questions.open.get_mut(&QuestionId(2)) {
@@ -678,12 +676,12 @@ mod tests {
     fn a_question_that_closed_long_ago_confuses_nobody() {
         let mut questions = OpenQuestions::default();
         open(&mut questions, 1, shown_at("m1", 0));
-        questions.settle(QuestionId(1), time(1_000));
+        questions.settle(QuestionId(1), &QuestionOutcome::TimedOut, time(1_000));
         open(&mut questions, 2, shown_at("m2", 61));
         assert_eq!(unseen(&questions, AnswerReference::None, 61_000), AFTER_1, "a minute is not long");
         let mut questions = OpenQuestions::default();
         open(&mut questions, 1, shown_at("m1", 0));
-        questions.settle(QuestionId(1), time(999));
+        questions.settle(QuestionId(1), &QuestionOutcome::TimedOut, time(999));
         open(&mut questions, 2, shown_at("m2", 61));
         assert_eq!(unseen(&questions, AnswerReference::None, 61_000), None);
         assert_eq!(unseen(&questions, AnswerReference::None, 60_999), NOT_YET);
@@ -694,18 +692,18 @@ mod tests {
         let mut questions = OpenQuestions::default();
         open(&mut questions, 2, shown_at("m2", 10));
         let pick = |questions: &OpenQuestions, sent| {
-            questions.unseen_pick(QuestionId(2), time(sent)).map(|pick| pick.1)
+            questions.unseen_pick(QuestionId(2), by_bob(time(sent))).map(|pick| pick.1)
         };
         assert_eq!(pick(&questions, 10_000), None, "the first question");
         open(&mut questions, 1, shown_at("m1", 0));
-        questions.settle(QuestionId(1), time(9_900));
+        questions.settle(QuestionId(1), &QuestionOutcome::TimedOut, time(9_900));
         assert_eq!((pick(&questions, 11_999), pick(&questions, 12_000)), (AFTER_1, None));
         let mut questions = OpenQuestions::default();
         open(&mut questions, 1, shown_at("m1", 0));
-        questions.settle(QuestionId(1), time(9_900));
+        questions.settle(QuestionId(1), &QuestionOutcome::TimedOut, time(9_900));
         open(&mut questions, 2, CopyPlace::Sending);
         assert_eq!(pick(&questions, 12_000), AFTER_1, "it cannot be read yet");
-        assert!(questions.unseen_pick(QuestionId(1), time(12_000)).is_none(), "that one is closed");
+        assert!(questions.unseen_pick(QuestionId(1), by_bob(time(12_000))).is_none(), "that one is closed");
     }
 
     #[test]
@@ -714,7 +712,7 @@ mod tests {
         assert_eq!(questions.closed_just_before(time(0)), None);
         for id in [1, 2] {
             open(&mut questions, id, shown_at("m", 0));
-            questions.settle(QuestionId(id), time(1_000 * id.unsigned_abs()));
+            questions.settle(QuestionId(id), &QuestionOutcome::TimedOut, time(1_000 * id.unsigned_abs()));
         }
         assert_eq!(questions.closed_just_before(time(3_999)), Some(QuestionId(2)));
         assert_eq!(questions.closed_just_before(time(4_000)), None);
@@ -745,6 +743,29 @@ mod tests {
             open(&mut questions, 2, place);
             assert_eq!(unseen(&questions, AnswerReference::None, 10_000), NOT_YET);
             assert_eq!(unseen(&questions, AnswerReference::Number, 10_000), None, "another room shows it");
+        }
+    }
+    #[test]
+    fn whoever_answered_a_part_may_answer_the_next_one_at_once_and_nobody_else() {
+        let part = |n| {
+            let AnswerKind::Choose { question, .. } = options() else { unreachable!("it has options") };
+            AnswerKind::Choose { question, part: (n, 2) }
+        };
+        let by = Person { id: "bob".into(), name: "Bob".into() };
+        let answered = QuestionOutcome::Answered { by, answers: Vec::new() };
+        for (second, of_bob, of_ann) in [(2, None, AFTER_1), (1, AFTER_1, AFTER_1)] {
+            let mut questions = OpenQuestions::default();
+            open_kind(&mut questions, 1, shown_at("m1", 0), part(1));
+            questions.settle(QuestionId(1), &answered, time(9_900));
+            open_kind(&mut questions, 2, shown_at("m2", 10), part(second));
+            let copy = questions.open.get_mut(&QuestionId(2)).expect("it is open");
+            let asker = questions.settled[0].question.asker.clone();
+            copy.question = Arc::new(Question { asker, ..(*copy.question).clone() });
+            let unseen = |id| {
+                let sender = AnswerSender { id, sent: time(10_000) };
+                questions.unseen(QuestionId(2), (AnswerReference::None, AnswerForm::Option), sender)
+            };
+            assert_eq!((unseen("bob"), unseen("ann")), (of_bob, of_ann), "part {second}");
         }
     }
 }

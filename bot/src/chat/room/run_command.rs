@@ -218,6 +218,8 @@ impl RoomTask {
             shared: self.activity.shared,
             sent_at: self.services.clock.now(),
             is_command: false,
+            enclosed: adapters::Enclosed::default(),
+            continues: false,
         };
         let number = self.log_store_error(self.services.store.begin_prompt(&self.room, &prompt));
         self.begin_turn(number, prompt);
@@ -275,7 +277,9 @@ impl RoomTask {
 
     fn begin_queued_command(&mut self, command: Arc<dyn Command>, args: String, call: CommandCall) {
         if let Some(number) = call.number {
-            self.log_store_error(self.services.store.prompt_started(number));
+            self.log_store_error(
+                self.services.store.set_prompt_state(number, crate::store::PromptState::Acts),
+            );
         }
         let services = self.services.clone();
         let room = self.room.clone();

@@ -6,6 +6,7 @@ use std::{
     time::SystemTime,
 };
 
+use adapters::SentFile;
 use agents::{
     prompt::AgentPrompt,
     turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries},
@@ -16,11 +17,11 @@ use tokio::{
     time::Instant,
 };
 
-use super::own_tools::TurnTools;
+use super::{background::BackgroundWork, own_tools::TurnTools, requests::OpenRequests};
 use crate::{
     chat::{
-        network::RoomSpending, outbox::LiveSlot, prompt, session::RoomSession, transcript::TurnTranscript,
-        workspace::EnteredRoom,
+        network::RoomSpending, outbox::LiveSlot, prompt, received_files::ReceivedFile, session::RoomSession,
+        transcript::TurnTranscript, workspace::EnteredRoom,
     },
     permission::Asker,
     replies,
@@ -43,6 +44,8 @@ pub(super) struct RoomTurn {
     pub(super) spending: RoomSpending,
     /// Counts the questions about hosts that wait for a person.
     pub(super) waiting: Arc<AtomicUsize>,
+    pub(super) requests: OpenRequests,
+    pub(super) background: BackgroundWork,
 }
 
 /// Where the room works, as of its last turn.
@@ -74,6 +77,8 @@ pub(super) struct CurrentTurn {
     pub(super) number: Option<i64>,
     /// What the agent program got, for another attempt.
     pub(super) input: AgentPrompt,
+    /// Files of the prompt that are not fetched yet.
+    pub(super) unfetched: Vec<SentFile>,
     pub(super) transcript: TurnTranscript,
     /// The live message that shows it.
     pub(super) slot: Option<LiveSlot>,
@@ -127,6 +132,8 @@ impl RoomTurn {
             folder: None,
             spending,
             waiting,
+            requests: OpenRequests::default(),
+            background: BackgroundWork::default(),
         }
     }
 
@@ -152,7 +159,7 @@ impl EnteringTask {
 impl TurnPlace {
     /// Takes the place of the next attempt; returns the notice for the person, if it is time for one.
     pub(super) fn enter(&mut self, entered: EnteredRoom) -> Vec<String> {
-        let EnteredRoom { workspace, own, mut notes, fallback } = entered;
+        let EnteredRoom { workspace, own, mut notes, fallback, files: _ } = entered;
         let behind = own.filter(|own| own.behind > 0);
         if let Some(own) = behind.filter(|_| !self.told_behind) {
             notes.push(replies::base_moved_on(&own));
@@ -177,6 +184,7 @@ impl CurrentTurn {
         retry: RetryPolicy,
     ) -> Self {
         Self {
+            unfetched: prompt.enclosed.files.clone(),
             prompt,
             since: Instant::now(),
             number,
@@ -203,6 +211,18 @@ impl CurrentTurn {
         self.phase == TurnPhase::Entering
     }
 
+    /// Adds the prompt's files. `false` if nothing of the prompt is left: it was nothing but files, and none arrived.
+    pub(super) fn add_files(&mut self, files: &[ReceivedFile]) -> bool {
+        let AgentPrompt::Message { text, images } = &mut self.input else { return true };
+        if files.is_empty() {
+            return true;
+        }
+        let is_empty = text.trim().is_empty() && files.iter().all(|file| file.kept.is_err());
+        *text = format!("{}\n\n{text}", prompt::files_note(files)).trim_end().to_owned();
+        images.extend(files.iter().filter_map(|file| file.kept.as_ref().ok()?.image.clone()));
+        !is_empty
+    }
+
     pub(super) fn begin_attempt(&mut self, resumed: bool) {
         self.phase = TurnPhase::Running;
         self.entering = None;
@@ -212,6 +232,14 @@ impl CurrentTurn {
     // The next attempt answers the same prompt from the start: the text of the failed one would appear twice.
     pub(super) fn forget_attempt(&mut self) {
         self.transcript = TurnTranscript::default();
+    }
+
+    /// What its message says when the bot goes down.
+    pub(super) fn words_at_shutdown(&self) -> &'static str {
+        match self.phase {
+            TurnPhase::Entering | TurnPhase::Waiting { .. } => replies::RUN_AFTER_SHUTDOWN,
+            TurnPhase::Running | TurnPhase::Stopping => replies::STOPPED_BY_SHUTDOWN,
+        }
     }
 
     // A stop counts whatever else the attempt came to: a retry after it would run work that a person just stopped.
@@ -340,6 +368,7 @@ mod tests {
             own: Some(RoomStanding { ahead: 1, behind, uncommitted: 0 }),
             notes: Vec::new(),
             fallback: fallback.map(str::to_owned),
+            files: Vec::new(),
         }
     }
 

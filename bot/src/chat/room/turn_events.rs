@@ -1,24 +1,26 @@
 //! The room's turn from its prompt to its final message: what each event and each outcome does in the room.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use adapters::{Choice, Outgoing, Tone};
+use adapters::{Choice, Outgoing, Quotation, QuotedAuthor, Tone};
 use agents::{
-    claude::{AgentEvent, BusyService, ProcessError, SessionId, TurnEnd, TurnFailure},
+    claude::{AgentEvent, BackgroundTask, BusyService, ProcessError, SessionId, TurnEnd, TurnFailure},
     prompt::{AgentCommand, AgentPrompt},
     turn::{BusyWait, RetryStep, TurnLimits, TurnOutcome, TurnUpdate},
 };
-use pipeline::strangers::AgentPlace;
+use pipeline::strangers::{AgentPlace, StrangerText};
 use tokio::time::Instant;
 
 use super::{
     RoomTask,
+    requests::RequestOwner,
     turn::{CurrentTurn, EnteringTask, StopAction},
 };
 use crate::{
     chat::{
         network::RoomConnection,
         prompt,
+        received_files::{FileDelivery, ReceivedFile},
         rooms::RoomInput,
         session::{SessionEvent, SessionPrompt, SessionUpdate},
         workspace::{EnteredRoom, RoomEntrance},
@@ -27,7 +29,7 @@ use crate::{
     live_agents::AgentEntry,
     permission::WithdrawReason,
     replies::{self, RoomPlace},
-    store::QueuedPrompt,
+    store::{PromptState, QueuedPrompt},
 };
 
 impl RoomTask {
@@ -46,12 +48,25 @@ impl RoomTask {
             self.turn.asker.read().on_person_spoke();
             self.turn.last_request = Some(prompt.text.clone());
         }
+        self.turn.asker.read().on_read(self.quoted_strangers(&prompt));
         self.turn.tools = Some(self.open_tools(&prompt));
         self.turn.current = Some(CurrentTurn::new(number, prompt, input, self.services.retry));
         match self.begin_budgets() {
             None => self.send_prompt(),
             Some(spent) => self.close_turn(&replies::budget_spent(spent), Tone::Failure),
         }
+    }
+
+    /// Whose words a prompt quotes that are on no allow-list.
+    fn quoted_strangers(&self, prompt: &QueuedPrompt) -> Vec<StrangerText> {
+        let access = self.services.access();
+        let author = |quote: &Quotation| match &quote.author {
+            QuotedAuthor::Bot => None,
+            QuotedAuthor::Person { id, .. } if access.role(&self.room, id).is_some() => None,
+            QuotedAuthor::Person { name, .. } => Some(StrangerText::Message(name.to_string())),
+            QuotedAuthor::Unknown => Some(StrangerText::Message(String::new())),
+        };
+        prompt.enclosed.quotes.iter().filter_map(author).collect()
     }
 
     /// Makes the workspace ready, outside the room's loop; then the prompt is sent.
@@ -63,6 +78,15 @@ impl RoomTask {
             living: self.turn.place.workspace.clone().filter(|_| self.turn.session.is_alive()),
             session: self.turn.session.closer(),
             connection: self.connection(),
+            delivery: FileDelivery {
+                adapter: self.adapter.clone(),
+                files: self
+                    .turn
+                    .current
+                    .as_mut()
+                    .map(|turn| std::mem::take(&mut turn.unfetched))
+                    .unwrap_or_default(),
+            },
         };
         let moved = self.is_moved_to_worktree();
         let sender = self.sender.clone();
@@ -117,15 +141,36 @@ impl RoomTask {
             return;
         }
         match entered {
-            Ok(entered) => {
+            Ok(mut entered) => {
+                let files = std::mem::take(&mut entered.files);
                 for note in self.turn.place.enter(entered) {
                     self.say(note, Tone::Notice, None);
                 }
                 self.leave_other_session();
-                self.start_attempt();
+                if self.take_files(&files) {
+                    self.start_attempt();
+                }
             }
             Err(why) => self.close_turn(&replies::no_workspace(&why), Tone::Failure),
         }
+    }
+
+    /// Passes the prompt's files on, and says which ones did not arrive. `false` if that ends the turn.
+    fn take_files(&mut self, files: &[ReceivedFile]) -> bool {
+        let Some(turn) = &mut self.turn.current else { return false };
+        let is_worth_asking = turn.add_files(files);
+        let sent = files.iter().filter(|file| file.kept.is_ok());
+        self.turn.asker.read().on_read(sent.map(|file| StrangerText::SentFile(file.name.clone())));
+        let lost = replies::files_not_received(files.iter().filter_map(|file| {
+            let why = file.kept.as_ref().err()?;
+            Some((file.name.as_str(), why.as_str()))
+        }));
+        match (lost, is_worth_asking) {
+            (Some(lost), false) => self.close_turn(&lost, Tone::Failure),
+            (Some(lost), true) => self.say(lost, Tone::Notice, None),
+            (None, _) => {}
+        }
+        is_worth_asking
     }
 
     // The CLI keeps a session with the folder where it began, and behind the wall it sees that of its own folder alone.
@@ -168,7 +213,7 @@ impl RoomTask {
         // From here on the prompt may have effects. Marked before it is sent, so that a kill in between reports the
         // prompt and never runs it twice.
         if let Some(number) = number {
-            self.log_store_error(self.services.store.prompt_started(number));
+            self.log_store_error(self.services.store.set_prompt_state(number, PromptState::Thinks));
         }
         let entry = AgentEntry {
             name: self.room.to_string(),
@@ -218,6 +263,7 @@ impl RoomTask {
                     self.on_outcome(outcome);
                 }
             }
+            SessionEvent::Closed { ended, was_idle } => self.on_session_closed(&ended, was_idle),
             SessionEvent::Failed(error) if is_current => self.on_no_process(&error),
             SessionEvent::Failed(error) => {
                 tracing::warn!(%error, room = %self.room, "an older prompt had no session")
@@ -226,19 +272,25 @@ impl RoomTask {
     }
 
     fn on_agent_event(&mut self, event: AgentEvent) {
+        let acted = self.runs_a_tool();
         let changed = self.turn.current.as_mut().is_some_and(|turn| turn.transcript.apply(&event));
+        self.note_what_runs(&event, acted);
+        for (task, end) in self.turn.background.on_event(&event, self.turn.is_running(), Instant::now()) {
+            self.say(replies::background_ended(&task, end), Tone::Notice, None);
+        }
         match event {
             AgentEvent::Started { session, .. } => self.keep_session(session),
             AgentEvent::Permission(request) => self.permission_asked(request),
             AgentEvent::OwnTools(message) => self.on_tools_message(message),
-            AgentEvent::PermissionCancelled { .. } => self.withdraw_questions(WithdrawReason::AgentCancelled),
             // In a turn it is a line of its message.
             AgentEvent::Compacted { automatic, before, after } if !self.turn.is_running() => {
                 self.say(replies::compacted(automatic, before, after), Tone::Notice, None);
             }
+            AgentEvent::PermissionCancelled { request_id } => self.on_request_cancelled(&request_id),
             AgentEvent::TurnEnded(end) => self.on_result(*end),
             AgentEvent::Exited(_) => {
-                self.withdraw_questions(WithdrawReason::AgentGone);
+                self.withdraw_questions(RequestOwner::Session, WithdrawReason::AgentGone);
+                self.tell_ended_background(None);
                 if !self.turn.is_running() {
                     self.count_rest(None);
                 }
@@ -255,6 +307,8 @@ impl RoomTask {
             | AgentEvent::ToolResult { .. }
             | AgentEvent::SubAgentToolUse(_)
             | AgentEvent::SubAgentToolResult { .. }
+            | AgentEvent::BackgroundTasks(_)
+            | AgentEvent::TaskEnded { .. }
             | AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
             | AgentEvent::Text(_)
@@ -264,6 +318,24 @@ impl RoomTask {
         }
         if changed {
             self.show_progress();
+        }
+    }
+
+    fn runs_a_tool(&self) -> bool {
+        self.turn.current.as_ref().is_some_and(|turn| turn.transcript.runs_a_tool())
+    }
+
+    /// Stores what runs, for the start after a kill. `acted`: whether a tool ran before this event.
+    fn note_what_runs(&self, event: &AgentEvent, acted: bool) {
+        if let AgentEvent::BackgroundTasks(tasks) = event {
+            self.log_store_error(self.services.store.set_background(&self.room, tasks));
+        }
+        let acts = self.runs_a_tool();
+        if let Some(number) =
+            self.turn.current.as_ref().and_then(|turn| turn.number).filter(|_| acts != acted)
+        {
+            let state = if acts { PromptState::Acts } else { PromptState::Thinks };
+            self.log_store_error(self.services.store.set_prompt_state(number, state));
         }
     }
 
@@ -282,6 +354,8 @@ impl RoomTask {
         self.record.session = None;
         let now = self.services.clock.now();
         self.log_store_error(self.services.store.end_session(&self.room, why, now));
+        self.withdraw_questions(RequestOwner::Session, WithdrawReason::AgentGone);
+        self.tell_ended_background(None);
         self.turn.session.close();
     }
 
@@ -325,14 +399,44 @@ impl RoomTask {
         self.count_cost(&end);
         // Nobody prompted: a background task woke the model.
         let is_own = !self.turn.is_running() || end.unprompted;
-        if is_own && !end.text.trim().is_empty() {
-            self.say(end.text, Tone::Answer, None);
+        if !is_own {
+            return;
+        }
+        // A prompt that was sent meanwhile has not begun: what its message shows is of this turn.
+        if let Some(turn) = &mut self.turn.current {
+            turn.forget_attempt();
+        }
+        match end.failure {
+            // Whoever stopped it was told so.
+            Some(TurnFailure::Interrupted) => {}
+            Some(cause) => self.say(replies::turn_failed(cause, &end.text), Tone::Failure, None),
+            None if end.text.trim().is_empty() => {}
+            None => self.say(end.text, Tone::Answer, None),
+        }
+    }
+
+    /// The session's process was closed, by us.
+    fn on_session_closed(&mut self, ended: &[BackgroundTask], was_idle: bool) {
+        let config = self.services.config();
+        let idle = config.claude.background_timeout.limit().filter(|_| was_idle && !ended.is_empty());
+        self.withdraw_questions(RequestOwner::Session, WithdrawReason::AgentGone);
+        self.tell_ended_background(idle);
+    }
+
+    /// The room hears what ended with the session's process.
+    fn tell_ended_background(&mut self, idle: Option<Duration>) {
+        if !self.turn.background.is_empty() {
+            self.log_store_error(self.services.store.set_background(&self.room, &[]));
+        }
+        let ended = self.turn.background.take();
+        if !ended.is_empty() {
+            self.say(replies::background_closed(&ended, idle), Tone::Notice, None);
         }
     }
 
     fn on_outcome(&mut self, outcome: TurnOutcome) {
         // Nobody waits for these answers any more: a later click must get "not open" instead of a seeming success.
-        self.withdraw_questions(WithdrawReason::TurnOver);
+        self.withdraw_questions(RequestOwner::Conversation, WithdrawReason::TurnOver);
         let now = self.services.clock.now();
         let Some(turn) = &mut self.turn.current else { return };
         match turn.on_outcome(outcome, now) {
@@ -357,6 +461,9 @@ impl RoomTask {
         let sentence = replies::service_busy(service, wait.wait, self.services.clock.now(), attempt);
         let message = self.turn.current.as_ref().and_then(|turn| turn.prompt.message.clone());
         self.say(sentence, Tone::Notice, message);
+        if let Some(number) = self.turn.current.as_ref().and_then(|turn| turn.number) {
+            self.log_store_error(self.services.store.set_prompt_state(number, PromptState::WaitsForService));
+        }
     }
 
     fn end_turn(&mut self, outcome: TurnOutcome) {
@@ -459,14 +566,25 @@ impl RoomTask {
         });
     }
 
+    /// Stops the turn, and whatever goes on beside it.
     pub(super) fn stop_turn(&mut self) {
         self.turn.tools = None;
-        let Some(turn) = &mut self.turn.current else { return };
-        let action = turn.stop();
-        self.withdraw_questions(WithdrawReason::Stopped);
+        let is_awake = self.turn.background.view(Instant::now()).is_awake;
+        let action = self.turn.current.as_mut().map(CurrentTurn::stop);
+        self.withdraw_questions(RequestOwner::Session, WithdrawReason::Stopped);
+        let ended = self.turn.background.stop();
+        if !ended.is_empty() {
+            self.say(replies::background_stopped(&ended), Tone::Notice, None);
+            self.turn.session.stop_background();
+        }
         match action {
-            StopAction::Interrupt => self.turn.session.interrupt(),
-            StopAction::End => self.close_turn(&replies::stopped(), Tone::Answer),
+            Some(StopAction::Interrupt) => self.turn.session.interrupt(),
+            Some(StopAction::End) => self.close_turn(&replies::stopped(), Tone::Answer),
+            None if is_awake => {
+                self.say(replies::stopped(), Tone::Answer, None);
+                self.turn.session.interrupt();
+            }
+            None => {}
         }
     }
 
@@ -477,15 +595,18 @@ impl RoomTask {
 
     /// Stops the turn and announces it. No further input is handled.
     pub(super) fn shut_down(&mut self) {
-        self.withdraw_questions(WithdrawReason::ShuttingDown);
+        self.withdraw_questions(RequestOwner::Session, WithdrawReason::ShuttingDown);
         self.stop_ticker();
         self.turn.tools = None;
+        // Its row stays: the next start reports it, too, as after a kill.
+        let ended = self.turn.background.take();
+        if !ended.is_empty() {
+            self.say(replies::background_closed(&ended, None), Tone::Notice, None);
+        }
         if let Some(turn) = self.turn.current.take() {
-            let text = turn.cut_short(self.verbosity(), replies::STOPPED_BY_SHUTDOWN);
+            // The same for its row.
+            let text = turn.cut_short(self.verbosity(), turn.words_at_shutdown());
             self.finish_message(&turn, Outgoing::text(text).with_tone(Tone::Notice));
-            if let Some(number) = turn.number {
-                self.done_when_told(number);
-            }
         }
         self.end_questions(WithdrawReason::ShuttingDown);
         self.turn.session.close();
@@ -497,15 +618,16 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use adapters::{
-        Incoming,
+        Enclosed, Incoming,
         testing::fake::{Fake, FakeMessage},
     };
-    use agents::{claude::ProcessExit, turn::RetryPolicy};
+    use agents::{claude::ProcessExit, prompt::PromptImage, turn::RetryPolicy};
     use serde_json::json;
 
     use super::*;
     use crate::{
         chat::{
+            received_files::KeptFile,
             room::fixture::{RoomFixture, now},
             rooms::RoomInput,
         },
@@ -555,7 +677,7 @@ mod tests {
         fixture.task.handle_input(RoomInput::Overheard(talk)).await;
         fixture.says("ann", "why?").await;
         let sent = |fixture: &RoomFixture| match &fixture.task.turn.current.as_ref().unwrap().input {
-            AgentPrompt::Text(text) => text.clone(),
+            AgentPrompt::Message { text, .. } => text.clone(),
             AgentPrompt::Command(command) => command.line(),
         };
         assert!(sent(&fixture).contains("bob: main is broken") && sent(&fixture).ends_with("why?"));
@@ -635,6 +757,72 @@ mod tests {
         assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
     }
 
+    fn kept(name: &str, image: Option<PromptImage>) -> ReceivedFile {
+        let path = format!("/p/received/{name}").into();
+        let kept = KeptFile { path, media_type: "image/png", size: 3, image };
+        ReceivedFile { name: name.into(), kept: Ok(kept) }
+    }
+
+    fn lost(name: &str) -> ReceivedFile {
+        ReceivedFile { name: name.into(), kept: Err("it is gone".into()) }
+    }
+
+    #[tokio::test]
+    async fn files_reach_the_agent_and_a_lost_one_is_named_to_both() {
+        let mut fixture = RoomFixture::new().await;
+        fixture.says("ann", "why?").await;
+        fixture.task.turn.asker.read().on_person_spoke();
+        let image = PromptImage { media_type: "image/png", bytes: [1_u8].as_slice().into() };
+        assert!(fixture.task.take_files(&[kept("door.png", Some(image.clone())), lost("b.pdf")]));
+        let AgentPrompt::Message { text, images } = fixture.task.turn.current.as_ref().unwrap().input.clone()
+        else {
+            panic!("a command")
+        };
+        assert!(text.contains("/p/received/door.png") && text.contains("\"b.pdf\" did not arrive"), "{text}");
+        assert!(text.ends_with("why?"), "{text}");
+        assert_eq!(images, [image]);
+        let told = "bot (notice): I did not get `b.pdf`: it is gone.\n";
+        assert_eq!(fixture.transcript().await, told);
+        let read = fixture.task.turn.asker.read().texts();
+        assert_eq!(read, [StrangerText::SentFile("door.png".into())].into());
+    }
+
+    #[tokio::test]
+    async fn a_message_of_nothing_but_lost_files_costs_nothing() {
+        let mut fixture = RoomFixture::new().await;
+        fixture.task.begin_turn(None, QueuedPrompt { text: String::new(), ..QueuedPrompt::for_tests("") });
+        assert!(!fixture.task.take_files(&[lost("b.pdf")]));
+        assert_eq!(fixture.transcript().await, "bot (failure): I did not get `b.pdf`: it is gone.\n");
+        assert!(!fixture.task.is_busy() && fixture.task.turn.session.sent_prompts() == 0);
+    }
+
+    #[tokio::test]
+    async fn quoted_words_are_marked_and_those_of_strangers_count_as_such() {
+        let mut fixture = RoomFixture::new().await;
+        let quote = |author, text: &str| Quotation { author, text: text.into() };
+        let person = |id: &str| QuotedAuthor::Person { id: id.into(), name: id.into() };
+        let quotes = vec![
+            quote(QuotedAuthor::Bot, "I am done."),
+            quote(person("ann"), "one\ntwo"),
+            quote(person("eve"), "run this"),
+            quote(QuotedAuthor::Unknown, "and this"),
+        ];
+        let enclosed = Enclosed { files: Vec::new(), quotes };
+        let incoming = fixture.room().incoming("ann", "really?");
+        fixture.gets(Incoming { enclosed, ..incoming }).await;
+        let AgentPrompt::Message { text, .. } = fixture.task.turn.current.as_ref().unwrap().input.clone()
+        else {
+            panic!("a command")
+        };
+        for part in
+            ["one of yours", "\n> I am done.", "by ann", "\n> one\n> two", "Forwarded", "\n> and this"]
+        {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        let read = fixture.task.turn.asker.read().texts();
+        assert_eq!(read, [StrangerText::Message(String::new()), StrangerText::Message("eve".into())].into());
+    }
+
     #[tokio::test]
     async fn a_session_that_is_too_long_offers_a_summary() {
         let mut fixture = asked("fix it").await;
@@ -665,7 +853,9 @@ mod tests {
         assert!(matches!(input(&fixture), AgentPrompt::Command(_)));
         fixture.answers("much");
         fixture.says("ann", "why?").await;
-        assert!(matches!(input(&fixture), AgentPrompt::Text(text) if text.contains("main is broken")));
+        assert!(
+            matches!(input(&fixture), AgentPrompt::Message { text, .. } if text.contains("main is broken"))
+        );
     }
 
     #[tokio::test]
@@ -786,7 +976,7 @@ mod tests {
             (|fixture| fixture.answers("done"), WithdrawReason::TurnOver),
             (|fixture| fixture.task.stop_turn(), WithdrawReason::Stopped),
             (
-                |fixture| fixture.event(AgentEvent::PermissionCancelled { request_id: "1".into() }),
+                |fixture| fixture.event(AgentEvent::PermissionCancelled { request_id: "r0".into() }),
                 WithdrawReason::AgentCancelled,
             ),
             (
@@ -874,7 +1064,12 @@ mod tests {
         let shown = fixture.transcript().await;
         assert!(shown.contains(&format!("Question {id} is closed: the bot is shutting down.")), "{shown}");
         assert!(shown.ends_with(&format!("bot (notice): {}\n", replies::STOPPED_BY_SHUTDOWN)), "{shown}");
-        assert_eq!((fixture.left(), fixture.task.turn.is_running()), (vec![], false));
+        let left = vec![("fix it".into(), true)];
+        assert_eq!(
+            (fixture.left(), fixture.task.turn.is_running()),
+            (left, false),
+            "the next start reports it"
+        );
         assert!(fixture.task.questions.is_empty());
     }
 

@@ -139,7 +139,7 @@ async fn a_landing_that_a_crash_cut_short_is_finished_by_the_next_start_and_the_
     fixture.until("the room is told", begun).await;
     fixture.until_in(StoryId(1), Stage::Done).await;
     assert_eq!(fixture.git.git(&["show", "main:new.txt"]), "new");
-    assert_eq!(fixture.pipeline.snapshot().board.stories.len(), 1);
+    assert_eq!(fixture.pipeline.snapshot().board.stories().count(), 1);
 }
 
 #[tokio::test]

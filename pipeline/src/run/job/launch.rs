@@ -7,7 +7,7 @@ use agents::{
         Launch, LaunchLimits, LaunchModel, LaunchPermissions, LaunchProgram, LaunchSession, PermissionRoute,
         PromptMode, SessionId, SessionStart,
     },
-    confine::{Confined, NetworkAccess, NetworkPlan},
+    confine::{Confined, NetworkPlan},
     model_proxy::{ModelAccess, ModelProxy},
     trial::TrialPlace,
 };
@@ -137,7 +137,7 @@ impl RunJob {
         plan.model = self.spending.proxy.clone();
         let (project, base) = (self.context.project.clone(), self.plan.base.clone());
         let limiting = move || {
-            if matches!(plan.access, NetworkAccess::Ask(_)) {
+            if plan.access.asking().is_some() {
                 plan.open.registries = registries(&project, &base);
             }
             confined.limited(plan)
@@ -183,7 +183,7 @@ impl RunJob {
 mod tests {
     use std::path::PathBuf;
 
-    use agents::confine::{Bwrap, Confinement, EgressProxy};
+    use agents::confine::{Bwrap, Confinement, EgressProxy, NetworkAccess};
     use settings::duration::ConfigDuration;
 
     use super::*;

@@ -137,6 +137,16 @@ impl Person {
         self.ask(json!({ "do": "invite", "room": room, "user": user })).await;
     }
 
+    /// Removes somebody from the room.
+    pub async fn kick(&self, room: &str, user: &str) {
+        self.ask(json!({ "do": "kick", "room": room, "user": user })).await;
+    }
+
+    /// Messages in the room need this power level from now on.
+    pub async fn messages_need(&self, room: &str, level: u32) {
+        self.ask(json!({ "do": "messages_need", "room": room, "level": level })).await;
+    }
+
     /// Who is in the room, invited to it, or has left.
     pub async fn members(&self, room: &str) -> HashMap<String, String> {
         let members = self.ask(json!({ "do": "members", "room": room })).await;
@@ -172,6 +182,15 @@ impl Person {
     /// Sends a message with this content.
     pub async fn send(&self, room: &str, content: Value) -> String {
         text(&self.ask(json!({ "do": "send", "room": room, "content": content })).await)
+    }
+
+    /// Changes a message to this content.
+    pub async fn edit(&self, room: &str, event: &str, content: Value) -> String {
+        let mut edit = content.clone();
+        edit["body"] = format!("* {}", content["body"].as_str().unwrap_or_default()).into();
+        edit["m.new_content"] = content;
+        edit["m.relates_to"] = json!({ "rel_type": "m.replace", "event_id": event });
+        self.send(room, edit).await
     }
 
     /// Sends a text without encryption, whatever the room is.

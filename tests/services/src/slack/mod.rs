@@ -55,7 +55,8 @@ struct Shared {
 
 impl Slack {
     /// A workspace with the channel `C1`, the people `U1` (Ann), `U2` (Bob) and `U3` (Cleo) in it, and direct conversations `D1` and
-    /// `D2` of the first two with the bot. `C2` is a channel without the bot.
+    /// `D2` of the first two with the bot. `C2` is a channel without the bot, and `C7` the group conversation of Ann, Bob and the
+    /// bot.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address: SocketAddr = listener.local_addr().expect("its address");

@@ -18,6 +18,7 @@ const SCOPES: &[&str] = &[
     "files:write",
     "groups:history",
     "im:history",
+    "mpim:history",
     "reactions:write",
     "users:read",
 ];
@@ -70,10 +71,40 @@ pub struct Message {
     pub files: Vec<(String, Vec<u8>)>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ChannelKind {
+    Public,
+    /// A conversation of two.
+    Direct,
+    /// A direct conversation of several people.
+    Group,
+}
+
+impl ChannelKind {
+    /// The `channel_type` of its events, and the event that an app subscribes to for its messages.
+    pub fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Public => ("channel", "message.channels"),
+            Self::Direct => ("im", "message.im"),
+            Self::Group => ("mpim", "message.mpim"),
+        }
+    }
+
+    /// Slack sends its messages only to apps with this scope.
+    pub fn scope(self) -> &'static str {
+        match self {
+            Self::Public => "channels:history",
+            Self::Direct => "im:history",
+            Self::Group => "mpim:history",
+        }
+    }
+}
+
 pub(super) struct Channel {
     pub name: String,
-    pub direct: bool,
+    pub kind: ChannelKind,
     pub members: BTreeSet<String>,
+    pub archived: bool,
 }
 
 /// Where an answer to a command or a press can be sent.
@@ -99,6 +130,8 @@ pub(super) struct State {
     pub calls: Vec<Call>,
     pub faults: HashMap<String, VecDeque<Fault>>,
     pub scopes: BTreeSet<String>,
+    /// The events that the app's manifest asks for; `None` for all.
+    pub subscribed: Option<BTreeSet<String>>,
     /// The code with which a token is refused.
     pub refused: HashMap<&'static str, String>,
     pub sockets: Vec<SocketHandle>,
@@ -120,16 +153,20 @@ impl State {
     pub fn new() -> Self {
         let people = [("U1", "Ann"), ("U2", "Bob"), ("U3", "Cleo"), (BOT, "timmy")];
         let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<BTreeSet<_>>();
-        let channel = |name: &str, direct, members: &[&str]| Channel {
+        let channel = |name: &str, kind, members: &[&str]| Channel {
             name: name.into(),
-            direct,
+            kind,
             members: set(members),
+            archived: false,
         };
+        let (public, direct) = (ChannelKind::Public, ChannelKind::Direct);
         let channels = [
-            ("C1", channel("general", false, &["U1", "U2", "U3", BOT])),
-            ("C2", channel("without-the-bot", false, &["U1", "U2"])),
-            ("D1", channel("directmessage", true, &["U1", BOT])),
-            ("D2", channel("directmessage", true, &["U2", BOT])),
+            ("C1", channel("general", public, &["U1", "U2", "U3", BOT])),
+            ("C2", channel("without-the-bot", public, &["U1", "U2"])),
+            ("D1", channel("directmessage", direct, &["U1", BOT])),
+            ("D2", channel("directmessage", direct, &["U2", BOT])),
+            // Its id begins like a channel's.
+            ("C7", channel("mpdm-ann--bob--timmy-1", ChannelKind::Group, &["U1", "U2", BOT])),
         ];
         Self {
             users: people.into_iter().map(|(id, name)| (id.to_owned(), name.to_owned())).collect(),
@@ -138,6 +175,7 @@ impl State {
             calls: Vec::new(),
             faults: HashMap::new(),
             scopes: set(SCOPES),
+            subscribed: None,
             refused: HashMap::new(),
             sockets: Vec::new(),
             foreign_sockets: 0,
@@ -224,8 +262,17 @@ impl State {
             Some(channel) if !channel.members.contains(BOT) => {
                 Err(json!({ "ok": false, "error": "not_in_channel" }))
             }
+            Some(channel) if channel.archived => Err(json!({ "ok": false, "error": "is_archived" })),
             Some(_) => Ok(()),
         }
+    }
+
+    /// Whether the app hears of messages in this channel: it is in there, subscribes to them and has the scope.
+    pub fn hears(&self, channel: &str, event: &str) -> bool {
+        let Some(channel) = self.channels.get(channel) else { return true };
+        channel.members.contains(BOT)
+            && self.scopes.contains(channel.kind.scope())
+            && self.subscribed.as_ref().is_none_or(|subscribed| subscribed.contains(event))
     }
 
     /// Counts an edit; the seconds to wait where it is one too many.

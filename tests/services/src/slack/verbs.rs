@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     BOT, BOT_TOKEN, Call, Fault, Message, Slack, blocks, deliver,
-    state::{Channel, Hooks, ResponseUrl, State},
+    state::{Channel, ChannelKind, Hooks, ResponseUrl, State},
 };
 
 /// An event in its callback.
@@ -23,11 +23,14 @@ pub(super) fn callback(state: &mut State, event: Value) -> Value {
 /// The event `message` for a message.
 pub(super) fn message_event(state: &mut State, message: &Message) -> Value {
     let mut event = message.json(state);
-    let direct = state.channels.get(&message.channel).is_some_and(|channel| channel.direct);
     event["channel"] = message.channel.as_str().into();
-    event["channel_type"] = if direct { "im" } else { "channel" }.into();
+    event["channel_type"] = kind_of(state, &message.channel).names().0.into();
     event["event_ts"] = message.ts.as_str().into();
     callback(state, event)
+}
+
+fn kind_of(state: &State, channel: &str) -> ChannelKind {
+    state.channels.get(channel).map_or(ChannelKind::Public, |channel| channel.kind)
 }
 
 impl Slack {
@@ -86,16 +89,56 @@ impl Slack {
         self.tell_all(events);
     }
 
+    /// The person changes a message of theirs.
+    pub fn edit(&self, channel: &str, ts: &str, text: &str) {
+        self.change_message(channel, ts, |message, at| {
+            message.text = text.to_owned();
+            Some(json!({ "user": message.user, "ts": at }))
+        });
+    }
+
+    /// Slack adds the preview of a link to a message, which changes it, but not its text.
+    pub fn unfurl(&self, channel: &str, ts: &str) {
+        self.change_message(channel, ts, |_, _| None);
+    }
+
+    /// Slack's event about a changed message; `change` returns its field `edited`.
+    fn change_message(
+        &self,
+        channel: &str,
+        ts: &str,
+        change: impl FnOnce(&mut Message, &str) -> Option<Value>,
+    ) {
+        let event = self.shared.change(|state| {
+            let at = state.ts();
+            let before = state.message(channel, ts).cloned()?;
+            let edited = change(state.message(channel, ts)?, &at);
+            let message = state.message(channel, ts).cloned()?;
+            let (kind, event) = kind_of(state, channel).names();
+            let mut after = message.json(state);
+            if let Some(edited) = edited {
+                after["edited"] = edited;
+            }
+            let changed = json!({
+                "type": "message", "subtype": "message_changed", "channel": channel, "channel_type": kind, "hidden": true,
+                "ts": at, "event_ts": at, "message": after, "previous_message": before.json(state),
+            });
+            state.hears(channel, event).then(|| callback(state, changed))
+        });
+        self.tell_all(event.into_iter().collect());
+    }
+
     /// The person deletes a message of theirs.
     pub fn delete(&self, channel: &str, ts: &str) {
         let event = self.shared.change(|state| {
             let before = state.message(channel, ts).cloned()?;
             state.messages.retain(|message| message.ts != ts || message.channel != channel);
-            let event = json!({
-                "type": "message", "subtype": "message_deleted", "channel": channel, "hidden": true, "deleted_ts": ts,
-                "ts": state.ts(), "previous_message": before.json(state),
+            let (kind, event) = kind_of(state, channel).names();
+            let deleted = json!({
+                "type": "message", "subtype": "message_deleted", "channel": channel, "channel_type": kind, "hidden": true,
+                "deleted_ts": ts, "ts": state.ts(), "previous_message": before.json(state),
             });
-            Some(callback(state, event))
+            state.hears(channel, event).then(|| callback(state, deleted))
         });
         self.tell_all(event.into_iter().collect());
     }
@@ -170,7 +213,10 @@ impl Slack {
     pub fn add_channel(&self, id: &str) {
         self.shared.change(|state| {
             let members = state.users.keys().cloned().collect();
-            state.channels.insert(id.to_owned(), Channel { name: id.to_lowercase(), direct: false, members });
+            state.channels.insert(
+                id.to_owned(),
+                Channel { name: id.to_lowercase(), kind: ChannelKind::Public, members, archived: false },
+            );
         });
     }
 
@@ -179,6 +225,41 @@ impl Slack {
         let hooks =
             Hooks { events: events.into(), commands: commands.into(), interactions: interactions.into() };
         self.shared.change(|state| state.hooks = Some(hooks));
+    }
+
+    /// The app is made from this manifest: it has the scopes and gets the events that it names, and no others.
+    pub fn install(&self, manifest: &str) {
+        let manifest: Value = serde_json::from_str(manifest).expect("a manifest is JSON");
+        let list = |names: &Value| {
+            let names = names.as_array().into_iter().flatten();
+            names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+        };
+        self.shared.change(|state| {
+            state.scopes = list(&manifest["oauth_config"]["scopes"]["bot"]);
+            state.subscribed = Some(list(&manifest["settings"]["event_subscriptions"]["bot_events"]));
+        });
+    }
+
+    /// The bot is removed from the channel.
+    pub fn kick_bot(&self, channel: &str) {
+        self.shared.change(|state| {
+            state.channels.get_mut(channel).map(|channel| channel.members.remove(BOT));
+        });
+    }
+
+    /// Somebody invites the bot to the channel.
+    pub fn invite_bot(&self, channel: &str) {
+        self.shared.change(|state| {
+            state.channels.get_mut(channel).map(|channel| channel.members.insert(BOT.to_owned()));
+        });
+    }
+
+    pub fn archive(&self, channel: &str, archived: bool) {
+        self.shared.change(|state| {
+            if let Some(channel) = state.channels.get_mut(channel) {
+                channel.archived = archived;
+            }
+        });
     }
 
     /// The app loses a scope.
@@ -340,12 +421,14 @@ impl Slack {
     }
 }
 
+// Slack sends an app nothing from channels without its bot.
 fn events_of(state: &mut State, message: &Message) -> Vec<Value> {
-    let direct = state.channels.get(&message.channel).is_some_and(|channel| channel.direct);
-    let mut events = vec![message_event(state, message)];
-    let mentioned = message.text.contains(&format!("<@{BOT}>")) && !direct;
-    let member = state.channels.get(&message.channel).is_some_and(|channel| channel.members.contains(BOT));
-    if mentioned {
+    let kind = kind_of(state, &message.channel);
+    let mut events = Vec::new();
+    if message.text.contains(&format!("<@{BOT}>"))
+        && kind != ChannelKind::Direct
+        && state.hears(&message.channel, "app_mention")
+    {
         let mut mention = message_event(state, message);
         mention["event"]["type"] = "app_mention".into();
         if let Some(event) = mention["event"].as_object_mut() {
@@ -353,8 +436,10 @@ fn events_of(state: &mut State, message: &Message) -> Vec<Value> {
         }
         events.push(mention);
     }
-    // Slack sends an app nothing from channels without its bot.
-    if member { events } else { Vec::new() }
+    if state.hears(&message.channel, kind.names().1) {
+        events.push(message_event(state, message));
+    }
+    events
 }
 
 fn button(message: &Message, label: &str) -> Option<Value> {

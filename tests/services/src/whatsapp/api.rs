@@ -33,6 +33,13 @@ impl Graph {
             parts.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let body: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if version == "files" {
+            // As Meta's servers for files do.
+            if !parts.headers.contains_key(header::USER_AGENT) {
+                return respond(400, "text/html", "Bad Request".into());
+            }
+            if self.take_file_fault() {
+                return respond(503, "text/html", "Service Unavailable".into());
+            }
             return self.file(rest, known);
         }
         let result = match known && version.starts_with('v') {
@@ -45,7 +52,9 @@ impl Graph {
             Ok(answer) => (200, answer),
             Err(refusal) => (refusal.status, refusal.json()),
         };
-        let call = Call { method: parts.method.to_string(), path: rest.to_owned(), body, status };
+        let agent = parts.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let user_agent = agent.unwrap_or_default().to_owned();
+        let call = Call { method: parts.method.to_string(), path: rest.to_owned(), body, status, user_agent };
         self.state().calls.push(call);
         self.changed();
         self.tell_what_outruns().await;

@@ -47,6 +47,7 @@ pub struct Call {
     pub body: Value,
     /// The status it was answered with.
     pub status: u16,
+    pub user_agent: String,
 }
 
 #[derive(Clone, Debug)]
@@ -75,6 +76,7 @@ struct State {
     calls: Vec<Call>,
     shown: Vec<Shown>,
     files: HashMap<String, StoredFile>,
+    file_faults: usize,
     templates: HashSet<(String, String)>,
     menu: Vec<(String, String)>,
     faults: VecDeque<Fault>,
@@ -170,6 +172,18 @@ impl Graph {
     /// The next message is refused so. Twice called, the next two are.
     pub fn fail_next(&self, code: i64, status: u16) {
         self.state().faults.push_back(Fault { code, status });
+    }
+
+    /// The next download of a file fails as it does while Meta is in trouble.
+    pub fn fail_next_file(&self) {
+        self.state().file_faults += 1;
+    }
+
+    fn take_file_fault(&self) -> bool {
+        let mut state = self.state();
+        let fails = state.file_faults > 0;
+        state.file_faults = state.file_faults.saturating_sub(1);
+        fails
     }
 
     /// From now on the token is not taken, or is again.

@@ -71,12 +71,19 @@ pub struct Person {
     name: String,
     phone: Option<String>,
     user_id: Option<String>,
+    parent_id: Option<String>,
 }
 
 impl Person {
     pub(super) fn new(graph: Graph, name: &str, phone: Option<&str>, user_id: Option<&str>) -> Self {
         let own = |text: Option<&str>| text.map(str::to_owned);
-        Self { graph, name: name.to_owned(), phone: own(phone), user_id: own(user_id) }
+        Self { graph, name: name.to_owned(), phone: own(phone), user_id: own(user_id), parent_id: None }
+    }
+
+    /// The same person, in an enterprise whose portfolios share this id of them.
+    #[must_use]
+    pub fn with_parent_id(&self, parent_id: &str) -> Self {
+        Self { parent_id: Some(parent_id.to_owned()), ..self.clone() }
     }
 
     /// The number, with its plus.
@@ -179,7 +186,12 @@ impl Person {
     pub fn message(&self, content: Value, at: SystemTime) -> Value {
         let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let mut message = json!({ "id": self.graph.wamid(), "timestamp": seconds.to_string() });
-        for (field, id) in [("from", &self.phone), ("from_user_id", &self.user_id)] {
+        let ids = [
+            ("from", &self.phone),
+            ("from_user_id", &self.user_id),
+            ("from_parent_user_id", &self.parent_id),
+        ];
+        for (field, id) in ids {
             if let Some(id) = id {
                 message[field] = json!(id);
             }
@@ -201,7 +213,7 @@ impl Person {
                 let seconds =
                     message["timestamp"].as_str().and_then(|it| it.parse().ok()).unwrap_or_default();
                 let at = UNIX_EPOCH + Duration::from_secs(seconds);
-                for id in [&self.phone, &self.user_id].into_iter().flatten() {
+                for id in [&self.phone, &self.user_id, &self.parent_id].into_iter().flatten() {
                     let heard = state.heard.entry(id.clone()).or_insert(at);
                     *heard = at.max(*heard);
                 }
@@ -228,7 +240,8 @@ impl Person {
 
     pub(super) fn contact(&self) -> Value {
         let mut contact = json!({ "profile": { "name": self.name } });
-        for (field, id) in [("wa_id", &self.phone), ("user_id", &self.user_id)] {
+        let ids = [("wa_id", &self.phone), ("user_id", &self.user_id), ("parent_user_id", &self.parent_id)];
+        for (field, id) in ids {
             if let Some(id) = id {
                 contact[field] = json!(id);
             }
@@ -260,6 +273,6 @@ impl Person {
     }
 
     pub(super) fn is(&self, id: &str) -> bool {
-        self.phone.as_deref() == Some(id) || self.user_id.as_deref() == Some(id)
+        [&self.phone, &self.user_id, &self.parent_id].into_iter().any(|own| own.as_deref() == Some(id))
     }
 }
