@@ -402,6 +402,11 @@ pub trait Adapter: Send + Sync + 'static {
         None
     }
 
+    /// The address at which people find a message again, where the messenger has such addresses.
+    fn permalink(&self, _room: &Room, _message: &MessageId) -> Option<String> {
+        None
+    }
+
     /// Rooms in which somebody is present now, where the messenger knows that. They follow the pipeline for as long.
     fn attended_rooms(&self) -> Vec<Room> {
         Vec::new()

@@ -69,6 +69,8 @@ pub enum AgentEvent {
     SubAgentToolResult { id: String },
     /// A tool call waits for a person (control protocol only).
     Permission(PermissionRequest),
+    /// A message to storkit's own tools; it waits for its answer (control protocol only).
+    OwnTools(OwnToolsMessage),
     /// A permission request is void, e.g. after an interrupt.
     PermissionCancelled {
         /// The id, as in [`PermissionRequest::request_id`].
@@ -202,6 +204,16 @@ pub struct PermissionRequest {
     pub agent_id: Option<String>,
     /// The path because of which it asks, links resolved.
     pub blocked_path: Option<String>,
+}
+
+/// An MCP message to storkit's own tools. It comes from the process itself, over the stream of its events: there is no address that
+/// another process could call.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwnToolsMessage {
+    /// Goes back with the answer.
+    pub request_id: String,
+    /// JSON-RPC.
+    pub message: Value,
 }
 
 /// The answer to a permission request, in the form that both routes (control protocol, MCP) take.

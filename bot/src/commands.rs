@@ -9,6 +9,7 @@ mod cost;
 mod delete;
 mod discard;
 mod doctor;
+mod draft;
 mod git;
 mod help;
 pub mod htop;
@@ -16,7 +17,7 @@ mod land;
 mod log;
 mod model;
 mod move_story;
-mod new;
+pub mod new;
 mod overview;
 mod queue;
 mod release;
@@ -31,7 +32,7 @@ pub mod slash_words;
 mod start;
 mod status;
 mod stop;
-mod story;
+pub mod story;
 mod verbosity;
 mod version;
 mod whoami;
@@ -48,6 +49,7 @@ pub fn all() -> CommandRegistry {
         Arc::new(show::ShowCommand),
         Arc::new(overview::OverviewCommand),
         Arc::new(new::NewCommand),
+        Arc::new(draft::DraftCommand),
         Arc::new(land::LandCommand),
         Arc::new(discard::DiscardCommand),
         Arc::new(start::StartCommand),

@@ -28,11 +28,12 @@ use axum::{
 use connection_table::ListenerLimits;
 use connections::BodyLimits;
 pub use operator::OperatorAccess;
-pub use runs::{McpRun, McpRuns, RunGuard};
+pub use runs::{McpRuns, RunGuard};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::http::services::HttpServices;
+pub use crate::tools::McpRun;
 
 // Everybody here has the same address, agents and the operator's programs alike. A call that asks a person lasts long, and
 // such a connection never makes way.

@@ -10,7 +10,7 @@ const ORDER: [&[&str]; 12] = [
     &["permission"],
     &["replies"],
     &["host_questions"],
-    &["commands"],
+    &["commands", "tools"],
     &["chat", "http"],
     &["program"],
     &["lib"],

@@ -17,6 +17,7 @@ pub mod program;
 pub mod replies;
 mod restart;
 mod store;
+pub mod tools;
 
 pub use agents::turn::RetryPolicy;
 pub use chat::services::ChatServices;

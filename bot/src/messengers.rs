@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use adapters::{Adapter, AdapterHealth, HealthSnapshot, Room};
+use adapters::{Adapter, AdapterHealth, HealthSnapshot, MessageId, Room};
+use pipeline::story::StoryConversation;
 
 use crate::config::PipelineSection;
 
@@ -11,6 +12,15 @@ use crate::config::PipelineSection;
 pub struct ConnectedMessengers(Arc<[ConnectedMessenger]>);
 
 pub type ConnectedMessenger = (Arc<dyn Adapter>, Arc<AdapterHealth>);
+
+/// The message in which a person asked for something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestOrigin {
+    pub room: Room,
+    pub message: Option<MessageId>,
+    /// The same, as a story's file shows it.
+    pub conversation: StoryConversation,
+}
 
 impl ConnectedMessengers {
     pub fn new(messengers: impl IntoIterator<Item = ConnectedMessenger>) -> Self {
@@ -29,6 +39,14 @@ impl ConnectedMessengers {
         rooms.sort();
         rooms.dedup();
         rooms
+    }
+
+    /// What a story remembers of the message with this text that asked for it.
+    pub fn origin(&self, room: &Room, message: Option<&MessageId>, text: &str) -> RequestOrigin {
+        let adapter = self.get(room.adapter());
+        let link = adapter.zip(message).and_then(|(adapter, message)| adapter.permalink(room, message));
+        let conversation = StoryConversation::new(room.to_string(), link, text);
+        RequestOrigin { room: room.clone(), message: message.cloned(), conversation }
     }
 
     /// The health of the messenger of this name.

@@ -5,6 +5,7 @@
 mod asker;
 mod asking;
 mod audit;
+mod board;
 mod concerns;
 mod listed;
 mod model_question;
@@ -27,6 +28,7 @@ use adapters::{MessageId, Room};
 use agents::trial::KeepFailure;
 pub use asker::{Asker, OPEN_QUESTIONS};
 use audit::sha256;
+pub use board::{BoardConsent, BoardQuestion, PlannedStory};
 pub use concerns::CallConcern;
 pub use listed::{ListedArguments, ListedCommand};
 pub use model_question::ModelQuestion;

@@ -4,6 +4,7 @@
 pub mod attacks;
 mod background;
 pub mod board;
+mod board_questions;
 mod call_detail;
 mod call_warnings;
 mod commands;
@@ -35,6 +36,7 @@ mod visible;
 
 pub use background::*;
 pub use board::board;
+pub use board_questions::*;
 pub use commands::*;
 pub use cost::*;
 pub use denials::*;

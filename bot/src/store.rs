@@ -2,6 +2,7 @@
 
 mod folder;
 mod open;
+mod origins;
 mod records;
 
 use std::{

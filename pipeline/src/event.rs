@@ -28,6 +28,8 @@ use crate::{
 pub enum Actor {
     /// A person, as people call them.
     Person(String),
+    /// A chat room's agent, with the consent of this person to exactly that act.
+    Approved(String),
     /// A worker, by its slot's name.
     Agent(String),
     /// storkit, by its rules.
@@ -321,10 +323,32 @@ pub enum PipelineEvent {
     },
 }
 
+impl PipelineEvent {
+    /// The story that it is about, if it is about one.
+    pub fn story(&self) -> Option<StoryId> {
+        match self {
+            Self::StoryCreated { story, .. }
+            | Self::StoryChanged { story, .. }
+            | Self::StoryMoved { story, .. }
+            | Self::StoryDeleted { story, .. }
+            | Self::RunPhase { story, .. }
+            | Self::Merge { story, .. }
+            | Self::NeedsPerson { story, .. }
+            | Self::Landing { story, .. }
+            | Self::Quarantined { story, .. }
+            | Self::Released { story, .. } => Some(*story),
+            Self::RunStarted { run } | Self::RunEnded { run, .. } => Some(run.story),
+            Self::Alarm { story, .. } => *story,
+            Self::ProblemFound { .. } | Self::RunSaid { .. } | Self::Paused { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Person(name) | Self::Agent(name) => f.write_str(name),
+            Self::Approved(name) => write!(f, "{name}'s answer to the room's agent"),
             Self::Pipeline => f.write_str("the pipeline"),
             Self::Editor => f.write_str("an editor"),
         }

@@ -12,7 +12,7 @@ use crate::{
     host::AgentSettings,
     ledger::RunLedger,
     rooms::{EnterRequest, LandRequest, LandedStory, RoomReadiness},
-    story::{Story, StoryId, StoryKind, stage::Stage},
+    story::{Story, StoryConversation, StoryId, StoryKind, stage::Stage, templates},
     strangers::StrangerText,
     verdict::ReviewDecision,
     worktree::RoomName,
@@ -75,6 +75,8 @@ pub struct StoryChange {
     pub agent: Option<String>,
     pub manual_qa: Option<bool>,
     pub depends_on: Option<Vec<StoryId>>,
+    /// In the place of those that its text has.
+    pub criteria: Option<Vec<String>>,
 }
 
 /// Who writes or changes a story, and the strangers' text that may be in it.
@@ -91,12 +93,35 @@ impl From<Actor> for Author {
     }
 }
 
-/// A story to write: from its kind's template, or with this body.
-#[derive(Debug)]
-pub(crate) struct NewStory {
+/// A story to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewStory {
     pub kind: StoryKind,
     pub title: String,
+    /// Its text; `None` for its kind's template.
     pub body: Option<String>,
+    /// In the place of those that its text has, if there are any.
+    pub criteria: Vec<String>,
+    pub depends_on: Vec<StoryId>,
+    /// Where it was asked for.
+    pub conversation: Option<StoryConversation>,
+}
+
+impl NewStory {
+    /// One from its kind's template.
+    pub fn titled(kind: StoryKind, title: impl Into<String>) -> Self {
+        let (title, body, conversation) = (title.into(), None, None);
+        Self { kind, title, body, criteria: Vec::new(), depends_on: Vec::new(), conversation }
+    }
+
+    /// The text of its file behind the title; `None` for the template as it is.
+    pub(crate) fn text(&self) -> Option<String> {
+        match (&self.body, self.criteria.as_slice()) {
+            (body, []) => body.clone(),
+            (Some(body), criteria) => Some(templates::with_criteria(body, criteria)),
+            (None, criteria) => Some(templates::filled(self.kind, &[], criteria)),
+        }
+    }
 }
 
 /// Which runs are meant.
@@ -225,7 +250,12 @@ impl Pipeline {
         body: Option<String>,
         by: impl Into<Author>,
     ) -> Result<Story, PipelineError> {
-        let (new, author) = (NewStory { kind, title: title.to_owned(), body }, by.into());
+        self.create_story(NewStory { body, ..NewStory::titled(kind, title) }, by).await
+    }
+
+    /// Writes this story to the backlog.
+    pub async fn create_story(&self, new: NewStory, by: impl Into<Author>) -> Result<Story, PipelineError> {
+        let author = by.into();
         self.order(|answer| PipelineOrder::Create(new, author, answer)).await
     }
 

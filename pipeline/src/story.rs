@@ -1,6 +1,7 @@
 //! A story: its file's name, its front matter, its text.
 
 mod block;
+mod conversation;
 mod criteria;
 mod document;
 mod front;
@@ -14,6 +15,7 @@ mod value;
 use std::{fmt, str::FromStr, time::SystemTime};
 
 pub use block::BlockReason;
+pub use conversation::StoryConversation;
 pub use document::{EditError, StoryDocument};
 pub use front::{FrontError, FrontMatter};
 pub use name::{BadFileName, FileName, slug};

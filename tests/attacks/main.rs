@@ -5,6 +5,7 @@ mod doctor;
 mod key;
 mod listeners;
 mod questions;
+mod room_tools;
 mod rooms;
 mod strangers;
 mod trials;

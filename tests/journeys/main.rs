@@ -25,6 +25,7 @@ mod once;
 mod operate;
 mod packaging;
 mod permission;
+mod plan;
 mod program;
 mod program_demo;
 mod program_end;

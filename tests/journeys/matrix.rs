@@ -8,7 +8,7 @@ use scripted_model::{AnswerGate, ModelScript, ScriptedModel};
 use services::matrix::{Account, Limits, Message, Person, Seen, Synapse};
 use tokio::sync::OnceCell;
 
-use crate::real::bash;
+use crate::{plan, real::bash};
 
 static SYNAPSE: OnceCell<Synapse> = OnceCell::const_new();
 
@@ -341,5 +341,45 @@ async fn a_question_of_an_agent_that_stands_in_two_rooms_ends_with_its_outcome_i
     }
     ann.say(&team.room, "Timmy no 1").await;
     team.see("Question 1 is not open").await;
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_in_plain_words_becomes_two_merged_stories() {
+    needs!(Claude, Synapse);
+    let model = ScriptedModel::start(plan::house()).expect("a port");
+    let mut team = Team::with(synapse().await, Program::with_real_cli(&model)).await;
+    let ops = team.ann.create_room(true, &[&team.account.id]).await;
+    team.more_rooms.push(ops.clone());
+    team.configure(&synapse().await.url(), &format!("[pipeline]\nrooms = [\"matrix:{ops}\"]\n"));
+    team.program.write_settings(plan::TEAM);
+    let serving = team.serve();
+    team.joined(&ops).await;
+    let (ann, bob, room, bot) = (&team.ann, &team.bob, team.room.as_str(), team.account.id.as_str());
+    let wish = ann.say(room, &format!("Timmy {}", plan::WISH)).await;
+    let list = team.see("Roof").await;
+    ann.reply(room, &list.id, "yes, but without the roof").await;
+    let list = team.see("Question 2").await;
+    assert!(!list.text.contains("Roof"), "{list:?}");
+    team.see_of(&list.id, "offered", |it| team.offered(it) >= 2).await;
+    ann.react(room, &list.id, "✅").await;
+    team.see("Number 1 is story 2 (starts after story 1).").await;
+    let bell = team.program.file(".storkit/work/1_backlog/2_story_door_bell.md");
+    let bell = std::fs::read_to_string(bell).expect("the story");
+    assert!(bell.contains("\ndepends_on: [1]\n") && bell.contains("- [ ] It rings at the door"), "{bell}");
+    assert!(bell.contains("https://matrix.to/#/") && bell.contains(&wish), "{wish} in {bell}");
+
+    bob.say(room, "Timmy delete the door").await;
+    team.see("I was told: Only approvers can have this done").await;
+    ann.say(room, "Timmy start them").await;
+    let question = team.see("may I start").await;
+    ann.reply(room, &question.id, "yes").await;
+    for (number, title) in [(4, "Door"), (5, "Door bell")] {
+        let question = ann.see(&ops, bot, &format!("Question {number}")).await;
+        ann.reply(&ops, &question.id, "yes").await;
+        let merged = team.see(&format!("{} {title}: merged as", number - 3)).await;
+        assert_eq!(merged.reply_to.as_deref(), Some(wish.as_str()), "in the conversation that asked for it");
+    }
+    assert!(team.program.file("door.txt").exists() && team.program.file("bell.txt").exists());
     assert_eq!(serving.end().0, Some(0));
 }

@@ -3,7 +3,11 @@
 use std::{net::TcpListener, process::Stdio};
 
 use e2e::{Program, Serving};
+use needs::needs;
+use scripted_model::ScriptedModel;
 use services::slack::{BOT, BOT_TOKEN, Fault, Message, Slack};
+
+use crate::plan;
 
 /// Ann may everything, Bob may talk, and nobody else is heard.
 fn section(slack: &Slack) -> String {
@@ -409,4 +413,52 @@ fn the_manifest_holds_every_command_and_needs_neither_section_nor_project() {
         .collect();
     scopes.sort_unstable();
     assert_eq!(scopes, adapters::slack::SCOPES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_in_plain_words_becomes_two_merged_stories_in_its_thread() {
+    needs!(Claude);
+    let slack = Slack::start().await;
+    slack.add_channel("C11");
+    let model = ScriptedModel::start(plan::house()).expect("a port");
+    let program = Program::with_real_cli(&model);
+    program.write_config(&format!("{}[pipeline]\nrooms = [\"slack:C11\"]\n", section(&slack)));
+    program.write_settings(plan::TEAM);
+    let serving = program.serve();
+    slack.connected(1).await;
+    let press = async |channel: &str, ts: &str, user: &str, label: &str| {
+        let offers = |it: &Message| it.ts == ts && it.buttons().iter().any(|button| button.contains(label));
+        let question = slack.see_which(channel, label, offers).await;
+        let button = question.buttons().into_iter().find(|button| button.contains(label)).expect("a button");
+        slack.press(channel, ts, user, &button);
+    };
+    let root = slack.say("C1", "U1", &format!("<@{BOT}> {}", plan::WISH));
+    slack.see_which("C1", "the list", in_thread(&root, "Roof")).await;
+    slack.say_in_thread("C1", "U1", &root, "yes, but without the roof");
+    let list = slack.see_which("C1", "the next list", in_thread(&root, "Question 2")).await;
+    assert!(!list.shown().contains("Roof"), "{}", list.shown());
+    press("C1", &list.ts, "U1", "Create all").await;
+    slack.see_which("C1", "both", in_thread(&root, "Number 1 is story 2 (starts after story 1).")).await;
+    let bell = std::fs::read_to_string(program.file(".storkit/work/1_backlog/2_story_door_bell.md"));
+    let bell = bell.expect("the story");
+    assert!(bell.contains("\ndepends_on: [1]\n") && bell.contains("- [ ] It rings at the door"), "{bell}");
+    let link = format!("https://stand-in.slack.com/archives/C1/p{}", root.replace('.', ""));
+    assert!(bell.contains(&link), "{link} in {bell}");
+
+    slack.say_in_thread("C1", "U2", &root, "delete the door");
+    slack
+        .see_which("C1", "a denial", in_thread(&root, "I was told: Only approvers can have this done"))
+        .await;
+    slack.say_in_thread("C1", "U1", &root, "start them");
+    let question = slack.see_which("C1", "a question", in_thread(&root, "may I start")).await;
+    press("C1", &question.ts, "U1", "Allow").await;
+    for (number, title) in [(4, "Door"), (5, "Door bell")] {
+        let question = slack.see("C11", &format!("Question {number}")).await;
+        press("C11", &question.ts, "U1", "Allow").await;
+        let merged = format!("{} {title}", number - 3);
+        let told = |it: &Message| in_thread(&root, &merged)(it) && it.shown().contains("merged as");
+        slack.see_which("C1", "its merge, in the thread", told).await;
+    }
+    assert!(program.file("door.txt").exists() && program.file("bell.txt").exists());
+    assert_eq!(serving.end().0, Some(0));
 }

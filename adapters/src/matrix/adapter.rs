@@ -124,6 +124,10 @@ impl Adapter for Matrix {
         send::upload(&self.bot, room, file).await
     }
 
+    fn permalink(&self, room: &Room, message: &MessageId) -> Option<String> {
+        super::rooms::RoomAddress::parse(room).ok()?.permalink(message)
+    }
+
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
         super::typing::set_activity(&self.bot, room, activity)
     }

@@ -2,7 +2,7 @@
 
 use matrix_sdk::ruma::{OwnedEventId, OwnedRoomId, RoomId};
 
-use crate::{AdapterError, Room};
+use crate::{AdapterError, MessageId, Room};
 
 /// A Matrix room, or a thread in one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,12 @@ impl RoomAddress {
         Ok(Self { room: id.try_into().map_err(|_| wrong(id))?, thread: thread.transpose()? })
     }
 
+    /// The address of a message in it, which every client opens. <https://spec.matrix.org/v1.15/appendices/#matrixto-navigation>
+    pub(super) fn permalink(&self, message: &MessageId) -> Option<String> {
+        let event = OwnedEventId::try_from(message.as_str()).ok()?;
+        Some(self.room.matrix_to_event_uri(event).to_string())
+    }
+
     /// The name by which the bot knows it.
     pub(super) fn name(&self) -> Room {
         match &self.thread {
@@ -41,6 +47,14 @@ impl RoomAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_has_an_address_in_its_room() {
+        let place = RoomAddress::parse(&Room::new("matrix", "!abc:example.org/$root")).expect("an id");
+        let link = place.permalink(&MessageId::new("$x:example.org"));
+        assert_eq!(link.as_deref(), Some("https://matrix.to/#/!abc:example.org/$x:example.org"));
+        assert_eq!(place.permalink(&MessageId::new("x")), None);
+    }
 
     #[test]
     fn rooms_and_threads_can_be_written_down_and_read() {

@@ -20,7 +20,7 @@ use crate::{
     slack::{
         call_failure::CallFailure,
         connection_watch::ConnectionWatch,
-        conversation::{ConversationAddress, is_ts},
+        conversation::{ConversationAddress, is_ts, ts_of},
         ephemeral::is_shown_to_one,
         incoming::EventReceiver,
         notices,
@@ -181,5 +181,11 @@ impl Adapter for Slack {
         let place = ConversationAddress { thread: Some(message.as_str().to_owned()), ..place };
         self.receiver.threads.add(&place);
         Some(place.room())
+    }
+
+    fn permalink(&self, room: &Room, message: &MessageId) -> Option<String> {
+        let workspace = self.receiver.bot_identity().workspace;
+        let place = ConversationAddress::of(room).ok()?;
+        place.permalink(&workspace, ts_of(message).ok()?)
     }
 }

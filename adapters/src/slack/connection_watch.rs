@@ -86,8 +86,11 @@ impl WatchState {
 impl Slack {
     pub(super) async fn identify(&self) -> Result<(), CallFailure> {
         let answer = self.web().call("auth.test", &json!({})).await?;
-        let me =
-            BotIdentity { user: text(&answer, "user_id").to_owned(), name: text(&answer, "user").to_owned() };
+        let me = BotIdentity {
+            user: text(&answer, "user_id").to_owned(),
+            name: text(&answer, "user").to_owned(),
+            workspace: text(&answer, "url").to_owned(),
+        };
         if me.user.is_empty() {
             return Err(CallFailure::Unreachable("Slack does not say who the bot is".into()));
         }

@@ -34,6 +34,18 @@ impl ConversationAddress {
         }
     }
 
+    /// The address of a message in the workspace, as `chat.getPermalink` returns it.
+    /// <https://docs.slack.dev/reference/methods/chat.getPermalink>
+    pub fn permalink(&self, workspace: &str, ts: &str) -> Option<String> {
+        let channel = &self.channel;
+        let number: String = ts.chars().filter(char::is_ascii_digit).collect();
+        let thread = match &self.thread {
+            Some(thread) if thread != ts => format!("?thread_ts={thread}&cid={channel}"),
+            Some(_) | None => String::new(),
+        };
+        workspace.ends_with('/').then(|| format!("{workspace}archives/{channel}/p{number}{thread}"))
+    }
+
     // Slack's ids of direct conversations begin with D, so this needs no call.
     pub fn is_direct(&self) -> bool {
         self.channel.starts_with('D')

@@ -33,6 +33,8 @@ const NAMES_MAX: usize = 20;
 pub struct BotIdentity {
     pub user: String,
     pub name: String,
+    /// The workspace's address, with a slash at its end; empty where Slack does not say.
+    pub workspace: String,
 }
 
 /// Receives events and turns them into what people did.
@@ -375,7 +377,11 @@ mod tests {
         let web = Arc::new(WebApi::new(&config).unwrap());
         let state = tempfile::tempdir().unwrap().path().join("slack");
         let receiver = EventReceiver::new(config, AdapterContext { identity, state }, web);
-        receiver.set_me(BotIdentity { user: "UBOT".into(), name: "timmy_bot".into() });
+        receiver.set_me(BotIdentity {
+            user: "UBOT".into(),
+            name: "timmy_bot".into(),
+            workspace: "https://team.slack.com/".into(),
+        });
         receiver
     }
 

@@ -12,7 +12,7 @@ use rustix::fs::{CWD, FileType, Mode as Bits, mknodat};
 
 use super::{
     input::as_plain_prompt,
-    launch::{ArgumentFiles, Launch, MAX_ARGUMENT, PermissionRoute, PromptMode, mcp_config, settings_of},
+    launch::{ArgumentFiles, Launch, MAX_ARGUMENT, PromptMode, mcp_config, settings_of},
 };
 use crate::{confine::ScratchFolders, runtime_dir::short_dir};
 
@@ -63,8 +63,8 @@ impl RunFolder {
             }
             PromptMode::OneShot { .. } => {}
         }
-        if let PermissionRoute::Mcp { url, token } = &launch.permissions.route {
-            write_private(&self.files.mcp, mcp_config(url, token).to_string().as_bytes())?;
+        if let Some(servers) = mcp_config(launch) {
+            write_private(&self.files.mcp, servers.to_string().as_bytes())?;
         }
         if let Some(settings) = settings_of(launch) {
             write_private(&self.files.settings, settings.to_string().as_bytes())?;
@@ -97,7 +97,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::claude::{LaunchProgram, SessionId, SessionStart};
+    use crate::claude::{LaunchProgram, PermissionRoute, SessionId, SessionStart};
 
     fn launch(runtime_dir: &Path) -> Launch {
         let program = LaunchProgram::new(vec!["claude".into()], "/", runtime_dir);

@@ -94,6 +94,13 @@ pub(super) fn answer(request_id: &str, answer: &PermissionAnswer) -> String {
     to_line(&json!({"type": "control_response", "response": response}))
 }
 
+/// The answer to a message to storkit's own tools.
+pub(super) fn own_tools_answer(request_id: &str, answer: &Value) -> String {
+    let response =
+        json!({"subtype": "success", "request_id": request_id, "response": {"mcp_response": answer}});
+    to_line(&json!({"type": "control_response", "response": response}))
+}
+
 /// Refuses a request that nobody can answer.
 pub(super) fn refusal(request_id: &str, why: &str) -> String {
     let response = json!({"subtype": "error", "request_id": request_id, "error": why});

@@ -22,6 +22,9 @@ pub(super) const MAX_ARGUMENT: usize = 120_000;
 /// it from the CLI.
 pub(super) const RUN_VARIABLE: &str = crate::tree::RUN_MARK;
 
+/// The name of storkit's MCP server in the CLI.
+pub(super) const OWN_SERVER: &str = "storkit";
+
 /// The CLI's name of the permission tool for [`PermissionRoute::Mcp`].
 const PERMISSION_TOOL: &str = "mcp__storkit__prompt_permission";
 
@@ -108,6 +111,9 @@ pub struct LaunchPermissions {
     /// Edits of files in the working directory need no question (`--permission-mode acceptEdits`): for a worktree
     /// that is the agent's own.
     pub accept_edits: bool,
+    /// With [`PermissionRoute::Control`] in a live session: storkit's own tools are offered over the control protocol, and their calls
+    /// come as [`super::AgentEvent::OwnTools`].
+    pub offers_tools: bool,
 }
 
 /// The way to the model.
@@ -180,7 +186,11 @@ impl Launch {
             program,
             session: LaunchSession { start, model, append_system_prompt, trust_project_settings: false },
             mode,
-            permissions: LaunchPermissions { route: PermissionRoute::Control, accept_edits: false },
+            permissions: LaunchPermissions {
+                route: PermissionRoute::Control,
+                accept_edits: false,
+                offers_tools: false,
+            },
             limits: LaunchLimits::default(),
             model: LaunchModel::default(),
             confine: None,
@@ -276,13 +286,13 @@ pub(super) fn walled(launch: &Launch, files: &ArgumentFiles, login: bool) -> io:
 fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     let mut options: Vec<OsString> = vec!["-p".into()];
     let mut add = |name: &str, value: &OsStr| options.extend([name.into(), value.to_owned()]);
+    if mcp_config(launch).is_some() {
+        add("--mcp-config", files.mcp.as_os_str());
+        // Which of storkit's own tools a run may use is decided where they are called.
+        add("--allowedTools", OWN_TOOLS.as_ref());
+    }
     match &launch.permissions.route {
-        PermissionRoute::Mcp { .. } => {
-            add("--mcp-config", files.mcp.as_os_str());
-            add("--permission-prompt-tool", PERMISSION_TOOL.as_ref());
-            // Which of storkit's own tools a run may use is decided where they are called.
-            add("--allowedTools", OWN_TOOLS.as_ref());
-        }
+        PermissionRoute::Mcp { .. } => add("--permission-prompt-tool", PERMISSION_TOOL.as_ref()),
         PermissionRoute::Control if launch.mode == PromptMode::Live => {
             add("--permission-prompt-tool", "stdio".as_ref());
         }
@@ -343,14 +353,24 @@ pub(super) fn settings_of(launch: &Launch) -> Option<serde_json::Value> {
     Some(settings)
 }
 
-/// The content of `--mcp-config`: the one server that asks people.
-pub(super) fn mcp_config(url: &str, token: &str) -> serde_json::Value {
-    serde_json::json!({"mcpServers": {"storkit": {
-        "type": "http",
-        "url": url,
-        "headers": {"Authorization": format!("Bearer {token}")},
-        "timeout": MCP_TIMEOUT_MS,
-    }}})
+/// The content of `--mcp-config`: storkit's own server, for a story's agent by HTTP, for a room's over the control protocol.
+pub(super) fn mcp_config(launch: &Launch) -> Option<serde_json::Value> {
+    let server = match &launch.permissions.route {
+        PermissionRoute::Mcp { url, token } => serde_json::json!({
+            "type": "http",
+            "url": url,
+            "headers": {"Authorization": format!("Bearer {token}")},
+            "timeout": MCP_TIMEOUT_MS,
+        }),
+        // `alwaysLoad`: else the model has to search for the tools before it knows them (2.1.330).
+        PermissionRoute::Control if launch.permissions.offers_tools && launch.mode == PromptMode::Live => {
+            serde_json::json!({
+                "type": "sdk", "name": OWN_SERVER, "alwaysLoad": true, "timeout": MCP_TIMEOUT_MS,
+            })
+        }
+        PermissionRoute::Control => return None,
+    };
+    Some(serde_json::json!({"mcpServers": {OWN_SERVER: server}}))
 }
 
 /// Asked for by clients before they use a proxy.
@@ -433,7 +453,7 @@ mod tests {
     fn launch(mode: PromptMode, route: PermissionRoute) -> Launch {
         let program = LaunchProgram::new(vec!["claude".into()], "/project", "/run/storkit");
         let start = SessionStart::New(SessionId::new("11111111-2222-4333-8444-555555555555"));
-        let permissions = LaunchPermissions { route, accept_edits: false };
+        let permissions = LaunchPermissions { route, accept_edits: false, offers_tools: false };
         Launch { permissions, ..Launch::new(program, start, mode) }
     }
 
@@ -541,10 +561,28 @@ mod tests {
         launch.program.env = vec![("API_KEY".into(), "s3cret".into())];
         assert!(!line(&launch).contains("s3cret"));
         assert!(!format!("{launch:?}").contains("s3cret"));
-        let server = &mcp_config("http://127.0.0.1:3001/mcp", "s3cret")["mcpServers"]["storkit"];
+        let (url, token) = ("http://127.0.0.1:3001/mcp".into(), "s3cret".into());
+        launch.permissions.route = PermissionRoute::Mcp { url, token };
+        assert!(!line(&launch).contains("s3cret") && !format!("{launch:?}").contains("s3cret"));
+        let server = &mcp_config(&launch).expect("a server")["mcpServers"]["storkit"];
         assert_eq!(server["headers"]["Authorization"], "Bearer s3cret");
         assert_eq!(server["url"], "http://127.0.0.1:3001/mcp");
         assert_eq!((&server["type"], &server["timeout"]), (&"http".into(), &MCP_TIMEOUT_MS.into()));
+    }
+
+    #[test]
+    fn the_tools_of_a_live_session_have_no_address_and_no_token() {
+        let mut launch = launch(PromptMode::Live, PermissionRoute::Control);
+        assert_eq!(mcp_config(&launch), None);
+        launch.permissions.offers_tools = true;
+        let server = &mcp_config(&launch).expect("a server")["mcpServers"]["storkit"];
+        let expected = serde_json::json!({
+            "type": "sdk", "name": "storkit", "alwaysLoad": true, "timeout": MCP_TIMEOUT_MS,
+        });
+        assert_eq!(*server, expected);
+        assert!(line(&launch).contains("--allowedTools mcp__storkit "), "{}", line(&launch));
+        launch.mode = PromptMode::OneShot { prompt: String::new() };
+        assert_eq!(mcp_config(&launch), None, "nobody would answer");
     }
 
     #[test]

@@ -12,11 +12,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
+    launch::OWN_SERVER,
     noise::{printable, without_leading_escapes},
     wording::{self, ResultWords},
 };
 use crate::event::{
-    AgentEvent, BackgroundTask, McpServer, PermissionRequest, SessionId, ToolUse, TurnEnd, UnparsedOutput,
+    AgentEvent, BackgroundTask, McpServer, OwnToolsMessage, PermissionRequest, SessionId, ToolUse, TurnEnd,
+    UnparsedOutput,
 };
 
 #[derive(Clone, Debug, PartialEq)]
@@ -442,11 +444,14 @@ fn control_request(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResul
     }
     let Line { request_id, request } = serde_json::from_str(json)?;
     // Unknown and unreadable requests are refused at once: the CLI waits for an answer without a time limit.
-    let subtype = request.get("subtype").and_then(Value::as_str).unwrap_or_default();
-    if subtype != "can_use_tool" {
-        let why = format!("storkit does not answer control requests of the kind `{subtype}`.");
-        emit(LineMeaning::Refuse { request_id, why });
-        return Ok(());
+    match request.get("subtype").and_then(Value::as_str).unwrap_or_default() {
+        "can_use_tool" => {}
+        "mcp_message" => return mcp_message(request_id, request, emit),
+        other => {
+            let why = format!("storkit does not answer control requests of the kind `{other}`.");
+            emit(LineMeaning::Refuse { request_id, why });
+            return Ok(());
+        }
     }
     match serde_json::from_value::<ControlAsk>(request) {
         Ok(ControlAsk { tool_name: tool, input, tool_use_id, agent_id, blocked_path }) => {
@@ -459,6 +464,30 @@ fn control_request(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResul
                 request_id,
                 why: format!("storkit cannot read this request: {error}."),
             });
+            Err(error)
+        }
+    }
+}
+
+fn mcp_message(request_id: String, request: Value, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
+    #[derive(Deserialize)]
+    struct ServerMessage {
+        server_name: String,
+        message: Value,
+    }
+    match serde_json::from_value::<ServerMessage>(request) {
+        Ok(ServerMessage { server_name, message }) if server_name == OWN_SERVER => {
+            emit(AgentEvent::OwnTools(OwnToolsMessage { request_id, message }).into());
+            Ok(())
+        }
+        Ok(ServerMessage { server_name, .. }) => {
+            let why = format!("storkit has no MCP server `{server_name}`.");
+            emit(LineMeaning::Refuse { request_id, why });
+            Ok(())
+        }
+        Err(error) => {
+            let why = format!("storkit cannot read this message: {error}.");
+            emit(LineMeaning::Refuse { request_id, why });
             Err(error)
         }
     }

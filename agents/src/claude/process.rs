@@ -12,7 +12,7 @@ use rustix::{
     fs::{Access, access},
     process::Signal,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{runtime::Handle, sync::mpsc, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
@@ -113,6 +113,11 @@ impl AgentProcess {
     /// Answers a [`super::PermissionRequest`]. Fails as [`AgentProcess::prompt`] does.
     pub async fn answer(&self, request_id: &str, answer: &PermissionAnswer) -> Result<(), ProcessError> {
         self.push(input::answer(request_id, answer))
+    }
+
+    /// Answers an [`crate::event::OwnToolsMessage`] with JSON-RPC. Fails as [`AgentProcess::prompt`] does.
+    pub async fn answer_own_tools(&self, request_id: &str, answer: &Value) -> Result<(), ProcessError> {
+        self.push(input::own_tools_answer(request_id, answer))
     }
 
     /// Requests termination and returns at once; [`AgentEvent::Exited`] follows.

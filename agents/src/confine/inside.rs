@@ -15,7 +15,7 @@ use std::{
     thread,
 };
 
-use super::watch;
+use super::{step, watch};
 
 /// The program's subcommand that calls [`enter`].
 pub(super) const SUBCOMMAND: &str = "sandbox-net";
@@ -81,6 +81,7 @@ fn start(own: &[OsString], folder: &OsString) -> io::Result<u16> {
 fn become_command(port: u16, command: &[OsString]) -> io::Result<Never> {
     let mut line = Command::new(&command[0]);
     line.args(&command[1..]).envs(proxy_environment(&format!("http://127.0.0.1:{port}")));
+    step::close_other_mounts();
     Err(line.exec())
 }
 

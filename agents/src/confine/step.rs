@@ -20,7 +20,7 @@ use rustix::{
     thread::{CapabilitySet, CapabilitySets, UnshareFlags, set_capabilities},
 };
 
-use super::{caches::CacheLayer, inside, keeper, layers, seccomp};
+use super::{caches::CacheLayer, inside, keeper, kernel::KernelMeans, layers, seccomp};
 
 /// The subcommand that joins caches and limits sockets, then becomes bubblewrap.
 const BEFORE_BWRAP: &str = "sandbox-step";
@@ -283,6 +283,22 @@ pub(super) fn limit_sockets() {
     let scoped = landlock::Ruleset::default().scope(Scope::AbstractUnixSocket);
     let applied =
         scoped.and_then(landlock::Ruleset::create).and_then(landlock::RulesetCreated::restrict_self);
+    drop(applied);
+}
+
+/// Closes what is not below this process's root. Links in `/proc/PID/fd` lead out of it: to the terminal on which an agent program talks
+/// to storkit, for example, where another process could speak in its place. A kernel before 5.19 cannot do this without forbidding
+/// renames; `docs/security.md` says so.
+pub(super) fn close_other_mounts() {
+    if KernelMeans::of_this_machine().landlock.is_none_or(|version| version < 2) {
+        return;
+    }
+    let all = AccessFs::from_all(ABI::V3);
+    let applied = landlock::Ruleset::default()
+        .handle_access(all)
+        .and_then(landlock::Ruleset::create)
+        .and_then(|rules| rules.add_rules(path_beneath_rules(["/"], all)))
+        .and_then(landlock::RulesetCreated::restrict_self);
     drop(applied);
 }
 

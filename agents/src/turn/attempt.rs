@@ -109,6 +109,7 @@ impl TurnAttempt {
             | AgentEvent::ToolResult { .. }
             | AgentEvent::SubAgentToolUse(_)
             | AgentEvent::SubAgentToolResult { .. }
+            | AgentEvent::OwnTools(_)
             | AgentEvent::Compacted { .. }
             | AgentEvent::ControlFailed { .. } => self.service_busy = false,
         }

@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use serde_json::Value;
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep_until},
@@ -294,6 +295,14 @@ impl AgentSession {
         }
         match &self.live {
             Some(live) => live.process.answer(request_id, answer).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Answers a message to storkit's own tools. Fails as [`AgentProcess::answer_own_tools`] does.
+    pub async fn answer_own_tools(&mut self, request_id: &str, answer: &Value) -> Result<(), ProcessError> {
+        match &self.live {
+            Some(live) => live.process.answer_own_tools(request_id, answer).await,
             None => Ok(()),
         }
     }

@@ -1,9 +1,12 @@
 //! Notices about the pipeline's events in the rooms that follow it: one short message for events that belong together.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use adapters::{Outgoing, Room};
-use pipeline::event::{Actor, MergeView, NumberedEvent, PipelineEvent};
+use adapters::{MessageId, Outgoing, Room};
+use pipeline::{
+    event::{Actor, MergeView, NumberedEvent, PipelineEvent},
+    story::StoryId,
+};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::{Instant, sleep_until},
@@ -59,9 +62,11 @@ pub async fn run(services: Arc<ChatServices>, mut events: Receiver<Arc<NumberedE
             () = quiet => {
                 due = None;
                 let cost = |story| services.commands.pipeline.ledger().story_usd(story);
-                for message in replies::digest(&std::mem::take(&mut waiting), &cost) {
+                let events = std::mem::take(&mut waiting);
+                for message in replies::digest(&events, &cost) {
                     tell(&services, message);
                 }
+                tell_origins(&services, &events);
             }
         }
     }
@@ -72,6 +77,50 @@ fn tell(services: &ChatServices, message: Outgoing) {
         if !services.rooms.post(room, RoomInput::Tell(message.clone())) {
             tracing::warn!(%room, "a room that follows the pipeline cannot be told");
         }
+    }
+}
+
+/// Tells the conversations in which stories were asked for, where they do not follow the pipeline anyway.
+fn tell_origins(services: &ChatServices, events: &[Arc<NumberedEvent>]) {
+    let mut by_story: BTreeMap<StoryId, Vec<Arc<NumberedEvent>>> = BTreeMap::new();
+    for event in events {
+        if let Some(story) = event.event.story() {
+            by_story.entry(story).or_default().push(event.clone());
+        }
+    }
+    let followers = services.commands.messengers.followers(&services.config().pipeline);
+    for (story, events) in by_story {
+        let origin = services.store.story_origin(story).unwrap_or_else(|error| {
+            tracing::error!(%error, %story, "the conversation of a story cannot be read");
+            None
+        });
+        let Some((room, message)) = origin else { continue };
+        let (room, message) = place_of(services, room, message);
+        if followers.contains(&room) {
+            continue;
+        }
+        let cost = |story| services.commands.pipeline.ledger().story_usd(story);
+        for notice in replies::digest(&events, &cost) {
+            let notice = notice.replying_to(message.clone());
+            if !services.rooms.post(&room, RoomInput::Tell(notice)) {
+                tracing::warn!(%room, %story, "the conversation of a story cannot be told about it");
+            }
+        }
+    }
+}
+
+/// A story that a command asked for outside of a thread has its notices in the thread of that message, as a prompt would.
+fn place_of(services: &ChatServices, room: Room, message: Option<MessageId>) -> (Room, Option<MessageId>) {
+    let adapter = services.commands.messengers.get(room.adapter());
+    let thread = match (&adapter, &message) {
+        (Some(adapter), Some(message)) if !services.ambient.is_on(&room) => {
+            adapter.open_thread(&room, message)
+        }
+        _ => None,
+    };
+    match thread {
+        Some(thread) => (thread, None),
+        None => (room, message),
     }
 }
 
@@ -104,7 +153,7 @@ fn weight(event: &PipelineEvent) -> EventWeight {
         | PipelineEvent::StoryDeleted { .. }
         | PipelineEvent::ProblemFound { .. } => EventWeight::Some,
         // The person who created it already has an answer in the room.
-        PipelineEvent::StoryCreated { by: Actor::Person(_), .. } => EventWeight::Nothing,
+        PipelineEvent::StoryCreated { by: Actor::Person(_) | Actor::Approved(_), .. } => EventWeight::Nothing,
         PipelineEvent::StoryCreated { .. } => EventWeight::Some,
         PipelineEvent::RunEnded { failed: true, .. } => EventWeight::Some,
         PipelineEvent::Merge { merge: MergeView::Conflict { .. } | MergeView::Merged { .. }, .. } => {
@@ -125,8 +174,6 @@ fn weight(event: &PipelineEvent) -> EventWeight {
 
 #[cfg(test)]
 mod tests {
-    use pipeline::story::StoryId;
-
     use super::*;
 
     #[test]

@@ -6,12 +6,14 @@
 mod activity;
 mod answer_text;
 mod answers;
+mod awaited;
 mod background;
 mod edits;
 #[cfg(test)]
 pub(super) mod fixture;
 mod intake;
 mod left_work;
+mod own_tools;
 mod prompt_queue;
 mod questions;
 mod requests;
@@ -195,6 +197,7 @@ impl RoomTask {
             RoomInput::Trial(question, news) => self.on_trial(&question, &news),
             RoomInput::Settled(question, outcome) => self.on_question_settled(&question, &outcome),
             RoomInput::Verdict { request_id, answer } => self.on_verdict(request_id, answer),
+            RoomInput::ToolsAnswered { request_id, answered } => self.on_tools_answered(request_id, answered),
             RoomInput::LeftQuestion { id, question, copy } => self.on_left_question(id, &question, copy),
             RoomInput::LeftPrompt { number, state, prompt } => self.on_left_prompt(number, state, prompt),
             RoomInput::Tell(message) => self.outbox.say(message),

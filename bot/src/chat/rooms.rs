@@ -18,6 +18,7 @@ use crate::{
     permission::{Question, QuestionId, QuestionOutcome, QuestionRooms, TrialNews},
     replies::RoomWork,
     store::{OpenQuestion, PromptState, QueuedPrompt},
+    tools::MessageAnswer,
 };
 
 /// How many messages may wait in one room's mailbox. The task takes them in at once, so this is met only by a flood.
@@ -43,6 +44,8 @@ pub enum RoomInput {
     Settled(Arc<Question>, QuestionOutcome),
     /// The answer for a question that this room's session asked.
     Verdict { request_id: String, answer: PermissionAnswer },
+    /// The answer to a message of this room's session to storkit's tools, and a sentence for the room where a call was denied.
+    ToolsAnswered { request_id: String, answered: MessageAnswer },
     /// A question that an earlier process left behind; it is closed now.
     LeftQuestion {
         id: QuestionId,

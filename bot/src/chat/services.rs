@@ -22,6 +22,7 @@ use crate::{
     metrics::BotMetrics,
     permission::PermissionBroker,
     store::Store,
+    tools::ToolServices,
 };
 
 /// What all rooms of one bot share.
@@ -42,6 +43,8 @@ pub struct ChatServices {
     pub retry: RetryPolicy,
     /// Takes secrets out of whatever a room posts.
     pub redactor: Arc<Redactor>,
+    /// What the rooms' agents can call.
+    pub tools: Arc<ToolServices>,
     pub tasks: BotTasks,
 }
 
@@ -120,6 +123,8 @@ impl ChatServices {
             trust_project_settings: trusted,
         };
         let model = LaunchModel { access: self.commands.pipeline.model_access(), proxy: None };
-        Launch { session, model, ..Launch::new(program, start, PromptMode::Live) }
+        let mut launch = Launch::new(program, start, PromptMode::Live);
+        launch.permissions.offers_tools = true;
+        Launch { session, model, ..launch }
     }
 }

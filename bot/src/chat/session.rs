@@ -17,6 +17,7 @@ use agents::{
     turn::{AgentSession, TurnLimits, TurnUpdate},
 };
 use pipeline::strangers::{AgentPlace, StrangersRead};
+use serde_json::Value;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::{Instant, sleep_until},
@@ -58,6 +59,10 @@ enum SessionOrder {
     Answer {
         request_id: String,
         answer: PermissionAnswer,
+    },
+    AnswerTools {
+        request_id: String,
+        answer: Value,
     },
     /// Answered when the process is gone.
     Close(Option<oneshot::Sender<()>>),
@@ -161,6 +166,11 @@ impl RoomSession {
         self.order(SessionOrder::Answer { request_id, answer });
     }
 
+    /// Answers a message to storkit's tools.
+    pub fn answer_tools(&self, request_id: String, answer: Value) {
+        self.order(SessionOrder::AnswerTools { request_id, answer });
+    }
+
     /// Closes the process quietly; the session can be resumed.
     pub fn close(&self) {
         self.order(SessionOrder::Close(None));
@@ -260,6 +270,9 @@ impl SessionTask {
             SessionOrder::StopBackground => self.session.stop_background().await,
             SessionOrder::SetModel(model) => self.session.set_model(model.as_deref()).await,
             SessionOrder::Answer { request_id, answer } => self.session.answer(&request_id, &answer).await,
+            SessionOrder::AnswerTools { request_id, answer } => {
+                self.session.answer_own_tools(&request_id, &answer).await
+            }
             SessionOrder::Close(done) => {
                 self.close(false).await;
                 self.note_process();

@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adapters::{Addressed, Capabilities, Choice, Room, Sender, Tone};
+use adapters::{Addressed, Capabilities, Choice, MessageId, Room, Sender, Tone};
 use agents::claude::BackgroundTask;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
+use pipeline::story::{StoryId, StoryKind};
 
 use super::{
     services::CommandServices,
@@ -84,6 +85,8 @@ pub struct CommandContext<'a> {
     /// Where it was called.
     pub room: &'a Room,
     pub sender: &'a Sender,
+    /// The message that called it, where one did.
+    pub message: Option<&'a MessageId>,
     /// What its messenger can do.
     pub capabilities: Capabilities,
     /// The room at this moment.
@@ -177,6 +180,10 @@ pub enum RoomAction {
     Restart,
     /// Make a story of this title of the room's changes.
     Land(String),
+    /// Give the room's agent this task, on behalf of the person who called.
+    Prompt(String),
+    /// Take that person's next words, if they are no command, for this.
+    Await(AwaitedText),
     /// Throw the room's changes away.
     Discard {
         /// Whether a branch keeps them.
@@ -184,6 +191,15 @@ pub enum RoomAction {
     },
     /// Answer later: the room continues meanwhile.
     Later(BoxFuture<'static, CommandResult>),
+}
+
+/// What somebody's next words are taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AwaitedText {
+    /// Title and criteria of a new story.
+    Story(StoryKind),
+    /// The criteria of this story.
+    Criteria(StoryId),
 }
 
 pub type CommandResult = Result<Reply, CommandError>;

@@ -3,12 +3,16 @@
 use pipeline::{
     PipelineError,
     event::Actor,
-    handle::StartResult,
-    story::{Story, StoryId},
+    handle::{NewStory, StartResult},
+    story::{self, Story, StoryId},
 };
 
 use crate::{
-    commands::command::{CommandContext, CommandError, CommandResult, Reply, RoomAction},
+    commands::{
+        command::{AwaitedText, CommandContext, CommandError, CommandResult, Reply, RoomAction},
+        services::CommandServices,
+    },
+    messengers::RequestOrigin,
     replies,
 };
 
@@ -68,6 +72,41 @@ pub fn later(verb: impl Future<Output = CommandResult> + Send + 'static) -> Comm
     Ok(Reply::default().then(RoomAction::Later(Box::pin(verb))))
 }
 
+/// Writes a story to the backlog. The reply asks for criteria where there are none.
+pub async fn create(
+    services: &CommandServices,
+    new: NewStory,
+    by: Actor,
+    origin: &RequestOrigin,
+) -> CommandResult {
+    let has_criteria = !new.criteria.is_empty();
+    let new = NewStory { conversation: Some(origin.conversation.clone()), ..new };
+    let story = services.pipeline.create_story(new, by).await.map_err(refusal)?;
+    let id = story.id();
+    services.store.keep_story_origin(id, &origin.room, origin.message.as_ref());
+    let created = replies::story_created(&story);
+    Ok(match has_criteria {
+        true => Reply::notice(created),
+        false => Reply::notice(format!("{created}\n\n{}", replies::asks_for_criteria(id)))
+            .then(RoomAction::Await(AwaitedText::Criteria(id))),
+    })
+}
+
+/// The lines of a text as criteria, without the marks of a list.
+pub fn criteria_of(text: &str) -> Vec<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(without_mark).filter_map(story::title).collect()
+}
+
+fn without_mark(line: &str) -> &str {
+    let number = line.trim_start_matches(|c: char| c.is_ascii_digit());
+    let numbered = number.strip_prefix(['.', ')']).filter(|_| number.len() < line.len());
+    let rest = line.strip_prefix(['-', '*', '+', '•']).or(numbered).filter(|rest| rest.starts_with(' '));
+    let rest = rest.unwrap_or(line).trim_start();
+    let boxed = ["[ ]", "[x]", "[X]"].iter().find_map(|mark| rest.strip_prefix(mark));
+    boxed.unwrap_or(rest).trim_start()
+}
+
 /// The result of `start` and `retry`.
 pub fn started(id: StoryId, started: &StartResult) -> Reply {
     Reply::notice(replies::story_started(id, started))
@@ -86,5 +125,14 @@ mod tests {
         );
         assert!(matches!(only_number("12 13"), Err(CommandError::Usage(_))));
         assert!(begins_with_number("12 x") && !begins_with_number("the server"));
+    }
+
+    #[test]
+    fn criteria_are_lines_without_the_marks_of_a_list() {
+        let text = "- one\n* [ ] two\n\n3. three\n4) four\nplain - five\n-six\n7 seven\n- \n";
+        assert_eq!(
+            criteria_of(text),
+            ["one", "two", "three", "four", "plain - five", "-six", "7 seven", "-"]
+        );
     }
 }

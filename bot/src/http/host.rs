@@ -18,8 +18,9 @@ use pipeline::{
 use crate::{
     config::{LoadedConfig, current::LiveSettings},
     host_questions::HostQuestions,
-    http::runs::{McpRun, McpRuns},
+    http::runs::McpRuns,
     permission::Asker,
+    tools::McpRun,
 };
 
 /// The bot as the pipeline sees it.

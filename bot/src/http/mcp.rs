@@ -1,14 +1,6 @@
-//! The MCP server that agents call. Who calls decides which tools there are: `tools` is the table, `stories`, `work`
-//! and `review` implement the tools, `permission` asks people.
+//! The MCP server over HTTP, for agents on stories and for the operator. The token tells who calls, and [`crate::tools`] does the rest.
 
-mod call;
-mod permission;
-mod review;
-mod stories;
-mod tools;
-mod work;
-
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::http::request::Parts;
 use rmcp::{
@@ -24,14 +16,11 @@ use rmcp::{
 };
 use serde_json::Value;
 
-use self::call::{Answered, ToolCall};
 use crate::{
-    http::{runs::McpRun, services::HttpServices},
+    http::services::HttpServices,
     replies::tools as say,
+    tools::{self, McpRun, ToolRequest},
 };
-
-// Without a `timeout` in its MCP config the CLI gives up on a call after 60 s. The operator's file has none.
-const LONGEST_CALL: Duration = Duration::from_secs(50);
 
 /// Makes the service. Stateless, so that a restart of storkit costs an agent nothing between two calls.
 pub fn service(services: Arc<HttpServices>) -> StreamableHttpService<McpHandler, NeverSessionManager> {
@@ -62,7 +51,7 @@ impl ServerHandler for McpHandler {
         context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
         let run = run_of(&context)?;
-        Ok(ListToolsResult::with_all_items(tools::visible(&run).map(tools::describe).collect()))
+        Ok(ListToolsResult::with_all_items(tools::list(&run)))
     }
 
     async fn call_tool(
@@ -71,20 +60,18 @@ impl ServerHandler for McpHandler {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let run = run_of(&context)?;
-        // Checked for each call, not only in the list: a model can name a tool that it read about elsewhere.
-        let Some(tool) = tools::visible(&run).find(|tool| tool.name == request.name) else {
-            return Err(ErrorData::invalid_params(say::no_such_tool(&request.name), None));
+        let call = ToolRequest {
+            name: request.name.clone().into_owned(),
+            arguments: Value::Object(request.arguments.unwrap_or_default()),
+            // As Claude Code sends it (2.1.330).
+            id: context.meta.get("claudecode/toolUseId").and_then(Value::as_str).map(str::to_owned),
         };
-        let arguments = Value::Object(request.arguments.unwrap_or_default());
-        // As Claude Code sends it (2.1.330).
-        let id = context.meta.get("claudecode/toolUseId").and_then(Value::as_str).map(str::to_owned);
-        let call = ToolCall { services: self.services.clone(), run, arguments, id };
-        // People take their time, and the agents' MCP config allows a day. Every other long job is started by one
-        // call and polled by others.
-        let limit = (tool.name != "prompt_permission").then_some(LONGEST_CALL);
         let answered = tokio::select! {
-            answered = within(limit, tools::call(tool.name, call)) => answered,
-            () = context.ct.cancelled() => tools::cancelled(tool.name),
+            answered = tools::call(&self.services.tools, run, call) => answered,
+            () = context.ct.cancelled() => Some(tools::cancelled(&request.name)),
+        };
+        let Some(answered) = answered else {
+            return Err(ErrorData::invalid_params(say::no_such_tool(&request.name), None));
         };
         // One text block and no structuredContent: the CLI refuses all else for permissions.
         Ok(CallToolResponse::Complete(match answered {
@@ -94,31 +81,8 @@ impl ServerHandler for McpHandler {
     }
 }
 
-// The pipeline has the order already, so dropping the wait does not stop the work. The
-// answer reports that it continues.
-async fn within(limit: Option<Duration>, answering: impl Future<Output = Answered>) -> Answered {
-    let Some(limit) = limit else { return answering.await };
-    tokio::time::timeout(limit, answering).await.unwrap_or_else(|_| Err(say::STILL_RUNNING.into()))
-}
-
 fn run_of(context: &RequestContext<RoleServer>) -> Result<Arc<McpRun>, ErrorData> {
     let run =
         context.extensions.get::<Parts>().and_then(|parts| parts.extensions.get::<Arc<McpRun>>()).cloned();
     run.ok_or_else(|| ErrorData::internal_error("The call reached the tool without its run.", None))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_call_that_takes_too_long_is_answered_and_one_that_asks_a_person_waits() {
-        let endless = std::future::pending();
-        let answered = within(Some(Duration::ZERO), endless).await;
-        assert!(answered.is_err_and(|why| why == say::STILL_RUNNING));
-        let (yes, asked) = tokio::sync::oneshot::channel();
-        let waiting = tokio::spawn(within(None, async { asked.await.map_err(|_| String::new()) }));
-        yes.send("allowed".to_owned()).expect("somebody waits");
-        assert_eq!(waiting.await.expect("it ends"), Ok("allowed".into()));
-    }
 }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::runs::{McpRun, McpRuns, RunGuard};
+use super::runs::{McpRuns, RunGuard};
+use crate::tools::McpRun;
 
 /// A token for all tools but `prompt_permission`; valid until this is dropped.
 pub struct OperatorAccess {

@@ -1,40 +1,11 @@
 //! Which agent runs may call in, each by a token of its own.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, atomic::AtomicUsize},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use adapters::Room;
 use parking_lot::{Mutex, MutexGuard};
-use pipeline::event::{RunId, RunInfo};
+use pipeline::event::RunId;
 
-use crate::permission::Asker;
-
-/// A run of an agent: where its questions go, and which tools it sees.
-#[derive(Clone, Debug, Default)]
-pub struct McpRun {
-    /// The rooms that are asked where `agent` is `None`; with none the answer is no. An agent asks the rooms that follow the
-    /// pipeline when it asks.
-    pub rooms: Vec<Room>,
-    /// For whom it works, in words.
-    pub asked_for: String,
-    /// How long a question waits; `None` for ever.
-    pub timeout: Option<Duration>,
-    /// The pipeline's run; `None` for one that may only ask.
-    pub agent: Option<RunInfo>,
-    /// Whether it is the operator's own way in, with all tools.
-    pub operator: bool,
-    /// How many of its calls are under way.
-    pub calls: Arc<AtomicUsize>,
-    /// How many of its questions wait for a person now.
-    pub waiting: Arc<AtomicUsize>,
-    /// Who it is to the people it asks.
-    pub asker: Asker,
-    /// How many stories it has written.
-    pub created: Arc<AtomicUsize>,
-}
+use crate::{permission::Asker, tools::McpRun};
 
 /// The runs under way, by token. Cheap to clone.
 #[derive(Clone, Default)]

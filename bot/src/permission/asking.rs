@@ -6,8 +6,9 @@ use adapters::Room;
 use tokio::sync::oneshot;
 
 use super::{
-    AnswerKind, PendingQuestion, PermissionAsk, PermissionBroker, PermissionDecision, Question, QuestionId,
-    QuestionOutcome, WithdrawReason, audit::entry, audit::entry_of, trial::QuestionTrial,
+    AnswerKind, BoardConsent, BoardQuestion, DenialReason, PendingQuestion, PermissionAsk, PermissionBroker,
+    PermissionDecision, Question, QuestionId, QuestionOutcome, WithdrawReason, audit::entry, audit::entry_of,
+    trial::QuestionTrial,
 };
 use crate::store::{OpenQuestion, StandingRule};
 
@@ -27,6 +28,30 @@ impl PermissionBroker {
             (false, None) => {}
         }
         outcome.into_decision(&ask.tool, ask.input)
+    }
+
+    /// Asks about an act on the board, which no rule can allow. Dropping the future withdraws the question.
+    ///
+    /// # Errors
+    /// Why it is not to be done.
+    pub async fn ask_about_board(
+        &self,
+        ask: PermissionAsk,
+        about: BoardQuestion,
+    ) -> Result<BoardConsent, DenialReason> {
+        if ask.rooms.is_empty() {
+            return self.record(&ask, QuestionOutcome::Unreachable).into_consent();
+        }
+        let place = tokio::select! {
+            biased;
+            why = ask.request.withdrawn() => Err(why),
+            place = ask.asker.take_place() => place.ok_or(WithdrawReason::TooManyQuestions),
+        };
+        let outcome = match place {
+            Ok(_place) => self.ask_people(&ask, AnswerKind::Board(about)).await,
+            Err(why) => self.record(&ask, QuestionOutcome::Withdrawn { why }),
+        };
+        outcome.into_consent()
     }
 
     fn record(&self, ask: &PermissionAsk, outcome: QuestionOutcome) -> QuestionOutcome {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use agents::trial::TrialEffect;
 use serde_json::Value;
 
-use super::{Person, RuleScope, model_question::with_answers};
+use super::{BoardConsent, Person, RuleScope, model_question::with_answers};
 
 /// How a question ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,8 @@ pub enum QuestionOutcome {
         /// Question and answer, in order.
         answers: Vec<(String, String)>,
     },
+    /// Some entries of a list were allowed, counted from 1.
+    Picked { by: Person, entries: Vec<usize> },
     Denied {
         by: Person,
         /// Why, for the model.
@@ -96,7 +98,11 @@ impl QuestionOutcome {
     /// Whether the call runs.
     pub(super) fn allows(&self) -> bool {
         match self {
-            Self::Allowed { .. } | Self::Always { .. } | Self::Answered { .. } | Self::ByRule { .. } => true,
+            Self::Allowed { .. }
+            | Self::Always { .. }
+            | Self::Answered { .. }
+            | Self::Picked { .. }
+            | Self::ByRule { .. } => true,
             Self::Denied { .. }
             | Self::Kept { .. }
             | Self::TimedOut
@@ -108,7 +114,7 @@ impl QuestionOutcome {
     /// The audit's word for it.
     pub fn word(&self) -> &'static str {
         match self {
-            Self::Allowed { .. } | Self::Answered { .. } => "allow",
+            Self::Allowed { .. } | Self::Answered { .. } | Self::Picked { .. } => "allow",
             Self::Always { .. } => "always",
             Self::ByRule { .. } => "rule",
             Self::Denied { .. } => "deny",
@@ -125,6 +131,7 @@ impl QuestionOutcome {
             Self::Allowed { by }
             | Self::Always { by, .. }
             | Self::Answered { by, .. }
+            | Self::Picked { by, .. }
             | Self::Kept { by, .. }
             | Self::Denied { by, .. } => by.id.clone(),
             Self::ByRule { rule } => format!("rule {rule}"),
@@ -137,7 +144,7 @@ impl QuestionOutcome {
     /// The decision for the agent; an allow carries the exact input that was shown.
     pub(super) fn into_decision(self, tool: &str, input: Value) -> PermissionDecision {
         match self {
-            Self::Allowed { .. } | Self::Always { .. } | Self::ByRule { .. } => {
+            Self::Allowed { .. } | Self::Always { .. } | Self::Picked { .. } | Self::ByRule { .. } => {
                 PermissionDecision::Allowed { input }
             }
             Self::Answered { answers, .. } => {
@@ -150,6 +157,24 @@ impl QuestionOutcome {
             Self::TimedOut => PermissionDecision::Denied(DenialReason::TimedOut),
             Self::Unreachable => PermissionDecision::Denied(DenialReason::Unreachable),
             Self::Withdrawn { why } => PermissionDecision::Denied(DenialReason::Withdrawn(why)),
+        }
+    }
+}
+
+impl QuestionOutcome {
+    /// The decision about an act on the board. A rule allows none.
+    pub(super) fn into_consent(self) -> Result<BoardConsent, DenialReason> {
+        match self {
+            Self::Allowed { by } => Ok(BoardConsent { by, picked: None }),
+            Self::Picked { by, entries } => Ok(BoardConsent { by, picked: Some(entries) }),
+            Self::Denied { by, reason } => Err(DenialReason::Person { by, reason, plan: false }),
+            Self::TimedOut => Err(DenialReason::TimedOut),
+            Self::Withdrawn { why } => Err(DenialReason::Withdrawn(why)),
+            Self::Always { .. }
+            | Self::Answered { .. }
+            | Self::Kept { .. }
+            | Self::ByRule { .. }
+            | Self::Unreachable => Err(DenialReason::Unreachable),
         }
     }
 }

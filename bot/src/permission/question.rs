@@ -8,11 +8,12 @@ use pipeline::strangers::StrangerText;
 use serde_json::Value;
 
 use super::{
-    AnswerRefused, Asker, CallConcern, EffectNumber, NoTrial, PermissionAsk, QuestionOutcome,
+    AnswerRefused, Asker, BoardQuestion, CallConcern, EffectNumber, NoTrial, PermissionAsk, QuestionOutcome,
+    board::{self, ListPick},
     model_question::{ModelQuestion, questions},
     trial,
 };
-use crate::store::RuleScope;
+use crate::{config::access::UserRole, store::RuleScope};
 
 /// The number people answer with (`yes 12`). Never used twice in a project.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -70,6 +71,8 @@ pub enum AnswerKind {
         /// Which one of how many in the same call, from 1 on.
         part: (usize, usize),
     },
+    /// An act on the board: agree or not, or pick entries of a list.
+    Board(BoardQuestion),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +108,8 @@ pub enum ExpectedAnswer {
     Option(ModelQuestion),
     /// One of so many positions.
     OneOption(usize),
+    /// Some of so many entries of a list.
+    Entries(usize),
 }
 
 impl Question {
@@ -126,6 +131,41 @@ impl Question {
         }
     }
 
+    /// Who may answer it. Stories in the backlog may be written by everybody who may use `new`.
+    pub fn needs(&self) -> UserRole {
+        match &self.kind {
+            AnswerKind::Board(BoardQuestion::Plan(_)) => UserRole::User,
+            AnswerKind::Board(BoardQuestion::Act { .. })
+            | AnswerKind::Tool { .. }
+            | AnswerKind::Plan { .. }
+            | AnswerKind::Choose { .. } => UserRole::Approver,
+        }
+    }
+
+    /// Whether a text picks some of the entries that it lists.
+    pub fn is_pick(&self, text: &str) -> bool {
+        match &self.kind {
+            AnswerKind::Board(BoardQuestion::Plan(stories)) => {
+                !matches!(board::pick(text, stories.len()), ListPick::Words)
+            }
+            AnswerKind::Board(BoardQuestion::Act { .. })
+            | AnswerKind::Tool { .. }
+            | AnswerKind::Plan { .. }
+            | AnswerKind::Choose { .. } => false,
+        }
+    }
+
+    /// How many entries it lists, of which some can be picked.
+    pub fn entries(&self) -> usize {
+        match &self.kind {
+            AnswerKind::Board(BoardQuestion::Plan(stories)) => stories.len(),
+            AnswerKind::Board(BoardQuestion::Act { .. })
+            | AnswerKind::Tool { .. }
+            | AnswerKind::Plan { .. }
+            | AnswerKind::Choose { .. } => 0,
+        }
+    }
+
     /// Question 12, with what it asks first.
     #[cfg(test)]
     pub(crate) fn for_tests(ask: &PermissionAsk) -> Self {
@@ -135,14 +175,19 @@ impl Question {
 
     /// Whether words of the person's own are an answer.
     pub fn takes_words(&self) -> bool {
-        matches!(self.kind, AnswerKind::Choose { .. } | AnswerKind::Plan { .. })
+        match &self.kind {
+            AnswerKind::Choose { .. }
+            | AnswerKind::Plan { .. }
+            | AnswerKind::Board(BoardQuestion::Plan(_)) => true,
+            AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }) => false,
+        }
     }
 
     /// The question of the model that it is.
     pub fn options(&self) -> Option<&ModelQuestion> {
         match &self.kind {
             AnswerKind::Choose { question, .. } => Some(question),
-            AnswerKind::Tool { .. } | AnswerKind::Plan { .. } => None,
+            AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Board(_) => None,
         }
     }
 
@@ -168,6 +213,12 @@ impl Question {
             }
             AnswerKind::Plan { .. } => {
                 vec![choice("yes", "Approve plan", "✅"), choice("no", "Keep planning", "❌")]
+            }
+            AnswerKind::Board(BoardQuestion::Act { .. }) => {
+                vec![choice("yes", "Allow", "✅"), choice("no", "Deny", "❌")]
+            }
+            AnswerKind::Board(BoardQuestion::Plan(_)) => {
+                vec![choice("yes", "Create all", "✅"), choice("no", "None of them", "❌")]
             }
             AnswerKind::Choose { question, .. } if question.several => Vec::new(),
             AnswerKind::Choose { question, .. } => {
@@ -203,7 +254,7 @@ impl Question {
         let by = by.clone();
         match (answer, &self.kind) {
             (PersonAnswer::No(reason), _) => Ok(QuestionOutcome::Denied { by, reason }),
-            (PersonAnswer::Yes, AnswerKind::Tool { .. } | AnswerKind::Plan { .. }) => {
+            (PersonAnswer::Yes, AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Board(_)) => {
                 Ok(QuestionOutcome::Allowed { by })
             }
             // These decide nothing by themselves: see `trial`.
@@ -228,10 +279,28 @@ impl Question {
             (PersonAnswer::Text(text), AnswerKind::Plan { .. }) => {
                 Ok(QuestionOutcome::Denied { by, reason: Some(text) })
             }
-            (PersonAnswer::Text(_), AnswerKind::Tool { .. })
-            | (PersonAnswer::Option(_), AnswerKind::Tool { .. } | AnswerKind::Plan { .. }) => {
-                Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::YesOrNo(self.id)))
+            // The same for a list: the agent proposes another one.
+            (PersonAnswer::Text(text), AnswerKind::Board(BoardQuestion::Plan(stories))) => {
+                match board::pick(&text, stories.len()) {
+                    ListPick::Entries(entries) => Ok(QuestionOutcome::Picked { by, entries }),
+                    ListPick::OutOfRange => {
+                        Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::Entries(stories.len())))
+                    }
+                    ListPick::Words => Ok(QuestionOutcome::Denied { by, reason: Some(text) }),
+                }
             }
+            (
+                PersonAnswer::Text(_),
+                AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }),
+            )
+            | (
+                PersonAnswer::Option(_),
+                AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Board(_),
+            ) => Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::YesOrNo(self.id))),
+            (
+                PersonAnswer::Text(_),
+                AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }),
+            ) => Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::YesOrNo(self.id))),
         }
     }
 }

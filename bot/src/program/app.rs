@@ -48,6 +48,7 @@ use crate::{
     replies,
     restart::{RestartNote, RestartRequest, RunningProgram},
     store::{OpenError, PromptState, Store},
+    tools::ToolServices,
 };
 
 /// The whole shutdown may take so long (PRODUCT: 10 s, of which a CLI may need 5).
@@ -177,7 +178,7 @@ impl App {
         // its questions must not close new ones.
         app.clean_up_after_predecessor(&notices).await;
         let (services, tracker) = (&app.services, &app.services.tasks.tracker);
-        let http = Arc::new(http_services(services, hosts));
+        let http = Arc::new(http_services(services));
         tracker.spawn(http::serve(listener, http, app.runs.clone(), checks_peer));
         if let Some((listener, webhooks)) = public {
             tracker.spawn(http::webhooks::serve(listener, webhooks, services.tasks.stop.clone()));
@@ -383,6 +384,18 @@ fn chat_services(
     }));
     let broker = PermissionBroker::new(store.clone(), clock.clone(), Arc::new(rooms.clone()));
     let loaded = settings.loaded();
+    let restart = Arc::new(RestartRequest::of(program));
+    let tools = ToolServices {
+        project: project.clone(),
+        settings: settings.clone(),
+        store: store.clone(),
+        broker: broker.clone(),
+        hosts: hosts.clone(),
+        pipeline: pipeline.clone(),
+        messengers: messengers.clone(),
+        restart: restart.clone(),
+        tasks: tasks.clone(),
+    };
     let commands = CommandServices {
         doctor: doctor_report(project.clone(), trust, settings.clone()),
         project,
@@ -394,7 +407,7 @@ fn chat_services(
         pipeline,
         agents: LiveAgents::default(),
         messengers,
-        restart: Arc::new(RestartRequest::of(program)),
+        restart,
         started: Instant::now(),
     };
     let services = ChatServices {
@@ -409,25 +422,24 @@ fn chat_services(
         metrics: Arc::default(),
         retry,
         redactor: Arc::new(Redactor::new(&loaded, settings::environment::var)),
+        tools: Arc::new(tools),
         tasks,
     };
     (Arc::new(services), inbox)
 }
 
-fn http_services(services: &ChatServices, hosts: Arc<HostQuestions>) -> HttpServices {
+fn http_services(services: &ChatServices) -> HttpServices {
     let commands = &services.commands;
     HttpServices {
-        project: commands.project.clone(),
         settings: services.settings.clone(),
         broker: services.broker.clone(),
-        hosts,
         pipeline: commands.pipeline.clone(),
         agents: commands.agents.clone(),
         messengers: commands.messengers.clone(),
         metrics: services.metrics.clone(),
-        restart: commands.restart.clone(),
         followers: Arc::new(Semaphore::new(http::events::FOLLOWERS)),
         tasks: services.tasks.clone(),
+        tools: services.tools.clone(),
     }
 }
 

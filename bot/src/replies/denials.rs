@@ -13,7 +13,8 @@ pub fn permission_answer(decision: PermissionDecision) -> PermissionAnswer {
     }
 }
 
-fn denial(why: DenialReason) -> String {
+/// Why something does not happen, for the agent.
+pub fn denial(why: DenialReason) -> String {
     match why {
         DenialReason::Person { by, reason: Some(reason), plan: true } => {
             format!("{} wants the plan changed: {reason}", by.name)

@@ -10,6 +10,7 @@ use serde_json::Value;
 use settings::duration::human;
 
 use super::{
+    board_questions,
     call_detail::{detail_of, fitted, one_line},
     call_warnings::warnings,
     denials::withdrawn,
@@ -69,6 +70,10 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
             );
             ShownQuestion { text, attachment: None }
         }
+        AnswerKind::Board(about) => {
+            let text = board_questions::asked(question, about, manner.address);
+            ShownQuestion { text: format!("{text}{deadline}"), attachment: None }
+        }
         AnswerKind::Choose { question: asked, part } => {
             let part = if part.1 > 1 { format!(" ({} of {})", part.0, part.1) } else { String::new() };
             let (list, how) = (options(asked), how_to_choose(asked));
@@ -127,7 +132,10 @@ pub fn settled(question: &Question, outcome: &QuestionOutcome) -> String {
         AnswerKind::Plan { plan } if !plan.trim().is_empty() => {
             format!("{}\n\n{decided}", inert(&visible(plan.trim())))
         }
-        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Choose { .. } => decided,
+        AnswerKind::Tool { .. }
+        | AnswerKind::Plan { .. }
+        | AnswerKind::Choose { .. }
+        | AnswerKind::Board(_) => decided,
     }
 }
 
@@ -151,6 +159,16 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
             let answers: Vec<_> = answers.iter().map(answer).collect();
             format!("✅ Question {id}: {} answered {}.", inert(&by.name), answers.join(", "))
         }
+        QuestionOutcome::Picked { by, entries } => format!(
+            "✅ Question {id}: {} allowed {} of {what}.",
+            inert(&by.name),
+            board_questions::entries(entries)
+        ),
+        QuestionOutcome::Denied { by, reason } if question.entries() > 0 && reason.is_some() => format!(
+            "✏️ Question {id}: {} wants {what} changed ({}).",
+            inert(&by.name),
+            inert(reason.as_deref().unwrap_or_default())
+        ),
         QuestionOutcome::Denied { by, reason } => {
             let reason = reason.as_ref().map(|reason| format!(" ({})", inert(reason))).unwrap_or_default();
             format!("❌ Question {id}: {} denied {what}{reason}.", inert(&by.name))
@@ -177,6 +195,7 @@ fn what(question: &Question) -> String {
     match &question.kind {
         AnswerKind::Plan { .. } => "the plan".into(),
         AnswerKind::Choose { .. } => "the question".into(),
+        AnswerKind::Board(about) => board_questions::named(about),
         AnswerKind::Tool { .. } => {
             let call = one_line(&question.tool, &question.input);
             format!("{} {}", inert(&visible_line(&question.tool, NAME_MAX)), code_span(&call))
@@ -192,13 +211,13 @@ pub fn question_unseen(question: &Question, closed: Option<QuestionId>) -> Strin
         None => "That answer was sent before the question was shown here".into(),
     };
     let asks = match &question.kind {
-        AnswerKind::Tool { .. } => format!("asks about {}", what(question)),
+        AnswerKind::Tool { .. } | AnswerKind::Board(_) => format!("asks about {}", what(question)),
         AnswerKind::Plan { .. } => "asks about a plan".into(),
         AnswerKind::Choose { .. } => "has options".into(),
     };
     let how = match &question.kind {
         AnswerKind::Choose { .. } => format!("`#{id} ANSWER`"),
-        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } => format!("`yes {id}`"),
+        AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Board(_) => format!("`yes {id}`"),
     };
     format!("{why}; question {id} {asks}. Nothing was changed. If you mean that one, say {how}.")
 }
@@ -274,6 +293,9 @@ fn expected_answer(expected: &ExpectedAnswer) -> String {
         ExpectedAnswer::Option(asked) => how_to_choose(asked),
         ExpectedAnswer::OneOption(most) => {
             format!("Only one can be picked. Answer with one number from 1 to {most}, or in your own words.")
+        }
+        ExpectedAnswer::Entries(most) => {
+            format!("Answer with one or more numbers from 1 to {most}, or in your own words.")
         }
     }
 }

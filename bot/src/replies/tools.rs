@@ -10,7 +10,7 @@ use pipeline::{
 };
 
 use super::{program::build_failed, text::sentence};
-use crate::restart::BuildError;
+use crate::{config::access::UserRole, restart::BuildError};
 
 // --- calls that do not fit ---
 
@@ -67,6 +67,106 @@ pub const CANCELLED: &str = "The call was cancelled.";
 /// A permission call that cannot be read.
 pub fn unreadable_permission(error: &dyn Display) -> String {
     format!("The permission call could not be read: {error}.")
+}
+
+// --- the agents of chat rooms ---
+
+/// A call outside of a turn, or by a process that is not the agent's own conversation.
+pub const NO_TURN: &str = "Nobody's message is being answered now, so storkit's tools are closed. Say what you found; a person can then ask for more.";
+
+/// A sub-agent wants to change something.
+pub const NOT_FOR_SUB_AGENTS: &str =
+    "Sub-agents may only read stories. Report back, and let the main conversation call this tool.";
+
+/// The person of the turn may not.
+pub fn needs_role(person: &str, has: Option<UserRole>, needs: UserRole) -> String {
+    match has {
+        None => format!("{person} is not on the allow-list any more, so nothing is done."),
+        Some(has) => format!(
+            "Only {} can have this done here. This turn is {person}'s, whose role is {has}, and an answer to a question does not change that: \
+             a person with that role has to ask for it.",
+            role_plural(needs)
+        ),
+    }
+}
+
+fn role_plural(role: UserRole) -> &'static str {
+    match role {
+        UserRole::User => "users",
+        UserRole::Approver => "approvers",
+        UserRole::Operator => "operators",
+    }
+}
+
+/// A story that strangers may have written.
+pub fn in_quarantine(id: StoryId) -> String {
+    format!(
+        "Story {id} is in quarantine, because strangers may have written it. A person reads it and uses the commands `release {id}`, `start {id}` and the like."
+    )
+}
+
+pub fn not_in_quarantine(id: StoryId) -> String {
+    format!("Story {id} is not in quarantine.")
+}
+
+/// A list that cannot be proposed, for this reason.
+pub fn bad_plan(number: usize, why: &str) -> String {
+    format!(
+        "Story {number} of the list {why}. Nothing was proposed; correct the list and call plan_stories again."
+    )
+}
+
+pub fn plan_too_long(most: usize) -> String {
+    format!("A list has 1 to {most} stories. Propose the first ones, and the rest when they are done.")
+}
+
+pub const PLAN_WITHOUT_TITLE: &str = "has no title";
+pub const PLAN_WITHOUT_CRITERIA: &str = "has no acceptance criteria: what must be true when it is done?";
+pub const PLAN_AFTER_NOTHING: &str = "comes `after` a number that the list does not have, or after itself";
+pub const PLAN_IN_A_CIRCLE: &str = "waits for itself by its `after`";
+
+/// `depends_on` names a story that the board does not have.
+pub fn plan_depends_on_nothing(id: StoryId) -> String {
+    format!("depends on story {id}, which does not exist (`after` names stories of this list)")
+}
+
+/// People want another list.
+pub fn plan_changed(person: &str, wish: &str) -> String {
+    format!(
+        "{person} wants the list changed: {wish}\nNothing was created. Propose the whole changed list with plan_stories."
+    )
+}
+
+/// The stories that a list has become, and what is left of it.
+pub fn plan_created(created: &[(usize, Story)], left: &[usize], error: Option<&str>) -> String {
+    let mut text: Vec<String> = created
+        .iter()
+        .map(|(number, story)| {
+            let after: Vec<String> = story.front.depends_on.iter().map(|id| format!("story {id}")).collect();
+            let after = if after.is_empty() {
+                String::new()
+            } else {
+                format!(" (starts after {})", after.join(", "))
+            };
+            format!("Number {number} is story {}{after}.", story.id())
+        })
+        .collect();
+    if !left.is_empty() {
+        let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+        text.push(format!("Not created: {}.", left.join(", ")));
+    }
+    text.extend(error.map(|why| format!("Then it failed: {why}")));
+    text.join("\n")
+}
+
+/// The answer to `reject_story`.
+pub fn tool_sent_back(id: StoryId) -> String {
+    format!("Story {id} goes back to its coder.")
+}
+
+/// The answer to `release_story`.
+pub fn tool_released(id: StoryId) -> String {
+    format!("Story {id} is released from quarantine.")
 }
 
 // --- stories ---

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::{Store, seconds};
 
-/// Written to `user_version`; raise it with each change of the schema, and migrate in [`create`].
+/// Written to `user_version`; raise it with each change of the schema but a new table, and migrate in [`create`].
 const SCHEMA: i64 = 2;
 
 // `seen` has no index by time: one would add a page to the write of every message, for a sweep once an hour.
@@ -42,6 +42,7 @@ CREATE TRIGGER IF NOT EXISTS audit_is_true BEFORE UPDATE ON audit BEGIN SELECT R
 CREATE TABLE IF NOT EXISTS costs (id INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, room TEXT NOT NULL,
   who TEXT NOT NULL, session TEXT NOT NULL, usd REAL NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL);
 CREATE INDEX IF NOT EXISTS costs_at ON costs (at);
+CREATE TABLE IF NOT EXISTS story_origins (story INTEGER PRIMARY KEY, room TEXT NOT NULL, message TEXT);
 ";
 
 /// Why there is no state.

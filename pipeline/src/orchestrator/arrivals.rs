@@ -24,7 +24,7 @@ impl Orchestrator {
     /// Marks a story that was in work already, if a person says so. An agent cannot start a story that a clone brought.
     pub(super) fn mark_started_by(&mut self, by: &Actor, story: &Arc<Story>) {
         match by {
-            Actor::Person(_) => self.mark_started(story),
+            Actor::Person(_) | Actor::Approved(_) => self.mark_started(story),
             Actor::Agent(_) | Actor::Pipeline | Actor::Editor => {}
         }
     }
@@ -47,7 +47,7 @@ impl Orchestrator {
             // Somebody put the file there: a person, or git.
             Actor::Editor => self.stories.started.arrived.push(story),
             // From backlog, by an order that has marked it; of later stages only stories that were started before get further.
-            Actor::Person(_) | Actor::Agent(_) | Actor::Pipeline => {}
+            Actor::Person(_) | Actor::Approved(_) | Actor::Agent(_) | Actor::Pipeline => {}
         }
     }
 
@@ -58,7 +58,7 @@ impl Orchestrator {
             // Somebody put the file there: a person, or git.
             Actor::Editor if stories.started.is_unknown(&story) => stories.started.arrived.push(story),
             Actor::Editor => {}
-            Actor::Person(_) | Actor::Agent(_) | Actor::Pipeline => {
+            Actor::Person(_) | Actor::Approved(_) | Actor::Agent(_) | Actor::Pipeline => {
                 stories.started.know(&story, &stories.lane)
             }
         }
@@ -128,7 +128,7 @@ impl Orchestrator {
         if let Err(error) = self.known(id) {
             return self.publisher.answer(answer, Err(error));
         }
-        let is_person = matches!(by, Actor::Person(_));
+        let is_person = matches!(by, Actor::Person(_) | Actor::Approved(_));
         let Self { stories, .. } = self;
         if !is_person || !stories.started.release(id, &stories.lane) {
             let why = match is_person {

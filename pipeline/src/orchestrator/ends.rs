@@ -301,7 +301,7 @@ impl StoryConclusion {
         let why = Some(format!("sent back: {reason}"));
         let mut edits = vec![FrontEdit::ClearRetries, FrontEdit::ClearLanded];
         // A person may send a story back as often as they like.
-        if memo.sent_back >= most && !matches!(by, Actor::Person(_)) {
+        if memo.sent_back >= most && !matches!(by, Actor::Person(_) | Actor::Approved(_)) {
             edits.push(FrontEdit::Block(BlockReason::SentBack { times: most, reason }));
         }
         let steps = vec![StoryStep::Move(Stage::Current, mover), StoryStep::Edit(edits)];

@@ -18,8 +18,9 @@ use crate::{
     handle::{Answer, Author, NewStory, PipelineError, PipelineOrder, StoryChange},
     rooms::RoomReadiness,
     story::{
-        EditError, Story, StoryDocument, StoryId,
+        EditError, KeyValue, Story, StoryDocument, StoryId,
         stage::{Mover, Role, Stage},
+        templates,
     },
     strangers::QuarantineCause,
 };
@@ -92,7 +93,20 @@ impl Orchestrator {
     }
 
     fn create(&mut self, new: NewStory, author: Author, answer: Answer<Story>) {
-        let create = move |work: &WorkFolder| work.create(new.kind, &new.title, new.body.as_deref());
+        for id in &new.depends_on {
+            checked!(self, answer, self.known(*id).map(drop));
+        }
+        let create = move |work: &WorkFolder| {
+            work.create_with(new.kind, &new.title, new.text().as_deref(), |document| {
+                if !new.depends_on.is_empty() {
+                    document.set("depends_on", new.depends_on.as_slice())?;
+                }
+                match &new.conversation {
+                    Some(conversation) => document.set("conversation", KeyValue::Data(conversation.data())),
+                    None => Ok(()),
+                }
+            })
+        };
         let by = author.by.clone();
         let cause = |created: &Result<Story, WorkError>| Some((created.as_ref().ok()?.id(), by, None));
         self.work_with_cause(StoryWork::default(), create, cause, move |this, created| {
@@ -110,13 +124,14 @@ impl Orchestrator {
         }
     }
 
-    /// An agent neither starts nor moves nor merges a story in quarantine.
+    /// An agent neither starts nor moves nor merges a story in quarantine, whoever allows it: the answer to a question does not show that
+    /// a person has read the story.
     fn not_for_agents(&self, id: StoryId, by: &Actor) -> Done<()> {
         match (by, self.stories.started.quarantine(id)) {
-            (Actor::Agent(_), Some(_)) => {
+            (Actor::Agent(_) | Actor::Approved(_), Some(_)) => {
                 refused(format!("story {id} is in quarantine, so a person decides about it."))
             }
-            _ => Ok(()),
+            (_, None) | (Actor::Person(_) | Actor::Pipeline | Actor::Editor, Some(_)) => Ok(()),
         }
     }
 
@@ -253,7 +268,7 @@ impl Orchestrator {
 fn mover(by: &Actor) -> Mover {
     match by {
         Actor::Pipeline => Mover::Pipeline,
-        Actor::Person(_) | Actor::Agent(_) | Actor::Editor => Mover::Person,
+        Actor::Person(_) | Actor::Approved(_) | Actor::Agent(_) | Actor::Editor => Mover::Person,
     }
 }
 
@@ -272,8 +287,14 @@ fn apply(document: &mut StoryDocument, change: &StoryChange) -> Result<(), EditE
     if let Some(stories) = &change.depends_on {
         document.set("depends_on", stories.as_slice())?;
     }
-    match &change.body {
-        Some(body) => document.set_body(body),
+    if let Some(body) = &change.body {
+        document.set_body(body)?;
+    }
+    match &change.criteria {
+        Some(criteria) => {
+            let body = templates::with_criteria(document.body(), criteria);
+            document.set_body(&body)
+        }
         None => Ok(()),
     }
 }

@@ -214,6 +214,7 @@ impl RunJob {
             | AgentEvent::ToolResult { is_error: false, .. }
             | AgentEvent::SubAgentToolUse(_)
             | AgentEvent::SubAgentToolResult { .. }
+            | AgentEvent::OwnTools(_)
             | AgentEvent::Permission(_)
             | AgentEvent::PermissionCancelled { .. }
             | AgentEvent::BackgroundTasks(_)

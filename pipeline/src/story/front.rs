@@ -6,7 +6,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use super::{BlockReason, StoryId, plain};
+use super::{BlockReason, StoryConversation, StoryId, plain};
 
 /// The reason where the file has only `true`.
 const UNEXPLAINED: &str = "no reason was given";
@@ -30,6 +30,8 @@ pub struct FrontMatter {
     pub depends_on: Vec<StoryId>,
     /// The commit of a room's changes with which the branch begins: its gates run before anybody works on it.
     pub landed: Option<String>,
+    /// Where it was asked for.
+    pub conversation: Option<StoryConversation>,
 }
 
 /// Why front matter cannot be read.
@@ -94,6 +96,7 @@ struct FrontMatterKeys {
     #[serde(deserialize_with = "story_ids")]
     depends_on: Vec<StoryId>,
     landed: Option<String>,
+    conversation: Option<StoredConversation>,
 }
 
 impl From<FrontMatterKeys> for FrontMatter {
@@ -110,6 +113,7 @@ impl From<FrontMatterKeys> for FrontMatter {
             ),
             depends_on: keys.depends_on,
             landed: keys.landed.filter(|commit| !commit.is_empty()),
+            conversation: keys.conversation.and_then(StoredConversation::known),
         }
     }
 }
@@ -126,6 +130,23 @@ impl StoredCause {
     fn known(self) -> Option<BlockReason> {
         match self {
             Self::Known(reason) => Some(reason),
+            Self::Unknown(IgnoredAny) => None,
+        }
+    }
+}
+
+/// A conversation, or what a person has put in its place: nothing depends on it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum StoredConversation {
+    Known(StoryConversation),
+    Unknown(IgnoredAny),
+}
+
+impl StoredConversation {
+    fn known(self) -> Option<StoryConversation> {
+        match self {
+            Self::Known(conversation) => Some(conversation),
             Self::Unknown(IgnoredAny) => None,
         }
     }

@@ -32,7 +32,7 @@ fn set_key(front: &mut FrontMatter, key: &str, value: &str) -> Option<()> {
         "merge_failure" => front.merge_failure = Some(text(value)?.to_owned()),
         "blocked" => front.blocked = Some(BlockReason::Person(text(value)?.to_owned())),
         // Nested data is left to the YAML crate, and a commit, whose digits may look like a number.
-        "blocked_cause" | "landed" => return None,
+        "blocked_cause" | "landed" | "conversation" => return None,
         _ => drop(text(value).or_else(|| number(value).map(|_| ""))?),
     }
     Some(())

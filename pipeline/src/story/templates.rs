@@ -2,6 +2,9 @@
 
 use crate::story::{KeyValue, StoryKind};
 
+/// The heading of the section with the criteria, in every template.
+const CRITERIA: &str = "Acceptance criteria";
+
 /// The body a story of this kind begins with: its sections, and its criteria as checkboxes.
 pub fn body(kind: StoryKind) -> &'static str {
     match kind {
@@ -15,8 +18,7 @@ pub fn body(kind: StoryKind) -> &'static str {
 /// The template with sections filled in by their heading, and the criteria. A section that the template
 /// lacks is added at the end; the other sections have the template's text.
 pub fn filled(kind: StoryKind, sections: &[(&str, &str)], criteria: &[String]) -> String {
-    const CRITERIA: &str = "Acceptance criteria";
-    let list: String = criteria.iter().map(|text| format!("- [ ] {}\n", one_line(text))).collect();
+    let list = checklist(criteria);
     let given = |heading: &str| match heading {
         CRITERIA if !list.is_empty() => Some(list.trim_end()),
         _ => sections
@@ -31,6 +33,29 @@ pub fn filled(kind: StoryKind, sections: &[(&str, &str)], criteria: &[String]) -
         .chain(added)
         .map(|(heading, text)| format!("## {}\n\n{}\n", one_line(heading), given(heading).unwrap_or(text)));
     all.collect::<Vec<_>>().join("\n")
+}
+
+/// The body with these criteria in the place of its own; a body without such a section gets one at its end.
+pub fn with_criteria(body: &str, criteria: &[String]) -> String {
+    let is_heading = |line: &str| line.trim_start().starts_with('#');
+    let is_criteria =
+        |line: &&str| is_heading(line) && line.trim_matches(['#', ' ']).eq_ignore_ascii_case(CRITERIA);
+    let lines: Vec<&str> = body.lines().collect();
+    let list = checklist(criteria);
+    let Some(at) = lines.iter().position(is_criteria) else {
+        return format!("{}\n\n## {CRITERIA}\n\n{list}", body.trim_end());
+    };
+    let end =
+        lines[at + 1..].iter().position(|line| is_heading(line)).map_or(lines.len(), |next| at + 1 + next);
+    let head = lines[..=at].join("\n");
+    match lines[end..].join("\n") {
+        rest if rest.trim().is_empty() => format!("{head}\n\n{list}"),
+        rest => format!("{head}\n\n{list}\n{rest}\n"),
+    }
+}
+
+fn checklist(criteria: &[String]) -> String {
+    criteria.iter().map(|text| format!("- [ ] {}\n", one_line(text))).collect()
 }
 
 /// The whole text of a new story's file.
@@ -95,6 +120,18 @@ mod tests {
         By Bob.
         ");
         assert_eq!(filled(StoryKind::Bug, &[], &[]), body(StoryKind::Bug));
+    }
+
+    #[test]
+    fn criteria_are_put_in_the_place_of_those_that_are_there() {
+        let criteria = ["It rings".to_owned()];
+        let of = |body: &str| with_criteria(body, &criteria);
+        assert_eq!(
+            of("# T\n\n## acceptance criteria\n\n- [x] old\n- [ ] older\n\n## Notes\n\nHello\n"),
+            "# T\n\n## acceptance criteria\n\n- [ ] It rings\n\n## Notes\n\nHello\n"
+        );
+        assert_eq!(of("## Acceptance criteria\n"), "## Acceptance criteria\n\n- [ ] It rings\n");
+        assert_eq!(of("A bell.\n"), "A bell.\n\n## Acceptance criteria\n\n- [ ] It rings\n");
     }
 
     #[test]

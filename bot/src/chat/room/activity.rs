@@ -4,7 +4,7 @@
 use adapters::{Activity, ActivityState, MessageId};
 use tokio::time::Instant;
 
-use super::{RoomTask, sent_times::SentTimes};
+use super::{RoomTask, awaited::AwaitedAnswer, sent_times::SentTimes};
 use crate::replies::RoomWork;
 
 /// The time of the last event here, and the activity that the messenger shows.
@@ -18,6 +18,8 @@ pub(super) struct RoomActivity {
     pub(super) idle_exit_pending: bool,
     shown: Option<Activity>,
     pub(super) sent_times: SentTimes,
+    /// Somebody whose next words answer the bot.
+    pub(super) awaited: Option<AwaitedAnswer>,
     /// As the directory of rooms knows it.
     work: RoomWork,
 }
@@ -31,6 +33,7 @@ impl Default for RoomActivity {
             idle_exit_pending: false,
             shown: None,
             sent_times: SentTimes::default(),
+            awaited: None,
             work: RoomWork::default(),
         }
     }

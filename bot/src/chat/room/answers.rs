@@ -14,7 +14,7 @@ use super::{
 use crate::{
     commands::command::ParsedText,
     config::access::UserRole,
-    permission::{AnswerKind, ConsentWords, Person, PersonAnswer, Question, QuestionId},
+    permission::{AnswerKind, BoardQuestion, ConsentWords, Person, PersonAnswer, Question, QuestionId},
     replies,
 };
 
@@ -49,13 +49,27 @@ impl RoomTask {
             AnswerText::Answer(parsed) => parsed.question,
             AnswerText::Unclear | AnswerText::Other => self.named_first(said.text),
         };
+        if let AnswerText::Answer(parsed) = &read
+            && let Some(id) = self.questions.question_or_entry(parsed)
+        {
+            self.say(replies::question_or_entry(id), Tone::Failure, call.message.clone());
+            return true;
+        }
+        // "yes 2" picks from a list, if no other question is open.
+        let named = match &read {
+            AnswerText::Answer(parsed) if self.questions.picks_entry(parsed) => None,
+            AnswerText::Answer(_) | AnswerText::Unclear | AnswerText::Other => named,
+        };
         // "no 2 is better" is about the options, unless question 2 is open.
         let named = named.filter(|id| self.questions.contains(*id) || !self.asks_for_a_choice(said));
         match self.questions.find_meant(named, said.reply_to) {
             Ok((question, reference)) => match &question.kind {
                 AnswerKind::Choose { .. } => self.chooses(call, said, (question, reference), named),
                 AnswerKind::Plan { .. } => self.judges_plan(call, said, (question, reference), read),
-                AnswerKind::Tool { .. } => match read {
+                AnswerKind::Board(BoardQuestion::Plan(_)) => {
+                    self.picks_stories(call, said, (question, reference), read)
+                }
+                AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }) => match read {
                     AnswerText::Answer(parsed) => {
                         self.consents(call, said, (question, reference), parsed.answer);
                         true
@@ -106,6 +120,27 @@ impl RoomTask {
             (Some(why), _) => self.refuse_unseen(call, &question, why),
             (None, PersonAnswer::Keep(_)) => self.keep_effect(call, question.id, None, said.sent_at),
             (None, answer) => self.give_answer(call, question.id, answer),
+        }
+    }
+
+    /// All stories of a list are approved beyond doubt, or some of them are picked, or the words are the wish for another list.
+    fn picks_stories(
+        &mut self,
+        call: &CommandCall,
+        said: &SaidText<'_>,
+        meant: (Arc<Question>, AnswerReference),
+        read: AnswerText,
+    ) -> bool {
+        match read {
+            AnswerText::Answer(parsed) if !self.questions.picks_entry(&parsed) => {
+                self.judges_plan(call, said, meant, AnswerText::Answer(parsed))
+            }
+            AnswerText::Unclear if !meant.0.is_pick(said.text) => {
+                self.judges_plan(call, said, meant, AnswerText::Unclear)
+            }
+            AnswerText::Answer(_) | AnswerText::Unclear | AnswerText::Other => {
+                self.answers_in_words(call, said, meant, Some(said.text))
+            }
         }
     }
 
@@ -276,7 +311,9 @@ impl RoomTask {
 
     /// Passes the answer to the broker. A person without the right, or who comes too late, gets a reply.
     pub(super) fn give_answer(&mut self, call: &CommandCall, id: QuestionId, answer: PersonAnswer) {
-        if self.services.access().role(&self.room, &call.sender.id) < Some(UserRole::Approver) {
+        let asked = self.questions.iter().find(|question| question.id == id);
+        let needs = asked.map_or(UserRole::Approver, |question| question.needs());
+        if self.services.access().role(&self.room, &call.sender.id) < Some(needs) {
             return self.say(
                 replies::not_an_approver(&call.sender.name),
                 Tone::Failure,

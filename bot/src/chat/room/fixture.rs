@@ -52,6 +52,7 @@ use crate::{
     permission::{PermissionAsk, PermissionBroker, PermissionDecision, QuestionId},
     restart::{RestartRequest, RunningProgram},
     store::{PromptState, QueuedPrompt, Store},
+    tools::ToolServices,
 };
 
 /// How long a test waits for what must come.
@@ -375,11 +376,20 @@ fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) ->
         started: Instant::now(),
         doctor: Box::new(|| Box::pin(async { "fine".into() })),
     };
+    let (hosts, tasks) = (HostQuestions::new(settings.clone()), BotTasks::default());
+    let tools = ToolServices {
+        project: project.clone(),
+        settings: settings.clone(),
+        store: store.clone(),
+        broker: broker.clone(),
+        hosts: hosts.clone(),
+        pipeline: commands.pipeline.clone(),
+        messengers: commands.messengers.clone(),
+        restart: commands.restart.clone(),
+        tasks: tasks.clone(),
+    };
     Arc::new(ChatServices {
-        connections: RoomConnections {
-            hosts: HostQuestions::new(settings.clone()),
-            day: DayBudget::default(),
-        },
+        connections: RoomConnections { hosts, day: DayBudget::default() },
         commands: Arc::new(commands),
         ambient: AmbientRooms::new(settings.loaded().path.clone(), &[]),
         settings,
@@ -390,6 +400,7 @@ fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) ->
         metrics: Arc::default(),
         retry: RetryPolicy::default(),
         redactor: Arc::default(),
-        tasks: BotTasks::default(),
+        tools: Arc::new(tools),
+        tasks,
     })
 }

@@ -99,13 +99,19 @@ impl RoomTask {
             ParsedText::Prompt if text.trim().is_empty() && incoming.enclosed.is_empty() => {
                 self.say(replies::greeting(&services.config().display_name), Tone::Answer, call.message);
             }
+            ParsedText::Prompt | ParsedText::Command(..) if self.take_awaited(&call, text) => {}
             ParsedText::Prompt | ParsedText::Command(..) => {
                 self.mark_acted_on(&incoming.id);
-                match self.thread_for(incoming) {
-                    Some(thread) => self.move_to(thread, incoming),
-                    None => self.enqueue_prompt(incoming, text, sent_at),
-                }
+                self.prompt_or_move(incoming, text, sent_at);
             }
+        }
+    }
+
+    /// Queues a prompt here, or in its thread.
+    pub(super) fn prompt_or_move(&mut self, incoming: &Incoming, text: &str, sent_at: SystemTime) {
+        match self.thread_for(incoming) {
+            Some(thread) => self.move_to(thread, incoming),
+            None => self.enqueue_prompt(incoming, text, sent_at),
         }
     }
 

@@ -11,13 +11,14 @@ use parking_lot::Mutex;
 
 use super::{
     RoomTask,
-    answer_text::AnswerText,
+    answer_text::{AnswerText, ParsedAnswer},
     trials::{EffectPlace, SharedEffect, ShownEffect},
 };
 use crate::{
     chat::outbox::{LiveSlot, Report},
     permission::{
-        AnswerKind, Asker, EffectNumber, PersonAnswer, Question, QuestionId, QuestionOutcome, WithdrawReason,
+        AnswerKind, Asker, BoardQuestion, EffectNumber, PersonAnswer, Question, QuestionId, QuestionOutcome,
+        WithdrawReason,
     },
     replies::{self, ShownQuestion},
     store::OpenQuestion,
@@ -97,8 +98,8 @@ pub(super) enum AnswerForm {
 impl AnswerForm {
     fn fits(self, question: &Question) -> bool {
         match (self, &question.kind) {
-            (Self::Consent, AnswerKind::Tool { .. } | AnswerKind::Plan { .. })
-            | (Self::Option, AnswerKind::Choose { .. }) => true,
+            (Self::Consent, AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Board(_))
+            | (Self::Option, AnswerKind::Choose { .. } | AnswerKind::Board(BoardQuestion::Plan(_))) => true,
             (Self::Consent | Self::Option | Self::Words, _) => false,
         }
     }
@@ -212,6 +213,19 @@ impl OpenQuestions {
             return false;
         }
         copies.any(|copy| copy.is_sending() && (is_answer || copy.question.takes_words()))
+    }
+
+    /// Whether `yes 2` picks an entry of the only open question, and names no question.
+    pub(super) fn picks_entry(&self, parsed: &ParsedAnswer) -> bool {
+        let (Some(number), PersonAnswer::Yes) = (parsed.question, &parsed.answer) else { return false };
+        let entries = |copy: &QuestionCopy| i64::try_from(copy.question.entries()).unwrap_or_default();
+        self.open.len() == 1 && self.open.values().all(|copy| (1..=entries(copy)).contains(&number.0))
+    }
+
+    /// The question whose own number is also that of one of its several entries, where an answer names that number.
+    pub(super) fn question_or_entry(&self, parsed: &ParsedAnswer) -> Option<QuestionId> {
+        let question = &self.open.get(&parsed.question?)?.question;
+        (self.picks_entry(parsed) && question.entries() > 1).then_some(question.id)
     }
 
     /// The question that an answer means: the one it names, the one it replies to, or the only one.

@@ -44,6 +44,19 @@ impl OpenRequests {
         request
     }
 
+    /// Notes a request of the conversation that is made in another way than by asking for permission.
+    pub(super) fn insert(&mut self, request_id: &str) -> AgentRequest {
+        let request = AgentRequest::default();
+        let open = OpenRequest { request: request.clone(), of_sub_agent: false };
+        self.open.insert(request_id.to_owned(), open);
+        request
+    }
+
+    /// It has its answer.
+    pub(super) fn remove(&mut self, request_id: &str) {
+        self.open.remove(request_id);
+    }
+
     /// Takes out those that end.
     fn take(&mut self, owner: RequestOwner) -> Vec<AgentRequest> {
         let ended = |request: &OpenRequest| owner == RequestOwner::Session || !request.of_sub_agent;

@@ -2,7 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
-use adapters::{Outgoing, Sender, Tone};
+use adapters::{Outgoing, Tone};
 use agents::prompt::AgentCommand;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use pipeline::{Pipeline, PipelineError, event::Actor, handle::Author};
@@ -81,7 +81,7 @@ impl RoomTask {
     // one that takes longer gets a row, so that a kill before its answer is reported.
     async fn run_command(&mut self, command: &dyn Command, args: &str, mut call: CommandCall) {
         let (number, result) = {
-            let mut run = pin!(contained(command.run(self.context(&call.sender, args))));
+            let mut run = pin!(contained(command.run(self.context(&call, args))));
             match futures::poll!(run.as_mut()) {
                 Poll::Ready(result) if !is_preliminary(&result) => (None, result),
                 Poll::Ready(result) => (self.keep_command(command, args, &call, true), result),
@@ -101,11 +101,12 @@ impl RoomTask {
         }
     }
 
-    fn context<'a>(&'a self, sender: &'a Sender, args: &'a str) -> CommandContext<'a> {
+    fn context<'a>(&'a self, call: &'a CommandCall, args: &'a str) -> CommandContext<'a> {
         CommandContext {
             services: &self.services.commands,
             room: &self.room,
-            sender,
+            sender: &call.sender,
+            message: call.message.as_ref(),
             capabilities: self.adapter.capabilities(),
             view: self.view(),
             args,
@@ -114,7 +115,7 @@ impl RoomTask {
 
     // A preliminary answer ("building …") leaves the row in the store: a restart must still report that
     // the whole answer never came.
-    fn answer_command(&mut self, call: &CommandCall, name: &'static str, result: CommandResult) {
+    pub(super) fn answer_command(&mut self, call: &CommandCall, name: &'static str, result: CommandResult) {
         let is_preliminary = is_preliminary(&result);
         self.say_answer(call, name, result);
         if let Some(number) = call.number.filter(|_| !is_preliminary) {
@@ -195,6 +196,8 @@ impl RoomTask {
                     Ok(replies::discarded(&discarded))
                 });
             }
+            RoomAction::Prompt(task) => self.prompt_for(call, task),
+            RoomAction::Await(what) => self.await_text(call, what),
             RoomAction::Later(answer) => {
                 let call = call.clone();
                 self.commands.push(async move {
@@ -288,6 +291,7 @@ impl RoomTask {
                 services: &services.commands,
                 room: &room,
                 sender: &call.sender,
+                message: call.message.as_ref(),
                 capabilities,
                 view,
                 args: &args,
@@ -314,7 +318,7 @@ async fn contained(run: impl Future<Output = CommandResult>) -> CommandResult {
 
 #[cfg(test)]
 mod tests {
-    use adapters::Addressed;
+    use adapters::{Addressed, Sender};
 
     use super::*;
     use crate::{chat::room::fixture::RoomFixture, config::access::UserRole};

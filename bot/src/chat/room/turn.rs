@@ -17,7 +17,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{background::BackgroundWork, requests::OpenRequests};
+use super::{background::BackgroundWork, own_tools::TurnTools, requests::OpenRequests};
 use crate::{
     chat::{
         network::RoomSpending, outbox::LiveSlot, prompt, received_files::ReceivedFile, session::RoomSession,
@@ -37,6 +37,8 @@ pub(super) struct RoomTurn {
     pub(super) place: TurnPlace,
     /// What people last asked for, in their words.
     pub(super) last_request: Option<String>,
+    /// What the turn's agent may call.
+    pub(super) tools: Option<TurnTools>,
     /// Where the session works, once it has started.
     pub(super) folder: Option<PathBuf>,
     pub(super) spending: RoomSpending,
@@ -126,6 +128,7 @@ impl RoomTurn {
             current: None,
             place: TurnPlace::default(),
             last_request: None,
+            tools: None,
             folder: None,
             spending,
             waiting,

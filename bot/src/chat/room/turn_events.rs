@@ -49,6 +49,7 @@ impl RoomTask {
             self.turn.last_request = Some(prompt.text.clone());
         }
         self.turn.asker.read().on_read(self.quoted_strangers(&prompt));
+        self.turn.tools = Some(self.open_tools(&prompt));
         self.turn.current = Some(CurrentTurn::new(number, prompt, input, self.services.retry));
         match self.begin_budgets() {
             None => self.send_prompt(),
@@ -248,6 +249,11 @@ impl RoomTask {
 
     pub(super) fn on_session_update(&mut self, update: SessionUpdate) {
         let is_current = update.prompt == self.turn.session.sent_prompts();
+        if let (SessionEvent::Turn(update), Some(tools), true) =
+            (&update.event, &mut self.turn.tools, is_current)
+        {
+            tools.follow(&update.event);
+        }
         match update.event {
             SessionEvent::Turn(TurnUpdate { event, outcome }) => {
                 self.on_agent_event(event);
@@ -275,6 +281,7 @@ impl RoomTask {
         match event {
             AgentEvent::Started { session, .. } => self.keep_session(session),
             AgentEvent::Permission(request) => self.permission_asked(request),
+            AgentEvent::OwnTools(message) => self.on_tools_message(message),
             // In a turn it is a line of its message.
             AgentEvent::Compacted { automatic, before, after } if !self.turn.is_running() => {
                 self.say(replies::compacted(automatic, before, after), Tone::Notice, None);
@@ -497,6 +504,7 @@ impl RoomTask {
 
     fn close_turn_with_answer(&mut self, answer: &str) {
         let verbosity = self.verbosity();
+        self.turn.tools = None;
         let Some(turn) = self.turn.current.take() else { return };
         if let Some(text) = turn.answer(verbosity, answer) {
             self.finish_message(&turn, Outgoing::text(text).with_tone(Tone::Answer));
@@ -512,6 +520,7 @@ impl RoomTask {
     /// The same, with what can be done about it.
     fn close_turn_offering(&mut self, sentence: &str, tone: Tone, choices: Vec<Choice>) {
         let verbosity = self.verbosity();
+        self.turn.tools = None;
         let Some(turn) = self.turn.current.take() else { return };
         let message = Outgoing { choices, ..Outgoing::text(turn.cut_short(verbosity, sentence)) };
         self.finish_message(&turn, message.with_tone(tone));
@@ -559,6 +568,7 @@ impl RoomTask {
 
     /// Stops the turn, and whatever goes on beside it.
     pub(super) fn stop_turn(&mut self) {
+        self.turn.tools = None;
         let is_awake = self.turn.background.view(Instant::now()).is_awake;
         let action = self.turn.current.as_mut().map(CurrentTurn::stop);
         self.withdraw_questions(RequestOwner::Session, WithdrawReason::Stopped);
@@ -587,6 +597,7 @@ impl RoomTask {
     pub(super) fn shut_down(&mut self) {
         self.withdraw_questions(RequestOwner::Session, WithdrawReason::ShuttingDown);
         self.stop_ticker();
+        self.turn.tools = None;
         // Its row stays: the next start reports it, too, as after a kill.
         let ended = self.turn.background.take();
         if !ended.is_empty() {

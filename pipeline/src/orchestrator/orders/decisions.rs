@@ -27,6 +27,7 @@ impl Orchestrator {
             return self.publisher.answer(answer, if reviews { Ok(()) } else { why() });
         }
         checked!(self, answer, self.not_landing(id));
+        checked!(self, answer, self.not_for_agents(id, &by));
         self.mark_started_by(&by, &story);
         match (review, story.stage) {
             (ReviewDecision::Approved, Stage::Qa) => {

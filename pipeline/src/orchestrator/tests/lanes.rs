@@ -95,7 +95,7 @@ impl Driven {
     }
 
     async fn story(&mut self) -> Story {
-        let new = NewStory { kind: StoryKind::Story, title: "One".into(), body: None };
+        let new = NewStory::titled(StoryKind::Story, "One");
         let create = |answer| PipelineOrder::Create(new, ann().into(), answer);
         let created = self.order(create);
         self.until(created).await

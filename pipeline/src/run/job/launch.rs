@@ -91,7 +91,7 @@ impl RunJob {
             },
             mode: PromptMode::OneShot { prompt },
             // Edits inside its worktree need no question; commands do.
-            permissions: LaunchPermissions { route, accept_edits: true },
+            permissions: LaunchPermissions { route, accept_edits: true, offers_tools: false },
             limits: LaunchLimits { max_turns: agent.max_turns, max_budget_usd: self.budget_usd() },
             model: model_way,
             confine: Some(confined),

@@ -7,10 +7,11 @@ use rmcp::model::Tool;
 use serde_json::{Value, json};
 
 use super::{
+    McpRun,
     call::{Answered, ToolCall},
-    permission, review, stories, work,
+    permission, plan, review, stories, work,
 };
-use crate::{http::runs::McpRun, replies::tools as say};
+use crate::{config::access::UserRole, replies::tools as say};
 
 /// A tool as data.
 pub(super) struct ToolSpec {
@@ -19,8 +20,33 @@ pub(super) struct ToolSpec {
     about: &'static str,
     /// Arguments: name, JSON type, meaning, whether it is required.
     takes: &'static [Argument],
-    /// Which roles have it; the operator has all.
+    /// Which roles of agents on stories have it; the operator has all that are not for rooms alone.
     roles: &'static [Role],
+    /// What it is to the agents of chat rooms.
+    pub room: RoomUse,
+    only_rooms: bool,
+}
+
+/// How the agent of a chat room may use a tool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RoomUse {
+    Never,
+    /// It changes nothing.
+    Read,
+    /// It writes stories in the backlog, which needs no question.
+    Write,
+    /// It asks in the room each time. The person whose turn it is must have this role, as for the command of the same effect.
+    Ask(UserRole),
+}
+
+impl RoomUse {
+    /// The role that the person of a turn needs.
+    pub fn role(self) -> UserRole {
+        match self {
+            Self::Never | Self::Read | Self::Write => UserRole::User,
+            Self::Ask(role) => role,
+        }
+    }
 }
 
 type Argument = (&'static str, &'static str, &'static str, bool);
@@ -37,6 +63,14 @@ const BODY: Argument = (
     "The story's text in Markdown, with acceptance criteria as `- [ ] ...`; default: the template",
     false,
 );
+const CRITERIA: Argument = (
+    "criteria",
+    "texts",
+    "The acceptance criteria, in the place of those that the text has; somebody must be able to check each",
+    false,
+);
+const BEFORE: Argument =
+    ("depends_on", "array", "Numbers of the stories that must be done before this one starts", false);
 const REASON: Argument = ("reason", "string", "The reason, specific enough to act on", true);
 
 const fn tool(
@@ -45,7 +79,19 @@ const fn tool(
     takes: &'static [Argument],
     roles: &'static [Role],
 ) -> ToolSpec {
-    ToolSpec { name, about, takes, roles }
+    ToolSpec { name, about, takes, roles, room: RoomUse::Never, only_rooms: false }
+}
+
+impl ToolSpec {
+    const fn room(mut self, room: RoomUse) -> Self {
+        self.room = room;
+        self
+    }
+
+    const fn only_rooms(mut self, room: RoomUse) -> Self {
+        self.only_rooms = true;
+        self.room(room)
+    }
 }
 
 const TOOLS: &[ToolSpec] = &[
@@ -59,15 +105,15 @@ const TOOLS: &[ToolSpec] = &[
         ],
         EVERY,
     ),
-    tool("create_story", "Adds a story to the backlog.", &[TITLE, BODY], SUPERVISOR_ONLY),
+    tool("create_story", "Adds a story to the backlog.", &[TITLE, BODY, CRITERIA, BEFORE], SUPERVISOR_ONLY).room(RoomUse::Write),
     tool(
         "create_bug",
         "Adds a bug that you found to the backlog. Do not fix it in your own story.",
-        &[TITLE, BODY],
+        &[TITLE, BODY, CRITERIA, BEFORE],
         EVERY,
-    ),
-    tool("create_spike", "Adds a spike to the backlog: a question to investigate.", &[TITLE, BODY], EVERY),
-    tool("create_refactor", "Adds a refactoring to the backlog.", &[TITLE, BODY], EVERY),
+    ).room(RoomUse::Write),
+    tool("create_spike", "Adds a spike to the backlog: a question to investigate.", &[TITLE, BODY, CRITERIA, BEFORE], EVERY).room(RoomUse::Write),
+    tool("create_refactor", "Adds a refactoring to the backlog.", &[TITLE, BODY, CRITERIA, BEFORE], EVERY).room(RoomUse::Write),
     tool(
         "list_stories",
         "Lists stories in the order of their numbers, with stage, worker and what blocks them.",
@@ -81,8 +127,8 @@ const TOOLS: &[ToolSpec] = &[
             ),
         ],
         EVERY,
-    ),
-    tool("get_story", "Returns a story's full text, its state and its test results.", &[OWN], EVERY),
+    ).room(RoomUse::Read),
+    tool("get_story", "Returns a story's full text, its state and its test results.", &[OWN], EVERY).room(RoomUse::Read),
     tool(
         "update_story",
         "Changes a story's title, text or settings.",
@@ -92,17 +138,18 @@ const TOOLS: &[ToolSpec] = &[
             ("body", "string", "The new text, replacing everything after the front matter", false),
             ("agent", "string", "The preferred agent; empty for none", false),
             ("manual_qa", "boolean", "Whether a person must review the story", false),
-            ("depends_on", "array", "Numbers of the stories that must be done before this one starts", false),
+            BEFORE,
+            CRITERIA,
         ],
         SUPERVISOR_ONLY,
-    ),
+    ).room(RoomUse::Write),
     tool(
         "move_story",
         "Moves a story to another stage, if that move is allowed.",
         &[STORY, ("stage", "string", "The new stage: backlog, current, qa, merge or archived", true)],
         SUPERVISOR_ONLY,
-    ),
-    tool("delete_story", "Deletes a story together with its worktree and branch.", &[STORY], OPERATOR_ONLY),
+    ).room(RoomUse::Ask(UserRole::Approver)),
+    tool("delete_story", "Deletes a story together with its worktree and branch.", &[STORY], OPERATOR_ONLY).room(RoomUse::Ask(UserRole::Approver)),
     tool(
         "check_criterion",
         "Marks an acceptance criterion of a story as met or not met.",
@@ -124,44 +171,44 @@ const TOOLS: &[ToolSpec] = &[
         "Stops the run on a story. The story stays blocked until someone starts it again.",
         &[STORY],
         SUPERVISOR_ONLY,
-    ),
-    tool("list_agents", "Lists all workers, and for busy ones their story, phase and cost.", &[], EVERY),
+    ).room(RoomUse::Ask(UserRole::User)),
+    tool("list_agents", "Lists all workers, and for busy ones their story, phase and cost.", &[], EVERY).room(RoomUse::Read),
     tool(
         "wait_for_agent",
         "Waits up to 45 s until no agent works on a story, then returns its state. Call it again to wait longer.",
         &[STORY, ("seconds", "integer", "How long to wait, 1 to 45; default: 45", false)],
         SUPERVISOR_ONLY,
-    ),
+    ).room(RoomUse::Read),
     tool(
         "get_agent_output",
         "Returns the last lines of the newest run on a story.",
         &[OWN, ("lines", "integer", "How many lines, 1 to 500; default: 50", false)],
         &[Role::Qa, Role::Mergemaster, Role::Supervisor],
-    ),
+    ).room(RoomUse::Read),
     tool(
         "list_worktrees",
         "Lists the worktrees and branches of stories.",
         &[],
         &[Role::Qa, Role::Supervisor],
-    ),
+    ).room(RoomUse::Read),
     tool(
         "get_worktree",
         "Returns a story's branch, the number of its commits and the size of its diff.",
         &[OWN],
         EVERY,
-    ),
+    ).room(RoomUse::Read),
     tool(
         "merge_agent_work",
         "Queues the merge of a story in the merge stage and returns immediately; get_merge_status shows the progress.",
         &[OWN],
         &[Role::Mergemaster, Role::Supervisor],
-    ),
+    ).room(RoomUse::Ask(UserRole::Approver)),
     tool(
         "get_merge_status",
         "Returns the state of a story's merge.",
         &[OWN],
         &[Role::Mergemaster, Role::Supervisor],
-    ),
+    ).room(RoomUse::Read),
     tool(
         "report_merge_failure",
         "Gives up on the merge: the two sides are incompatible. A person then decides.",
@@ -181,7 +228,7 @@ const TOOLS: &[ToolSpec] = &[
         &[OWN, REASON],
         &[Role::Qa],
     ),
-    tool("accept_story", "Accepts a story in QA on behalf of a person.", &[STORY], OPERATOR_ONLY),
+    tool("accept_story", "Accepts a story in QA on behalf of a person.", &[STORY], OPERATOR_ONLY).room(RoomUse::Ask(UserRole::Approver)),
     tool(
         "record_test_results",
         "Records the result of a test run for a story.",
@@ -193,7 +240,43 @@ const TOOLS: &[ToolSpec] = &[
         ],
         &[Role::Coder, Role::Qa, Role::Supervisor],
     ),
-    tool("get_version", "Returns the version of storkit.", &[], EVERY),
+    tool(
+        "reject_story",
+        "Sends a story in QA or merge back to its coder, on behalf of a person.",
+        &[STORY, REASON],
+        OPERATOR_ONLY,
+    )
+    .room(RoomUse::Ask(UserRole::Approver)),
+    tool(
+        "retry_story",
+        "Continues a story that failed or is blocked, on behalf of a person: lifts a block, a failed merge, used-up retries or a spent budget.",
+        &[STORY],
+        OPERATOR_ONLY,
+    )
+    .room(RoomUse::Ask(UserRole::Approver)),
+    tool(
+        "release_story",
+        "Lifts a story's quarantine on behalf of a person, who has read it.",
+        &[STORY],
+        OPERATOR_ONLY,
+    )
+    .room(RoomUse::Ask(UserRole::Approver)),
+    tool(
+        "start_stories",
+        "Starts work on one or more stories of the backlog, or continues stopped ones. The room is asked once for all of them.",
+        &[("story_ids", "array", "The stories' numbers", true)],
+        OPERATOR_ONLY,
+    )
+    .only_rooms(RoomUse::Ask(UserRole::User)),
+    tool(
+        "plan_stories",
+        "Proposes new stories to the room and adds those that it approves to the backlog. The room may approve all of them, some by number, \
+         or say what to change: then propose the whole changed list again. Do not repeat the list in your answer.",
+        &[("stories", "plan", "The stories, 1 to 20, in a sensible order", true)],
+        OPERATOR_ONLY,
+    )
+    .only_rooms(RoomUse::Ask(UserRole::User)),
+    tool("get_version", "Returns the version of storkit.", &[], EVERY).room(RoomUse::Read),
     tool(
         "rebuild_and_restart",
         "Starts a build of storkit from source; it restarts when the build succeeds. get_version reports a failure.",
@@ -207,17 +290,24 @@ pub(super) fn visible(run: &McpRun) -> impl Iterator<Item = &'static ToolSpec> +
     let (role, operator) = (run.agent.as_ref().map(|agent| agent.role), run.operator);
     TOOLS.iter().filter(move |tool| match role {
         Some(role) => tool.roles.contains(&role),
-        None => operator != (tool.name == "prompt_permission"),
+        None => operator != (tool.name == "prompt_permission") && !tool.only_rooms,
     })
+}
+
+/// The tools of rooms' agents. Who may use which is decided at each call, since the agent program lists them only once.
+pub(super) fn of_rooms() -> impl Iterator<Item = &'static ToolSpec> {
+    TOOLS.iter().filter(|tool| tool.room != RoomUse::Never)
 }
 
 /// A tool as MCP lists it.
 pub(super) fn describe(tool: &ToolSpec) -> Tool {
     let property = |(name, kind, about, _): &Argument| {
-        let mut property = json!({ "type": kind, "description": about });
-        if *kind == "array" {
-            property["items"] = json!({ "type": "integer" });
-        }
+        let property = match *kind {
+            "array" => json!({ "type": "array", "items": { "type": "integer" }, "description": about }),
+            "texts" => json!({ "type": "array", "items": { "type": "string" }, "description": about }),
+            "plan" => json!({ "type": "array", "items": plan::schema(), "description": about }),
+            kind => json!({ "type": kind, "description": about }),
+        };
         ((*name).to_owned(), property)
     };
     let properties: serde_json::Map<String, Value> = tool.takes.iter().map(property).collect();
@@ -257,6 +347,11 @@ pub(super) async fn call(name: &str, call: ToolCall) -> Answered {
         "approve_qa" => review::approve(call).await,
         "reject_qa" => review::reject(call).await,
         "accept_story" => review::accept(call).await,
+        "reject_story" => review::send_back(call).await,
+        "retry_story" => review::retry(call).await,
+        "release_story" => review::release(call).await,
+        "start_stories" => work::start_several(call).await,
+        "plan_stories" => plan::propose(call).await,
         "get_version" => Ok(work::version(&call)),
         "rebuild_and_restart" => work::rebuild_and_restart(&call),
         other => {
@@ -329,7 +424,42 @@ mod tests {
     fn a_run_without_an_agent_may_only_ask_and_the_operator_all_but_that() {
         assert_eq!(names(&McpRun::default()), ["prompt_permission"]);
         let operator = McpRun { operator: true, ..McpRun::default() };
-        assert_eq!(names(&operator).len(), TOOLS.len() - 1);
+        assert_eq!(names(&operator).len(), TOOLS.len() - 3);
+        assert!(!names(&operator).contains(&"plan_stories"), "there is no room to propose to");
+    }
+
+    #[test]
+    fn what_decides_is_asked_for_in_a_room_and_needs_the_role_of_its_command() {
+        let of = |name: &str| TOOLS.iter().find(|tool| tool.name == name).expect("a tool").room;
+        let commands = crate::commands::all();
+        for (tool, command) in [
+            ("start_stories", "start"),
+            ("stop_agent", "stop"),
+            ("move_story", "move"),
+            ("delete_story", "delete"),
+            ("accept_story", "accept"),
+            ("merge_agent_work", "accept"),
+            ("reject_story", "reject"),
+            ("retry_story", "retry"),
+            ("release_story", "release"),
+            ("plan_stories", "new"),
+        ] {
+            assert_eq!(
+                of(tool),
+                RoomUse::Ask(commands.get(command).expect("a command").spec().role),
+                "{tool}"
+            );
+        }
+        for tool in [
+            "prompt_permission",
+            "start_agent",
+            "check_criterion",
+            "approve_qa",
+            "report_merge_failure",
+            "rebuild_and_restart",
+        ] {
+            assert_eq!(of(tool), RoomUse::Never, "{tool}");
+        }
     }
 
     #[test]

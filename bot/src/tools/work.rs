@@ -1,8 +1,12 @@
 //! Tools about agents at work: start, stop, wait, read their output.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use pipeline::{handle::StopTarget, reading::LogOf, story::StoryId};
+use pipeline::{
+    handle::StopTarget,
+    reading::LogOf,
+    story::{Story, StoryId},
+};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
@@ -21,6 +25,12 @@ const LONGEST: u64 = 45;
 struct StartAgentArgs {
     story_id: u32,
     agent: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StartStoriesArgs {
+    story_ids: Vec<u32>,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +56,24 @@ pub(super) async fn start(call: ToolCall) -> Answered {
     let id = StoryId(story_id);
     let result = call.services.pipeline.start(id, agent, call.actor()).await.map_err(refusal)?;
     Ok(say::tool_started(id, &result))
+}
+
+/// Stories in the order of their numbers: one question for all of them.
+pub(super) async fn start_several(call: ToolCall) -> Answered {
+    let StartStoriesArgs { story_ids } = call.read()?;
+    let ids: BTreeSet<StoryId> = story_ids.into_iter().map(StoryId).collect();
+    if ids.is_empty() {
+        return Err(say::STORY_ID_MISSING.into());
+    }
+    let stories = ids.iter().map(|id| call.decidable(*id)).collect::<Result<Vec<_>, _>>()?;
+    let named: Vec<&Story> = stories.iter().map(AsRef::as_ref).collect();
+    let by = call.decided_by(|| replies::start_stories(&named)).await?;
+    let mut said = Vec::new();
+    for id in ids {
+        let started = call.services.pipeline.start(id, None, by.clone()).await;
+        said.push(started.map_or_else(refusal, |result| say::tool_started(id, &result)));
+    }
+    Ok(said.join("\n"))
 }
 
 /// The version, and what became of a build that was asked for.
@@ -76,7 +104,9 @@ pub(super) fn rebuild_and_restart(call: &ToolCall) -> Answered {
 pub(super) async fn stop(call: ToolCall) -> Answered {
     let StoryArgs { story_id } = call.read()?;
     let id = call.own(story_id.map(StoryId))?;
-    let stopped = call.services.pipeline.stop(StopTarget::Story(id), call.actor()).await.map_err(refusal)?;
+    let story = known(&call, id)?;
+    let by = call.decided_by(|| replies::stop_story(&story)).await?;
+    let stopped = call.services.pipeline.stop(StopTarget::Story(id), by).await.map_err(refusal)?;
     if stopped.is_empty() {
         return Err(say::nobody_works_on(id));
     }

@@ -9,7 +9,7 @@ use std::{
 
 use pipeline::{
     event::PipelineSnapshot,
-    handle::StoryChange,
+    handle::{Author, NewStory, StoryChange},
     stage::Stage,
     story::{Story, StoryId, StoryKind},
     strangers::StrangerText,
@@ -18,8 +18,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use settings::unlinked;
 
-use super::call::{Answered, ToolCall, pretty, refusal};
-use crate::replies::tools as say;
+use super::{
+    call::{Answered, ToolCall, pretty, refusal},
+    room_calls::admit,
+};
+use crate::{
+    config::access::UserRole,
+    replies::{self, tools as say},
+};
 
 /// Stories of one page of a list.
 const PAGE: usize = 50;
@@ -38,6 +44,10 @@ const SUMMARY: usize = 2_000;
 struct CreateStoryArgs {
     title: String,
     body: Option<String>,
+    #[serde(default)]
+    criteria: Vec<String>,
+    #[serde(default)]
+    depends_on: Vec<u32>,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +73,7 @@ struct UpdateStoryArgs {
     agent: Option<String>,
     manual_qa: Option<bool>,
     depends_on: Option<Vec<u32>>,
+    criteria: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
@@ -91,16 +102,29 @@ struct TestResultsArgs {
 }
 
 pub(super) async fn create(call: ToolCall, kind: StoryKind) -> Answered {
-    let CreateStoryArgs { title, body } = call.read()?;
+    let CreateStoryArgs { title, body, criteria, depends_on } = call.read()?;
     // Counted before the work, so that calls at the same time cannot pass the limit together.
     let more = |created| (created < STORIES_PER_RUN).then_some(created + 1);
     let count = &call.run.created;
-    if call.run.agent.is_some() && count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+    if call.run.is_counted() && count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
         return Err(say::too_many_stories(STORIES_PER_RUN));
     }
     let author = call.author().await;
-    let story = call.services.pipeline.create(kind, &title, body, author).await.map_err(refusal)?;
+    let depends_on = depends_on.into_iter().map(StoryId).collect();
+    let new = NewStory { body, criteria, depends_on, ..NewStory::titled(kind, title) };
+    let story = create_here(&call, new, author).await?;
     Ok(say::tool_created(&story))
+}
+
+/// Writes a story that remembers the conversation in which it was asked for, if there was one.
+pub(super) async fn create_here(call: &ToolCall, new: NewStory, author: Author) -> Result<Story, String> {
+    let origin = call.run.room.as_ref().map(|room| &room.origin);
+    let new = NewStory { conversation: origin.map(|origin| origin.conversation.clone()), ..new };
+    let story = call.services.pipeline.create_story(new, author).await.map_err(refusal)?;
+    if let Some(origin) = origin {
+        call.services.store.keep_story_origin(story.id(), &origin.room, origin.message.as_ref());
+    }
+    Ok(story)
 }
 
 pub(super) fn list(call: &ToolCall) -> Answered {
@@ -178,7 +202,16 @@ pub(super) async fn update(call: ToolCall) -> Answered {
         agent: update.agent,
         manual_qa: update.manual_qa,
         depends_on: update.depends_on.map(|ids| ids.into_iter().map(StoryId).collect()),
+        criteria: update.criteria,
     };
+    if call.run.room.is_some() {
+        let story = call.decidable(id)?;
+        // No command gives up a person's review, and none changes a story that is worked on.
+        if story.stage != Stage::Backlog || change.manual_qa == Some(false) && story.front.manual_qa {
+            admit(&call, UserRole::Approver)?;
+            call.decided_by(|| replies::change_story(&story, change.manual_qa == Some(false))).await?;
+        }
+    }
     let author = call.author().await;
     call.services.pipeline.update(id, change, author).await.map_err(refusal)?;
     Ok(say::tool_updated(id))
@@ -187,15 +220,18 @@ pub(super) async fn update(call: ToolCall) -> Answered {
 pub(super) async fn move_to(call: ToolCall) -> Answered {
     let MoveTo { story_id, stage } = call.read()?;
     let to = parse_stage(&stage)?;
-    let moved =
-        call.services.pipeline.move_story(StoryId(story_id), to, call.actor()).await.map_err(refusal)?;
+    let story = call.decidable(StoryId(story_id))?;
+    let by = call.decided_by(|| replies::move_story(&story, to)).await?;
+    let moved = call.services.pipeline.move_story(StoryId(story_id), to, by).await.map_err(refusal)?;
     Ok(say::tool_moved(StoryId(story_id), moved.stage))
 }
 
 pub(super) async fn delete(call: ToolCall) -> Answered {
     let StoryArgs { story_id } = call.read()?;
     let id = call.own(story_id.map(StoryId))?;
-    let deleted = call.services.pipeline.delete(id, call.actor()).await.map_err(refusal)?;
+    let story = known(&call, id)?;
+    let by = call.decided_by(|| replies::delete_story(&story)).await?;
+    let deleted = call.services.pipeline.delete(id, by).await.map_err(refusal)?;
     Ok(say::tool_deleted(id, &deleted))
 }
 

@@ -8,7 +8,7 @@ use super::{
     call::{Answered, ToolCall, pretty, refusal},
     stories::{StoryArgs, known},
 };
-use crate::replies::tools as say;
+use crate::replies::{self, tools as say};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,13 +54,44 @@ pub(super) async fn reject(call: ToolCall) -> Answered {
 
 pub(super) async fn accept(call: ToolCall) -> Answered {
     let id = one(&call)?;
-    call.services.pipeline.review(id, ReviewDecision::Approved, call.actor()).await.map_err(refusal)?;
+    let story = call.decidable(id)?;
+    let by = call.decided_by(|| replies::accept_story(&story)).await?;
+    call.services.pipeline.review(id, ReviewDecision::Approved, by).await.map_err(refusal)?;
     Ok(say::tool_accepted(id))
+}
+
+pub(super) async fn send_back(call: ToolCall) -> Answered {
+    let (id, reason) = reasoned(&call)?;
+    let story = call.decidable(id)?;
+    let by = call.decided_by(|| replies::reject_story(&story, &reason)).await?;
+    call.services.pipeline.review(id, ReviewDecision::Rejected(reason), by).await.map_err(refusal)?;
+    Ok(say::tool_sent_back(id))
+}
+
+pub(super) async fn retry(call: ToolCall) -> Answered {
+    let id = one(&call)?;
+    let story = call.decidable(id)?;
+    let by = call.decided_by(|| replies::retry_story(&story)).await?;
+    let result = call.services.pipeline.retry(id, by).await.map_err(refusal)?;
+    Ok(say::tool_started(id, &result))
+}
+
+/// A story that is not in quarantine is refused without a question.
+pub(super) async fn release(call: ToolCall) -> Answered {
+    let id = one(&call)?;
+    let story = known(&call, id)?;
+    let snapshot = call.services.pipeline.snapshot();
+    let cause = snapshot.quarantined.get(&id).ok_or_else(|| say::not_in_quarantine(id))?.cause.to_string();
+    let by = call.decided_by(|| replies::release_story(&story, &cause)).await?;
+    call.services.pipeline.release(id, by).await.map_err(refusal)?;
+    Ok(say::tool_released(id))
 }
 
 pub(super) async fn merge(call: ToolCall) -> Answered {
     let id = one(&call)?;
-    let merge = call.services.pipeline.merge(id, call.actor()).await.map_err(refusal)?;
+    let story = call.decidable(id)?;
+    let by = call.decided_by(|| replies::merge_story(&story)).await?;
+    let merge = call.services.pipeline.merge(id, by).await.map_err(refusal)?;
     Ok(pretty(&json!({ "story": id, "merge": merge })))
 }
 

@@ -13,9 +13,11 @@ use pipeline::worktree::WorktreeName;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::call::{Answered, ToolCall};
+use super::{
+    McpRun, ToolServices,
+    call::{Answered, ToolCall},
+};
 use crate::{
-    http::{runs::McpRun, services::HttpServices},
     permission::{AgentRequest, PermissionAsk, PermissionDecision},
     replies,
 };
@@ -68,7 +70,7 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
 
 // A story whose file was renamed meanwhile has another name than its worktree. Then the folder does not exist, and no rule is about
 // files in it: people are asked.
-fn folder_of(services: &HttpServices, run: &McpRun) -> PathBuf {
+fn folder_of(services: &ToolServices, run: &McpRun) -> PathBuf {
     let Some(agent) = &run.agent else { return services.project.root().to_owned() };
     let snapshot = services.pipeline.snapshot();
     let story = snapshot.board.story(agent.story);
@@ -88,10 +90,10 @@ pub(super) fn deny(message: &str) -> String {
 
 // A run that waits for a person is not stalled: the pipeline reads this count before it stops a silent run. A guard,
 // because the asking future can be dropped at any moment.
-struct WaitingForPerson(Arc<AtomicUsize>);
+pub(super) struct WaitingForPerson(Arc<AtomicUsize>);
 
 impl WaitingForPerson {
-    fn of(count: &Arc<AtomicUsize>) -> Self {
+    pub(super) fn of(count: &Arc<AtomicUsize>) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count.clone())
     }
