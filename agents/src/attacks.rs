@@ -178,9 +178,14 @@ pub fn prepare(folder: &Path, targets: &AttackTargets) -> io::Result<()> {
     fs::write(folder.join(TARGETS), serde_json::to_vec(targets)?)
 }
 
+/// Where an attacker leaves its findings.
+pub fn findings_file(folder: &Path) -> PathBuf {
+    folder.join(FINDINGS)
+}
+
 /// The attacker's findings; `None` if it did not come to its end.
 pub fn findings(folder: &Path) -> Option<Vec<AttackFinding>> {
-    serde_json::from_slice(&fs::read(folder.join(FINDINGS)).ok()?).ok()
+    serde_json::from_slice(&fs::read(findings_file(folder)).ok()?).ok()
 }
 
 /// Runs the subcommand in `words`, as [`crate::confine::enter`] does, whose `own` it takes. Returns only to say why it failed.

@@ -99,7 +99,11 @@ fn check_every_process(socket: impl AsFd) -> Result<(), PeerRefusal> {
             checked => checked?,
         }
     }
-    // Whoever sent something and ended at once could not be looked at.
+    check_still_open(socket)
+}
+
+/// Whoever sent something and ended at once could not be looked at.
+fn check_still_open(socket: impl AsFd) -> Result<(), PeerRefusal> {
     let mut closed = [PollFd::new(&socket, PollFlags::RDHUP)];
     match poll(&mut closed, Some(&Timespec::default())) {
         Ok(0) => Ok(()),
@@ -361,8 +365,10 @@ mod tests {
         let child = connecting(path.to_str().expect("a name"), &["env", "-i"]);
         let (stream, _) = listener.accept().expect("it comes");
         assert!(check_every_process(&stream).is_err());
+        assert_eq!(check_still_open(&stream), Ok(()));
         end(child);
-        // Other processes of this machine may be agents', too; what is closed is refused in any case.
+        // By itself: other processes of this machine may be agents', too.
+        assert_eq!(check_still_open(&stream), Err(PeerRefusal::Unknown));
         assert!(check_every_process(&stream).is_err());
     }
 

@@ -332,7 +332,12 @@ impl FileKeys for BotConfig {
             MESSENGERS.iter().map(|kind| (kind.name.to_owned(), Value::Table(Table::new()))).collect();
         Self {
             messengers: MessengerSections::take_from(&mut empty).unwrap_or_default(),
-            relay: RelaySection { turn_usd: Some(1.0), day_usd: Some(1.0), ..RelaySection::default() },
+            relay: RelaySection {
+                network: Some(pipeline::config::NetworkValue::Whether(true)),
+                turn_usd: Some(1.0),
+                day_usd: Some(1.0),
+                ..RelaySection::default()
+            },
             ..Self::default()
         }
     }

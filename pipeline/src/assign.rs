@@ -1,6 +1,10 @@
 //! Who is to start on what, now. A pure function of stored facts, called after every event.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use crate::{
     board::Board,
@@ -8,6 +12,7 @@ use crate::{
         BlockReason, Story, StoryId,
         stage::{Role, Stage},
     },
+    strangers::Quarantine,
 };
 
 /// One worker: an agent of the configuration, once for each of its `count`.
@@ -27,8 +32,7 @@ pub struct Situation<'a> {
     pub board: &'a Board,
     /// Stories whose merge waits for a mergemaster.
     pub conflicts: &'a BTreeSet<StoryId>,
-    /// Stories in quarantine whose work no person has accepted.
-    pub unaccepted: &'a BTreeSet<StoryId>,
+    pub quarantine: &'a BTreeMap<StoryId, Quarantine>,
     /// Failed runs after which a stage is given up.
     pub max_retries: u32,
 }
@@ -103,7 +107,8 @@ pub fn waits_for(story: &Story, situation: &Situation<'_>, slots: &[Slot]) -> Re
         return Err(HoldReason::DependsOn(unmet));
     }
     // Whatever the project's settings and the story's own say.
-    if matches!(story.stage, Stage::Qa | Stage::Merge) && situation.unaccepted.contains(&id) {
+    let is_unaccepted = || situation.quarantine.get(&id).is_some_and(|quarantine| !quarantine.accepted);
+    if matches!(story.stage, Stage::Qa | Stage::Merge) && is_unaccepted() {
         return Err(HoldReason::InQuarantine);
     }
     if story.stage == Stage::Qa && story.front.manual_qa {
@@ -198,7 +203,7 @@ mod tests {
         let conflicts = conflicts.iter().copied().map(StoryId).collect();
         let board = board(stories);
         let situation =
-            Situation { board: &board, conflicts: &conflicts, unaccepted: &BTreeSet::new(), max_retries: 3 };
+            Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), max_retries: 3 };
         assign(&situation, slots, |_| true)
             .into_iter()
             .map(|started| (started.story.0, started.slot))
@@ -267,8 +272,25 @@ mod tests {
         assert_eq!(run(&stories[..3], &[], &team()), []);
         let (board, conflicts) = (board(&stories), BTreeSet::new());
         let situation =
-            Situation { board: &board, conflicts: &conflicts, unaccepted: &BTreeSet::new(), max_retries: 3 };
+            Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), max_retries: 3 };
         assert_eq!(waits_for(&dependent, &situation, &[]), Err(HoldReason::DependsOn(vec![StoryId(5)])));
+    }
+
+    #[test]
+    fn a_story_of_strangers_is_worked_on_and_then_waits_until_a_person_has_accepted_the_work() {
+        use crate::strangers::QuarantineCause;
+        let board = board(&[story(1, Stage::Current), story(2, Stage::Qa), story(3, Stage::Merge)]);
+        let conflicts = [StoryId(3)].into();
+        let held = |accepted: bool| {
+            let mark = Quarantine { accepted, ..Quarantine::new(QuarantineCause::Repository) };
+            let quarantine = (1..=3).map(|id| (StoryId(id), mark.clone())).collect();
+            let situation =
+                Situation { board: &board, conflicts: &conflicts, quarantine: &quarantine, max_retries: 3 };
+            board.stories().map(|story| waits_for(story, &situation, &[])).collect::<Vec<_>>()
+        };
+        let waits = Err(HoldReason::InQuarantine);
+        assert_eq!(held(false), [Ok(Role::Coder), waits.clone(), waits]);
+        assert_eq!(held(true), [Ok(Role::Coder), Ok(Role::Qa), Ok(Role::Mergemaster)]);
     }
 
     #[test]
@@ -280,6 +302,7 @@ mod tests {
             HoldReason::Blocked(BlockReason::Person("no paint".into())),
             HoldReason::DependsOn(vec![StoryId(4), StoryId(5)]),
             HoldReason::ForPerson,
+            HoldReason::InQuarantine,
             HoldReason::OutOfRetries,
             HoldReason::InMergeQueue,
         ];
@@ -290,6 +313,7 @@ mod tests {
         blocked: no paint
         waits for 4, 5
         waits for a person to accept or reject it
+        it is in quarantine, so a person reviews its changes and accepts or rejects them
         its retries are used up
         is in the merge queue
         ");
@@ -298,9 +322,9 @@ mod tests {
     #[test]
     fn a_story_that_may_not_be_started_leaves_its_worker_to_the_next() {
         let board = board(&[story(1, Stage::Qa), story(2, Stage::Qa)]);
-        let (conflicts, unaccepted) = (BTreeSet::new(), BTreeSet::new());
+        let (conflicts, quarantine) = (BTreeSet::new(), BTreeMap::new());
         let situation =
-            Situation { board: &board, conflicts: &conflicts, unaccepted: &unaccepted, max_retries: 3 };
+            Situation { board: &board, conflicts: &conflicts, quarantine: &quarantine, max_retries: 3 };
         let started = assign(&situation, &team(), |story| story.id() != StoryId(1));
         assert_eq!(started, [Assignment { story: StoryId(2), slot: "qa".into() }]);
     }
@@ -334,7 +358,7 @@ mod tests {
                 slot.busy_with = Some(StoryId(n as u32));
             }
             let conflicts = stories.iter().map(|story| story.file.id).collect();
-            let situation = Situation { board: &board, conflicts: &conflicts, unaccepted: &BTreeSet::new(), max_retries: 3 };
+            let situation = Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), max_retries: 3 };
             let started = assign(&situation, &slots, |_| true);
             let stories_once: BTreeSet<_> = started.iter().map(|started| started.story).collect();
             let slots_once: BTreeSet<_> = started.iter().map(|started| started.slot.clone()).collect();

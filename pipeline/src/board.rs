@@ -24,7 +24,7 @@ use crate::story::{BadFileName, FrontError, Story, StoryId, stage::Stage};
 pub struct Board {
     /// Those that can be acted on.
     stories: OrdMap<StoryId, Arc<Story>>,
-    /// The same.
+    /// Again, for [`Board::in_stage`].
     by_stage: OrdMap<(Stage, StoryId), Arc<Story>>,
     /// Problems that people have to fix.
     pub problems: Vec<BoardProblem>,

@@ -64,7 +64,6 @@ pub struct RunInfo {
     pub id: RunId,
     /// The story it works on.
     pub story: StoryId,
-    /// The story's title.
     pub title: String,
     pub slot: String,
     /// The configured agent that the worker is one of.
@@ -137,8 +136,7 @@ pub struct PipelineSnapshot {
     /// The branch that stories merge to.
     pub base: String,
     pub wall: WallState,
-    /// Stories in quarantine.
-    pub quarantined: BTreeMap<StoryId, Quarantine>,
+    pub quarantined: Arc<BTreeMap<StoryId, Quarantine>>,
     /// Text by strangers that the agents of a story have read since a person last spoke about it.
     pub strangers_read: BTreeMap<StoryId, BTreeSet<StrangerText>>,
 }
@@ -283,7 +281,6 @@ pub enum PipelineEvent {
     /// A merge was queued, took a step, or ended.
     Merge {
         story: StoryId,
-        /// The story's title.
         title: String,
         merge: MergeView,
         /// `3 files, +20 -4`, once merged.

@@ -59,11 +59,7 @@ pub enum BaseError {
     Git(#[from] git2::Error),
     /// The lock file cannot be used.
     #[error("`{path}` cannot be locked: {source}. storkit stores its state there; check its owner and mode.")]
-    Lock {
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Lock { path: PathBuf, source: io::Error },
 }
 
 /// The branch that stories merge to: the configured one; else of `main` and `master` the one that exists, the

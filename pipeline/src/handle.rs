@@ -55,7 +55,6 @@ pub enum StartResult {
 /// What [`Pipeline::delete`] took away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletedStory {
-    /// The file's name.
     pub name: String,
     pub stage: Stage,
     /// The worker that was stopped.

@@ -45,7 +45,6 @@ pub struct LedgerEntry {
     pub slot: String,
     pub agent: String,
     pub role: Role,
-    /// The CLI's session.
     pub session: Option<String>,
     /// When it was started, in seconds since 1970.
     pub started: u64,

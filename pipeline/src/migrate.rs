@@ -49,7 +49,6 @@ pub enum MigrateError {
     Disk {
         /// The file or folder.
         path: PathBuf,
-        /// The system's word.
         source: io::Error,
     },
     #[error(transparent)]

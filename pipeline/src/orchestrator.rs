@@ -284,7 +284,7 @@ impl Orchestrator {
             settings_notice: waiting.or(edited),
             base: self.config.base.clone(),
             wall: self.config.wall.clone(),
-            quarantined: self.stories.started.quarantined().clone(),
+            quarantined: Arc::clone(self.stories.started.quarantined()),
             strangers_read: self.memos.strangers_read(),
             board,
         };

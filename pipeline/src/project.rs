@@ -59,11 +59,7 @@ pub enum ProjectError {
     NotGit(PathBuf),
     /// The folder does not exist or cannot be read.
     #[error("`{path}` cannot be opened: {source}")]
-    Unreadable {
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// The repository has no files.
     #[error(
         "`{0}` is a bare repository. storkit needs a checkout: clone it and name the clone with `--project DIR`."
@@ -95,11 +91,7 @@ pub enum ProjectError {
     #[error(
         "`{path}` cannot be written: {source}. storkit stores its state there; check its owner and mode."
     )]
-    Unwritable {
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Unwritable { path: PathBuf, source: io::Error },
 }
 
 impl Project {

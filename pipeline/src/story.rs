@@ -81,7 +81,6 @@ impl StoryKind {
 /// A story, as parsed from its file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Story {
-    /// Its file's name.
     pub file: FileName,
     pub stage: Stage,
     /// When its file was last written or moved there (the inode's change time).

@@ -28,7 +28,6 @@ pub struct RunFacts {
     pub failure: Option<FailureCause>,
 }
 
-/// A reviewer's decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReviewDecision {
     Approved,

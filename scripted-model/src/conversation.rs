@@ -11,6 +11,7 @@ const NOT_THE_PERSON: &[&str] = &[
     "<task-notification>",
     "<local-command-",
     "<command-name>",
+    "[Image: source:",
 ];
 
 /// The parts of a request's conversation that a script can use.

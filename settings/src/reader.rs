@@ -35,11 +35,7 @@ pub struct LoadedKeys<T> {
 pub enum FileError {
     /// It cannot be read.
     #[error("`{path}` cannot be read: {source}. Check its owner and mode.")]
-    Unreadable {
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// It is not TOML.
     #[error("`{path}` is not valid TOML: {why}")]
     Syntax { path: PathBuf, why: String },

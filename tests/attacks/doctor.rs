@@ -54,12 +54,16 @@ fn an_attack_of_the_doctor_gets_through_a_wall() {
     std::fs::create_dir(&folder).expect("a folder");
     program.set_env("TMPDIR", folder.to_str().expect("text"));
     for wall in walls() {
-        let (beyond, rooms) = match wall {
-            "landlock" => (&BEYOND_LANDLOCK[..], &["room-in-worktree"][..]),
-            _ => (&[][..], &["room-in-checkout", "room-in-worktree"][..]),
+        let (beyond, others) = match wall {
+            "landlock" => (&BEYOND_LANDLOCK[..], &[][..]),
+            _ => (
+                &[][..],
+                &["room-in-checkout", "tried-for-story", "tried-in-checkout", "tried-in-worktree"][..],
+            ),
         };
         let (through, _) = attack(&program, wall);
-        let kinds = [&["component", "gate", "mergemaster", "story-agent"], rooms].concat();
+        let kinds =
+            [&["component", "gate", "mergemaster", "room-in-worktree", "story-agent"], others].concat();
         assert_eq!(through.keys().cloned().collect::<BTreeSet<_>>(), names(&kinds), "{wall}");
         for (kind, reached) in &through {
             assert_eq!(*reached, names(beyond), "{wall}: {kind}");

@@ -448,10 +448,15 @@ fn an_archive_brings_bot_toml_and_nothing_else() {
     let output = hostile.program.run(&["init", "--yes"], "");
     assert!(!output.status.success() && said(&output).contains(words), "{}", said(&output));
     let command = hostile.is_refused(words);
-    hostile.is_fixed_by(&command);
+    let (aside, anew) = command.rsplit_once(" && ").expect("several commands");
+    assert_eq!(anew, "storkit init");
+    let ran = Command::new("sh").args(["-ec", aside]).output().expect("a shell");
+    assert!(ran.status.success(), "{ran:?}");
+    assert_eq!(hostile.program.run(&["init", "--yes"], "").status.code(), Some(0));
     hostile.write(".storkit/bot.toml", "display_name = \"Mine\"\n");
     let output = hostile.program.run(&["chat"], "version\n");
     assert_eq!(output.status.code(), Some(0), "it is the operator's now: {}", said(&output));
+    hostile.nothing_ran();
 }
 
 #[test]

@@ -47,6 +47,8 @@ async fn prompts_that_had_not_begun_are_run_after_the_restart_in_order() {
     room.see("echo: last").await;
     room.say("history").await;
     room.see("1. slow\n2. echo later\n3. echo last").await;
+    // A turn that is not over would be reported.
+    room.settled().await;
     let bot = bot.restart().await;
     let room = bot.room("a");
     room.say("history").await;
@@ -115,6 +117,7 @@ async fn a_rooms_choices_survive_and_reset_is_for_good() {
     room.see("is closed. Your next message starts a new one").await;
     room.say("history").await;
     room.see("nothing yet").await;
+    room.settled().await;
     let bot = bot.restart().await;
     let room = bot.room("a");
     room.say("args").await;

@@ -60,7 +60,9 @@ pub(super) fn stay_behind(filters: &Path, storkit: &OsStr) -> io::Result<()> {
     match unsafe { fork() }? {
         ForkResult::Child => {
             before.thread_set_mask()?;
-            open_at_their_numbers(&files)
+            // It could have one of the numbers.
+            drop(storkit);
+            open_at_their_numbers(files)
         }
         ForkResult::Parent { child } => {
             drop(files);
@@ -72,10 +74,11 @@ pub(super) fn stay_behind(filters: &Path, storkit: &OsStr) -> io::Result<()> {
 }
 
 #[allow(unsafe_code)]
-fn open_at_their_numbers(files: &[File]) -> io::Result<()> {
-    // Out of the way first: one of them could have another's number.
+fn open_at_their_numbers(files: Vec<File>) -> io::Result<()> {
+    // Out of the way first: one of them could have another's number, or its own.
     let apart: Vec<OwnedFd> =
         files.iter().map(|file| rustix::io::fcntl_dupfd_cloexec(file, 10)).collect::<Result<_, _>>()?;
+    drop(files);
     for (file, (_, number)) in apart.iter().zip(FILTERS) {
         // SAFETY: nothing in this program owns these numbers; the copy stays open for the program that it becomes.
         if unsafe { libc::dup2(file.as_raw_fd(), number) } < 0 {

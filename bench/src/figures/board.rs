@@ -1,7 +1,7 @@
 //! Figure 6: a board of 10,000 stories.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
     process::Command,
@@ -85,7 +85,7 @@ fn blocking(effort: Effort) -> anyhow::Result<Outcome> {
         let slots = team();
         let conflicts = BTreeSet::new();
         let situation =
-            Situation { board: &board, conflicts: &conflicts, unaccepted: &BTreeSet::new(), max_retries: 3 };
+            Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), max_retries: 3 };
         let start = Instant::now();
         let assigned = assign(&situation, &slots, |_| true);
         let assigning = millis(start.elapsed());

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agents::{
     claude::{Launch, LaunchModel, LaunchProgram, LaunchSession, PromptMode, SessionId, SessionStart},
+    trial::TrialPlace,
     turn::RetryPolicy,
 };
 use pipeline::{guard::base_branch, rooms::RoomWorkspace};
@@ -82,6 +83,12 @@ impl ChatServices {
             text.push_str(&prompt::worktree_prompt(branch));
         }
         launch
+    }
+
+    /// Where commands of a room's agent are tried.
+    pub fn trial_place_in(&self, workspace: &RoomWorkspace) -> TrialPlace {
+        let set: Vec<_> = self.config().claude.env.clone().into_iter().collect();
+        TrialPlace::new(workspace.confined.clone(), &set, &workspace.env)
     }
 
     /// How a session is started: resumed, or new. Without a wall, in the main checkout.

@@ -53,7 +53,7 @@ fn release_all(cx: &CommandContext<'_>) -> CommandResult {
     let (pipeline, by) = (cx.services.pipeline.clone(), caller(cx));
     later(async move {
         let (mut released, mut left) = (0, 0);
-        for (id, quarantine) in &pipeline.snapshot().quarantined {
+        for (id, quarantine) in &*pipeline.snapshot().quarantined {
             match quarantine.cause {
                 QuarantineCause::Repository => {
                     pipeline.release(*id, by.clone()).await.map_err(refusal)?;

@@ -319,7 +319,7 @@ mod tests {
         );
         let plan = question("ExitPlanMode", json!({ "plan": "1. Do it" }));
         assert_eq!(choices(&plan, None), ["Approve plan: Yes", "Keep planning: No(None)"]);
-        assert_eq!(choices(&asked(false), None), [r#"Red: Text("1")"#, r#"Blue: Text("2")"#]);
+        assert_eq!(choices(&asked(false), None), ["Red: Option(1)", "Blue: Option(2)"]);
         assert!(choices(&asked(true), None).is_empty(), "one click cannot pick several");
     }
 

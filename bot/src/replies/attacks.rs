@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use adapters::markdown::{code_span, inert};
 use agents::{
     attacks::{ATTACKS, Attack, AttackFinding},
-    confine::Confinement,
+    confine::{Confinement, NoLayers},
+    trial::TrialFailure,
 };
 
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,22 @@ const SHOWN: usize = 4;
 pub const NO_FINDINGS: &str = "the attacker was started and left no findings";
 pub const TOOK_TOO_LONG: &str = "The attacks took too long.";
 
+/// Why commands are not tried here.
+pub fn no_trials(why: NoLayers) -> &'static str {
+    match why {
+        NoLayers::NoWall => "There is no wall.",
+        NoLayers::OtherWall => "The wall on this machine cannot layer files.",
+    }
+}
+
+/// Why a trial has no findings.
+pub fn trial_failed(failure: &TrialFailure) -> String {
+    match failure {
+        TrialFailure::Stopped => TOOK_TOO_LONG.to_owned(),
+        TrialFailure::NotStarted(why) => sentence(why),
+    }
+}
+
 /// Attacks that Landlock does not stop, with the reason; `docs/security.md` lists them.
 const BEYOND_LANDLOCK: [&str; 3] = ["file-names", "file-modes", "other-processes"];
 const OF_THE_NETWORK: [&str; 2] = ["private-network", "way-out"];
@@ -32,7 +49,10 @@ const OF_THE_NETWORK: [&str; 2] = ["private-network", "way-out"];
 pub enum WalledKind {
     RoomInWorktree,
     RoomInCheckout,
+    TriedInWorktree,
+    TriedInCheckout,
     StoryAgent,
+    TriedForStory,
     Gate,
     Component,
     Mergemaster,
@@ -172,7 +192,10 @@ fn kind_name(kind: WalledKind) -> &'static str {
     match kind {
         WalledKind::RoomInWorktree => "room agents in worktrees",
         WalledKind::RoomInCheckout => "room agents in the main checkout",
+        WalledKind::TriedInWorktree => "commands tried for rooms in worktrees",
+        WalledKind::TriedInCheckout => "commands tried for rooms in the main checkout",
         WalledKind::StoryAgent => "agents on stories",
+        WalledKind::TriedForStory => "commands tried for stories",
         WalledKind::Gate => "gates",
         WalledKind::Component => "components' commands",
         WalledKind::Mergemaster => "mergemasters",

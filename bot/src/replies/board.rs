@@ -186,7 +186,7 @@ pub(crate) mod fixture {
             settings_notice: None,
             base: "main".into(),
             wall: WallState::default(),
-            quarantined: BTreeMap::new(),
+            quarantined: Arc::default(),
             strangers_read: BTreeMap::new(),
         }
     }

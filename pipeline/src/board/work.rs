@@ -72,7 +72,6 @@ pub enum WorkError {
         .folder.display(), .stage.dir(), .file.display()
     )]
     NotIgnored {
-        /// The stage's folder.
         folder: PathBuf,
         stage: Stage,
         /// The ignore file that should say so.
@@ -82,7 +81,6 @@ pub enum WorkError {
     Disk {
         /// The file or folder.
         path: PathBuf,
-        /// The system's word.
         source: io::Error,
     },
 }
@@ -90,7 +88,6 @@ pub enum WorkError {
 /// What [`WorkFolder::delete`] took away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemovedStory {
-    /// The file's name.
     pub name: String,
     /// The stage it was in.
     pub stage: Stage,

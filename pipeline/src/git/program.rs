@@ -96,11 +96,7 @@ pub enum GitProgramError {
     #[error("`git {command}` answered more than {} MiB", run::MAX_ANSWER >> 20)]
     TooMuch { command: String },
     #[error("the connection to `git {command}` failed: {source}")]
-    Pipe {
-        command: String,
-        /// The system's word.
-        source: std::io::Error,
-    },
+    Pipe { command: String, source: std::io::Error },
 }
 
 impl GitProgram {

@@ -109,11 +109,7 @@ pub enum MergeError {
     Place(#[from] WorktreeError),
     /// A file of storkit's cannot be used.
     #[error("`{path}` cannot be used: {source}")]
-    Io {
-        path: PathBuf,
-        /// The system's word.
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
 }
 
 impl MergeError {

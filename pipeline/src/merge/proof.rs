@@ -32,7 +32,6 @@ pub struct DiffStat {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MergeProof {
     pub story: StoryId,
-    /// Its file's name.
     pub file: String,
     /// The branch it was merged to.
     pub base: String,

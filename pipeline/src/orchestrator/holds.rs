@@ -235,7 +235,7 @@ mod tests {
             situation: Situation {
                 board: &board,
                 conflicts: &conflicts,
-                unaccepted: &BTreeSet::new(),
+                quarantine: &BTreeMap::new(),
                 max_retries: 3,
             },
             agents: &agents,

@@ -18,7 +18,7 @@ impl Orchestrator {
         let situation = Situation {
             board: &self.stories.board,
             conflicts: &conflicts,
-            unaccepted: &self.stories.started.unaccepted(),
+            quarantine: self.stories.started.quarantined(),
             max_retries: self.config.in_force.max_retries,
         };
         let waits = |story: &&Arc<Story>| {

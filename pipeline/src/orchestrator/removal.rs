@@ -1,6 +1,6 @@
 //! Removes a story's worktree, after its components are torn down in the sandbox of its gates.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use agents::confine::Confined;
 use tokio::sync::mpsc;
@@ -14,7 +14,7 @@ use crate::{
     open_hosts::CommandHosts,
     sentence::sentence,
     story::StoryId,
-    strangers,
+    strangers::{self, Quarantine},
     worktree::{BranchFate, ComponentPhase, Worktree, WorktreeName, Worktrees, run_components},
 };
 
@@ -25,7 +25,7 @@ pub(super) struct WorktreeRemover {
     config: Arc<ProjectConfig>,
     settings: Arc<AgentSettings>,
     hosts: CommandHosts,
-    quarantined: BTreeSet<StoryId>,
+    quarantined: Arc<BTreeMap<StoryId, Quarantine>>,
     base: String,
     events: mpsc::Sender<TaskEvent>,
 }
@@ -37,7 +37,7 @@ impl Orchestrator {
             config: Arc::clone(&self.config.in_force),
             settings: Arc::clone(&self.context.settings),
             hosts: self.command_hosts(),
-            quarantined: self.stories.started.quarantined().keys().copied().collect(),
+            quarantined: Arc::clone(self.stories.started.quarantined()),
             base: self.config.base.clone(),
             events: self.events.clone(),
         }
@@ -102,7 +102,7 @@ fn kept_in(
 ) -> Result<(GateRunner, Confined, Arc<ProjectConfig>), String> {
     let WorktreeRemover { mut config, mut settings, hosts, quarantined, .. } = remover;
     let open_hosts = hosts.of(story);
-    let in_quarantine = quarantined.contains(&story);
+    let in_quarantine = quarantined.contains_key(&story);
     if in_quarantine {
         config = Arc::new(config.registries_only(&open_hosts.registries));
         settings = settings.restricted();

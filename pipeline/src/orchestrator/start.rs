@@ -41,8 +41,8 @@ impl Orchestrator {
                 && !self.stories.started.waits(story)
         };
         let (board, max_retries) = (&self.stories.board, self.config.in_force.max_retries);
-        let unaccepted = self.stories.started.unaccepted();
-        let situation = Situation { board, conflicts: &conflicts, unaccepted: &unaccepted, max_retries };
+        let quarantine = self.stories.started.quarantined();
+        let situation = Situation { board, conflicts: &conflicts, quarantine, max_retries };
         let assignments = assign(&situation, &slots, may_start);
         for assignment in assignments {
             let slot = slots.iter().find(|slot| slot.name == assignment.slot);
@@ -147,12 +147,12 @@ impl Orchestrator {
                 format!("it came with the repository and was not started here; `start {id}` starts it");
             return Some(holds::HeldStory { clause, wanted: Some(WantedDecision::Start) });
         }
-        let (conflicts, unaccepted) = (self.merges.conflicts(), self.stories.started.unaccepted());
+        let conflicts = self.merges.conflicts();
         let facts = holds::HoldFacts {
             situation: Situation {
                 board: &self.stories.board,
                 conflicts: &conflicts,
-                unaccepted: &unaccepted,
+                quarantine: self.stories.started.quarantined(),
                 max_retries: self.config.in_force.max_retries,
             },
             agents: &self.config.in_force.agents,

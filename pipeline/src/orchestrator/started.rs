@@ -99,33 +99,35 @@ impl StartedStories {
         self.origins.quarantine.get(&story)
     }
 
-    pub(super) fn quarantined(&self) -> &BTreeMap<StoryId, Quarantine> {
+    pub(super) fn quarantined(&self) -> &Arc<BTreeMap<StoryId, Quarantine>> {
         &self.origins.quarantine
-    }
-
-    /// Stories in quarantine whose work no person has accepted.
-    pub(super) fn unaccepted(&self) -> BTreeSet<StoryId> {
-        let held = self.origins.quarantine.iter().filter(|(_, quarantine)| !quarantine.accepted);
-        held.map(|(id, _)| *id).collect()
     }
 
     /// Returns whether that is news.
     pub(super) fn set_quarantine(&mut self, story: StoryId, cause: QuarantineCause, lane: &WorkLane) -> bool {
         let before = self.origins.quarantine.get(&story).map(|quarantine| quarantine.accepted);
-        self.origins.quarantine.entry(story).or_insert_with(|| Quarantine::new(cause)).accepted = false;
+        if before != Some(false) {
+            let quarantine = Arc::make_mut(&mut self.origins.quarantine);
+            quarantine.entry(story).or_insert_with(|| Quarantine::new(cause)).accepted = false;
+        }
         self.save_if(before != Some(false), lane);
         before.is_none()
     }
 
     pub(super) fn set_accepted(&mut self, story: StoryId, accepted: bool, lane: &WorkLane) {
-        let Some(quarantine) = self.origins.quarantine.get_mut(&story) else { return };
-        let before = std::mem::replace(&mut quarantine.accepted, accepted);
-        self.save_if(before != accepted, lane);
+        let is_news = self.quarantine(story).is_some_and(|quarantine| quarantine.accepted != accepted);
+        if is_news && let Some(quarantine) = Arc::make_mut(&mut self.origins.quarantine).get_mut(&story) {
+            quarantine.accepted = accepted;
+        }
+        self.save_if(is_news, lane);
     }
 
     /// Returns whether it was in quarantine.
     pub(super) fn release(&mut self, story: StoryId, lane: &WorkLane) -> bool {
-        let released = self.origins.quarantine.remove(&story).is_some();
+        let released = self.quarantine(story).is_some();
+        if released {
+            Arc::make_mut(&mut self.origins.quarantine).remove(&story);
+        }
         self.save_if(released, lane);
         released
     }
@@ -170,7 +172,7 @@ fn found(project: &Project, base: &str, recorded: Option<&StoryOrigins>, board: 
     let started: BTreeSet<String> =
         known.started.union(&by_hand).filter(|name| work_names.contains(*name)).cloned().collect();
     let brought: BTreeSet<String> = work_names.difference(&started).cloned().collect();
-    let mut quarantine = known.quarantine;
+    let mut quarantine = Arc::unwrap_or_clone(known.quarantine);
     quarantine.retain(|id, _| board.story(*id).is_some() || board.problem(*id).is_some());
     let is_brought = |story: &&Arc<Story>| match is_in_work(story.stage) {
         true => brought.contains(&name(story)) && !known.brought.contains(&name(story)),
@@ -179,7 +181,7 @@ fn found(project: &Project, base: &str, recorded: Option<&StoryOrigins>, board: 
     for story in in_work.iter().chain(&backlog).filter(is_brought) {
         quarantine.entry(story.id()).or_insert_with(|| Quarantine::new(QuarantineCause::Repository));
     }
-    StoryOrigins { started, brought, known: Some(names(&backlog)), quarantine }
+    StoryOrigins { started, brought, known: Some(names(&backlog)), quarantine: Arc::new(quarantine) }
 }
 
 pub(super) fn is_in_work(stage: Stage) -> bool {

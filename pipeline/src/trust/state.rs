@@ -18,7 +18,7 @@ use crate::Project;
 
 /// What storkit believes. Folders count once something is in them.
 const BELIEVED: [&str; 12] = [
-    "bot.toml",
+    SETTINGS,
     "state/state.db",
     "state.db",
     "proofs",
@@ -32,6 +32,7 @@ const BELIEVED: [&str; 12] = [
     "logs/runs.jsonl",
 ];
 
+const SETTINGS: &str = "bot.toml";
 const STAMP: &str = "state/stamp";
 
 /// The name's end of the record in the trust folder.
@@ -69,12 +70,14 @@ impl TrustStore {
             // Moved or copied by somebody on this machine.
             (Some(left), _) if self.knows_stamp(left) => return self.record_stamp(project, left),
             _ if found.is_empty() => {}
+            // The operator has removed the rest.
+            (None, Some(_)) if found == [SETTINGS] => {}
             // Served here by a version that left no stamp.
             (None, None) if self.has_served(project)? => {}
             _ => {
                 let root = shell_word(project.root());
                 let command = format!(
-                    "cd {root} && mv .storkit .storkit-aside && git checkout HEAD -- .storkit; storkit init"
+                    "cd {root} && mv .storkit .storkit-aside && (git checkout -q HEAD -- .storkit || true) && storkit init"
                 );
                 return Err(StateError::Foreign { found, command });
             }
@@ -193,6 +196,8 @@ mod tests {
         store.check_state(&new.project).expect("there is nothing yet");
         new.write(".storkit/bot.toml", "");
         store.check_state(&new.project).expect("it was written here");
+        fs::remove_dir_all(new.project.dir().join("state")).expect("it is there");
+        store.check_state(&new.project).expect("the operator has removed the state");
     }
 
     #[test]

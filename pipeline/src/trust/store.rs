@@ -11,6 +11,7 @@ use std::{
         fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _},
     },
     path::PathBuf,
+    sync::Arc,
 };
 
 use rustix::fs::OFlags;
@@ -45,21 +46,24 @@ pub struct StoryOrigins {
     pub brought: BTreeSet<String>,
     /// In the backlog, and looked at; absent in a record of a version that did not look there.
     pub known: Option<BTreeSet<String>>,
-    /// From strangers, and no person has released them. By number: a file that gets another name stays what it is.
+    /// From strangers, and no person has released them. By number: a file that gets another name stays what it is. Shared with each
+    /// snapshot: in a fresh clone all stories can be in it.
     #[serde(serialize_with = "as_list", deserialize_with = "from_list")]
-    pub quarantine: BTreeMap<StoryId, Quarantine>,
+    pub quarantine: Arc<BTreeMap<StoryId, Quarantine>>,
 }
 
 // As a list: serde cannot read numbers back from the names of an object's keys where records are flattened.
 fn as_list<S: Serializer>(
-    quarantine: &BTreeMap<StoryId, Quarantine>,
+    quarantine: &Arc<BTreeMap<StoryId, Quarantine>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     quarantine.iter().collect::<Vec<_>>().serialize(serializer)
 }
 
-fn from_list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<StoryId, Quarantine>, D::Error> {
-    Ok(Vec::deserialize(deserializer)?.into_iter().collect())
+fn from_list<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Arc<BTreeMap<StoryId, Quarantine>>, D::Error> {
+    Ok(Arc::new(Vec::deserialize(deserializer)?.into_iter().collect()))
 }
 
 #[derive(Serialize, Deserialize)]

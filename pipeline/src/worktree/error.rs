@@ -39,11 +39,7 @@ pub enum WorktreeError {
     Read(#[from] git2::Error),
     /// A file cannot be read or written.
     #[error("`{path}`: {source}")]
-    Io {
-        path: PathBuf,
-        /// The system's word.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 /// Names the file that the system refused.

@@ -3,10 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use agents::{
-    claude::{PermissionAnswer, PermissionRequest},
-    trial::TrialPlace,
-};
+use agents::claude::{PermissionAnswer, PermissionRequest};
 use serde_json::Value;
 
 use super::RoomTask;
@@ -83,9 +80,7 @@ impl RoomTask {
             timeout: self.services.config().claude.permission_timeout.limit(),
         };
         if let Some(workspace) = &self.turn.place.workspace {
-            let set: Vec<_> = self.services.config().claude.env.clone().into_iter().collect();
-            let place = TrialPlace::new(workspace.confined.clone(), &set, &workspace.env);
-            self.turn.asker.trials().set(place);
+            self.turn.asker.trials().set(self.services.trial_place_in(workspace));
         }
         let (broker, sender, request_id) =
             (self.services.broker.clone(), self.sender.clone(), asked.request_id);

@@ -16,9 +16,11 @@ use std::{
 use adapters::{Adapter, Room, console};
 use agents::{
     attacks::{self, ATTACKS, AttackFinding, AttackTargets, OperatorAccessTarget},
-    claude::{AgentEvent, AgentProcess, PermissionRoute, PromptMode},
+    claude::{AgentEvent, AgentProcess, PermissionRoute, PromptMode, ShellCommand},
+    trial::{TrialPlace, TrialSlot},
     turn::RetryPolicy,
 };
+use parking_lot::Mutex;
 use pipeline::{
     AttackedRun, AttackedSetting, Project,
     config::{Agent, Component, ProjectConfig},
@@ -53,6 +55,7 @@ use crate::{
     replies::attacks::{self as say, AttackReport, AttackedProcess, WalledKind},
     restart::RunningProgram,
 };
+use tokio_util::sync::CancellationToken;
 
 /// How long all attacks from one process may take.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -127,9 +130,9 @@ async fn with_storkit(
     let settings = http_host::settings(&loaded, trust, model_access);
     let command = quoted(&loaded.config.claude.command);
     let host = Arc::new(StageHost::new(&app));
-    let setting =
-        AttackedSetting { project: project.clone(), settings, host, config: config(machine, &command) };
-    let attack = StagedAttack { machine, app: &app, setting, targets };
+    let config = config(machine, &command);
+    let setting = AttackedSetting { project: project.clone(), settings, host: host.clone(), config };
+    let attack = StagedAttack { machine, app: &app, setting, host, targets };
     let report = attack.all().await;
     app.shutdown().await;
     console.close("").await;
@@ -163,11 +166,14 @@ fn config(machine: &AttackedMachine, command: &str) -> ProjectConfig {
 struct StageHost {
     url: String,
     runs: crate::http::McpRuns,
+    /// Of the run that was opened last.
+    trials: Mutex<TrialSlot>,
 }
 
 impl StageHost {
     fn new(app: &App) -> Self {
-        Self { url: format!("http://127.0.0.1:{}/mcp", app.port()), runs: app.runs() }
+        let url = format!("http://127.0.0.1:{}/mcp", app.port());
+        Self { url, runs: app.runs(), trials: Mutex::default() }
     }
 }
 
@@ -176,7 +182,9 @@ impl PipelineHost for StageHost {
         let guard = self.runs.open(McpRun { agent: Some(run.clone()), ..McpRun::default() });
         let route = PermissionRoute::Mcp { url: self.url.clone(), token: guard.token().to_owned() };
         let guard: Box<dyn Any + Send + Sync> = Box::new(guard);
-        RunAccess { route, waiting: Arc::default(), trials: Default::default(), guard }
+        let trials = TrialSlot::default();
+        *self.trials.lock() = trials.clone();
+        RunAccess { route, waiting: Arc::default(), trials, guard }
     }
 }
 
@@ -185,6 +193,7 @@ struct StagedAttack<'a> {
     machine: &'a AttackedMachine,
     app: &'a App,
     setting: AttackedSetting,
+    host: Arc<StageHost>,
     targets: AttackTargets,
 }
 
@@ -214,34 +223,34 @@ impl StagedAttack<'_> {
                 }
                 Err(error) => Err(error.to_string()),
             };
-            found.push(self.room(WalledKind::RoomInWorktree, workspace).await?);
+            let kinds = (WalledKind::RoomInWorktree, WalledKind::TriedInWorktree);
+            found.extend(self.room(kinds, workspace).await?);
         }
         if !is_worktree(true) || !is_worktree(false) {
             let workspace = self.app.services().commands.pipeline.checkout_for_room(ROOM).await;
-            found.push(
-                self.room(WalledKind::RoomInCheckout, workspace.map_err(|error| error.to_string())).await?,
-            );
+            let kinds = (WalledKind::RoomInCheckout, WalledKind::TriedInCheckout);
+            found.extend(self.room(kinds, workspace.map_err(|error| error.to_string())).await?);
         }
         Ok(found)
     }
 
     async fn room(
         &self,
-        kind: WalledKind,
+        (kind, tried): (WalledKind, WalledKind),
         workspace: Result<RoomWorkspace, String>,
-    ) -> io::Result<AttackedProcess> {
+    ) -> io::Result<Vec<AttackedProcess>> {
         let connected = match workspace {
             Ok(workspace) => self.connection().open(&self.app.services().commands.pipeline, workspace).await,
             Err(why) => Err(why),
         };
         let workspace = match connected {
             Ok(workspace) => workspace,
-            Err(why) => return Ok(not_started(kind, why)),
+            Err(why) => return Ok(vec![not_started(kind, why)]),
         };
         let wall = workspace.confined.confinement.name();
         let mut launch = self.app.services().launch_in(&workspace, None, None);
         launch.mode = PromptMode::OneShot { prompt: "attack".into() };
-        self.from(kind, async {
+        let working = self.from(kind, async {
             let (process, mut events) =
                 AgentProcess::start(launch).await.map_err(|error| error.to_string())?;
             while let Some(event) = events.recv().await {
@@ -251,6 +260,26 @@ impl StagedAttack<'_> {
             }
             process.end().await;
             Ok(wall)
+        });
+        let working = working.await?;
+        Ok(vec![working, self.trial(tried, self.app.services().trial_place_in(&workspace)).await?])
+    }
+
+    /// A command of an agent that is tried before anybody has allowed it. What it writes is in layers, so it prints its findings.
+    async fn trial(&self, kind: WalledKind, place: TrialPlace) -> io::Result<AttackedProcess> {
+        if let Err(why) = place.can_try() {
+            return Ok(not_started(kind, say::no_trials(why).to_owned()));
+        }
+        let findings = attacks::findings_file(&self.machine.exchange());
+        let (command, printed) =
+            (&self.app.services().config().claude.command, quoted(&[findings.display().to_string()]));
+        let line = format!("{} && cat {printed}", quoted(command));
+        let command = ShellCommand { line, in_background: false }.for_trial();
+        self.from(kind, async {
+            let tried = place.run(command, CancellationToken::new()).await;
+            let tried = tried.map_err(|failure| say::trial_failed(&failure))?;
+            fs::write(&findings, &tried.effect.output.head).map_err(|error| error.to_string())?;
+            Ok(self.setting.settings.wall_name())
         })
         .await
     }
@@ -278,6 +307,10 @@ impl StagedAttack<'_> {
         found.push(self.from(WalledKind::Component, setting_up).await?);
         let working = async { run.run_agent().await.map(|wall| wall.name()) };
         found.push(self.from(WalledKind::StoryAgent, working).await?);
+        let place = self.host.trials.lock().place();
+        if let Some(place) = place {
+            found.push(self.trial(WalledKind::TriedForStory, place).await?);
+        }
         let testing = async { run.run_gates().await.map(|()| wall.clone()) };
         found.push(self.from(WalledKind::Gate, testing).await?);
         run.close().await;
@@ -309,7 +342,7 @@ impl StagedAttack<'_> {
         start: impl Future<Output = Result<String, String>>,
     ) -> io::Result<AttackedProcess> {
         let mut targets = self.targets.clone();
-        if kind == WalledKind::RoomInCheckout {
+        if matches!(kind, WalledKind::RoomInCheckout | WalledKind::TriedInCheckout) {
             // These are its working files.
             let (read, write, open) = (&mut targets.read, &mut targets.write, &mut targets.open);
             let _ = (

@@ -19,6 +19,8 @@ const WORK: &str = "do: echo x > x.txt && git add -A && git commit -qm x";
 
 /// A repository that limits nothing, so that every limit is the quarantine's.
 fn open_network(team: &str) -> String {
+    // The gates of the merge, too, get nothing of the operator's.
+    let team = team.replace("\"sh gate.sh\"", "\"sh gate.sh\", \"! env | grep CARGO_MANIFEST_DIR\"");
     format!("{team}\n[[component]]\nname = \"c\"\nsetup = [\"true\"]\nnetwork = true\n")
 }
 

@@ -48,7 +48,6 @@ pub struct AttackedSetting {
     pub config: ProjectConfig,
 }
 
-/// Such a run.
 pub struct AttackedRun {
     job: RunJob,
     // Both end the run when they are dropped.
