@@ -25,6 +25,9 @@ const HISTORY: usize = 2_000;
 // The longest delay of a change on the screen. Typing is always shown at once.
 const POLL: Duration = Duration::from_millis(50);
 
+// The time that a stop may take on a busy machine. It passes while the process is stopped, too.
+const STOPS_WITHIN: Duration = Duration::from_millis(500);
+
 const COMPLETIONS: &str = "completions";
 const INTERRUPT: &str = "interrupt";
 const LEAVE: &str = "leave";
@@ -114,6 +117,9 @@ pub(super) fn edit(
 fn suspend() -> io::Result<()> {
     write!(io::stderr(), "\r\x1b[J")?;
     rustix::process::kill_current_process_group(rustix::process::Signal::TSTP)?;
+    // The call may return before the process stops. The editor would then ask the terminal for the cursor, and the shell would get
+    // the answer.
+    std::thread::sleep(STOPS_WITHIN);
     Ok(())
 }
 
