@@ -37,7 +37,7 @@ async fn attacked_with(wall: &str) -> (Bot, tempfile::TempDir) {
 }
 
 fn stories(bot: &Bot) -> usize {
-    bot.app.services().commands.pipeline.snapshot().board.stories.len()
+    bot.app.services().commands.pipeline.snapshot().board.stories().count()
 }
 
 const NOBODY: &str = "Nobody's message is being answered now";

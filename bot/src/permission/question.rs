@@ -297,10 +297,6 @@ impl Question {
                 PersonAnswer::Option(_),
                 AnswerKind::Tool { .. } | AnswerKind::Plan { .. } | AnswerKind::Board(_),
             ) => Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::YesOrNo(self.id))),
-            (
-                PersonAnswer::Text(_),
-                AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }),
-            ) => Err(AnswerRefused::NoSuchChoice(ExpectedAnswer::YesOrNo(self.id))),
         }
     }
 }
