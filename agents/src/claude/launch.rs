@@ -522,7 +522,7 @@ mod tests {
     #[test]
     fn a_one_shot_prompt_that_looks_like_options_stays_one_argument() {
         let launch = one_shot("--help; $(rm -rf /) \"me\"");
-        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /dev/null claude -p --mcp-config /run/cc/mcp.json --permission-prompt-tool mcp__storkit__prompt_permission --allowedTools mcp__storkit --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages -- --help; $(rm -rf /) "me""#);
+        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /dev/null claude -p --mcp-config /run/cc/mcp.json --allowedTools mcp__storkit --permission-prompt-tool mcp__storkit__prompt_permission --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages -- --help; $(rm -rf /) "me""#);
         let last = argv(&launch, &files()).pop();
         assert_eq!(last, Some("--help; $(rm -rf /) \"me\"".into()));
     }
@@ -536,7 +536,7 @@ mod tests {
     fn what_is_too_long_for_an_argument_goes_through_files() {
         let mut launch = one_shot(&"x".repeat(MAX_ARGUMENT + 1));
         launch.session.append_system_prompt = Some("y".repeat(MAX_ARGUMENT + 1));
-        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/prompt claude -p --mcp-config /run/cc/mcp.json --permission-prompt-tool mcp__storkit__prompt_permission --allowedTools mcp__storkit --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --append-system-prompt-file /run/cc/system --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
+        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/prompt claude -p --mcp-config /run/cc/mcp.json --allowedTools mcp__storkit --permission-prompt-tool mcp__storkit__prompt_permission --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --append-system-prompt-file /run/cc/system --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
     }
 
     #[test]
