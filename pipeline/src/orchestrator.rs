@@ -200,7 +200,7 @@ impl Orchestrator {
 
     fn handle_now(&mut self, story: StoryId, event: DeferredEvent) {
         match event {
-            DeferredEvent::Order(order) => self.handle_order(order),
+            DeferredEvent::Order(order) => self.handle_order(*order),
             DeferredEvent::RunEnded(run, ending) => self.run_ended(story, &run, *ending),
             DeferredEvent::MergeEnded(ended) => self.merge_ended(ended),
         }

@@ -56,7 +56,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// An order or event for a story with work in progress.
 pub(super) enum DeferredEvent {
-    Order(PipelineOrder),
+    Order(Box<PipelineOrder>),
     RunEnded(RunId, Box<RunEnd>),
     MergeEnded(Arc<MergeEnded>),
 }
@@ -121,7 +121,7 @@ mod tests {
     const STORY: StoryId = StoryId(7);
 
     fn order() -> DeferredEvent {
-        DeferredEvent::Order(PipelineOrder::Rescan(oneshot::channel().0))
+        DeferredEvent::Order(Box::new(PipelineOrder::Rescan(oneshot::channel().0)))
     }
 
     fn ended(run: &str) -> DeferredEvent {

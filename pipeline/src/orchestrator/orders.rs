@@ -50,7 +50,7 @@ impl Orchestrator {
             Some(story) if matches!(order, PipelineOrder::Stop(..)) && self.runs.at_work(story).is_some() => {
                 self.handle_order(order);
             }
-            Some(story) => self.take_event(story, DeferredEvent::Order(order)),
+            Some(story) => self.take_event(story, DeferredEvent::Order(Box::new(order))),
             None => self.handle_order(order),
         }
     }
