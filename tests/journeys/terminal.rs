@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use e2e::Program;
+use e2e::{Program, ended};
 use needs::needs;
 
 const GREETING: &str = "is here. Say what you want done";
@@ -95,4 +95,32 @@ fn a_resize_leaves_no_stray_lines() {
     screen.press("C-c");
     screen.enters("no");
     screen.press("C-d");
+}
+
+#[tokio::test]
+async fn a_chat_ends_with_its_terminal_whether_or_not_a_signal_says_so() {
+    needs!(Tmux);
+    for leader in ["", "setsid --wait "] {
+        let program = Program::with_stand_in();
+        let screen = program.screen(&program.shell());
+        screen.enters(&format!("{leader}sh -c 'echo $$ > pid; exec \"$STORKIT\" chat'"));
+        screen.see(GREETING);
+        let pid = fs::read_to_string(program.file("pid")).expect("its number").trim().parse().expect("a number");
+        drop(screen);
+        ended(pid).await;
+    }
+}
+
+#[tokio::test]
+async fn a_suspended_chat_ends_with_its_terminal() {
+    needs!(Tmux);
+    let program = Program::with_stand_in();
+    let screen = program.screen(&program.shell());
+    screen.enters("sh -c 'echo $$ > pid; exec \"$STORKIT\" chat'");
+    screen.see(GREETING);
+    let pid = fs::read_to_string(program.file("pid")).expect("its number").trim().parse().expect("a number");
+    screen.press("C-z");
+    screen.see("Stopped");
+    drop(screen);
+    ended(pid).await;
 }

@@ -3,13 +3,18 @@
 use std::{
     io,
     path::PathBuf,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, BufReader},
-    sync::mpsc,
+    sync::{mpsc, oneshot},
 };
 use tokio_util::task::AbortOnDropHandle;
 
@@ -23,6 +28,9 @@ use crate::ActivityState;
 
 // Two interrupts on an empty line within this time leave, unless the first one stopped the turn.
 const TWICE: Duration = Duration::from_secs(2);
+
+// It looks at its own end every 50 ms.
+const EDITOR_ENDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// The settings of the interactive front end.
 #[derive(Clone, Debug)]
@@ -46,10 +54,10 @@ pub async fn interactive(
     let screen = Arc::new(Screen::new(color));
     let (typed, lines) = mpsc::unbounded_channel();
     let editor = editor::build(&screen, options.history.as_deref())?;
-    let editing = {
-        let screen = screen.clone();
-        tokio::task::spawn_blocking(move || editor::edit(editor, &screen, &typed))
-    };
+    // A thread that nobody waits for at the exit, unlike a blocking task of tokio: see below.
+    let (ended, edited) = oneshot::channel();
+    let shown = screen.clone();
+    std::thread::spawn(move || ended.send(editor::edit(editor, &shown, &typed)));
     // A guard, since the caller may drop this future, and the editor must restore the terminal then as well.
     let closing = CloseScreen(screen.clone());
     let chat = TerminalChat {
@@ -59,10 +67,27 @@ pub async fn interactive(
         interrupted: None,
         ticket: 0,
     };
-    let code = chat.run(stream, lines).await;
+    let code = chat.run(stream, lines, terminal_gone()).await;
     drop(closing);
-    editing.await.map_err(io::Error::other)??;
+    // At a terminal that is gone the editor reads nothing for ever, and sees no end.
+    if let Ok(Ok(edited)) = tokio::time::timeout(EDITOR_ENDS_WITHIN, edited).await {
+        edited?;
+    }
     Ok(code)
+}
+
+/// Answers once nobody can type any more: the window or the connection is closed. A signal may say so, too, but only to the processes
+/// that the terminal controls.
+fn terminal_gone() -> impl Future<Output = ()> {
+    let (gone, answer) = oneshot::channel();
+    std::thread::spawn(move || {
+        let stdin = io::stdin();
+        // Without any event that is asked for, only the end of the terminal wakes it.
+        let mut terminal = [PollFd::new(&stdin, PollFlags::empty())];
+        while poll(&mut terminal, None) == Err(Errno::INTR) {}
+        let _ = gone.send(());
+    });
+    async { _ = answer.await }
 }
 
 /// The consequence of an act in the editor.
@@ -94,7 +119,9 @@ impl TerminalChat {
         mut self,
         stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
         mut lines: mpsc::UnboundedReceiver<EditorInput>,
+        terminal_gone: impl Future<Output = ()>,
     ) -> i32 {
+        let mut terminal_gone = pin!(terminal_gone);
         let (reader, mut writer) = tokio::io::split(stream);
         // Dropping the handle aborts the reader, so that the stream closes with this function.
         let (mut incoming, _reading) = incoming(reader);
@@ -103,6 +130,7 @@ impl TerminalChat {
         while gone.is_none() {
             tokio::select! {
                 message = incoming.recv() => gone = self.handle_message(message),
+                () = &mut terminal_gone => break,
                 typed = lines.recv() => match typed.map_or(NextStep::Leave, |typed| self.typed(typed)) {
                     NextStep::Wait => {}
                     NextStep::Leave => break,
@@ -212,7 +240,7 @@ mod tests {
             let options = TerminalOptions { room: None, history: None, interrupt_line: "!stop".into() };
             let model = LiveModel::with_region();
             let chat = TerminalChat { screen: screen.clone(), model, options, interrupted: None, ticket: 0 };
-            let running = tokio::spawn(chat.run(near, lines));
+            let running = tokio::spawn(chat.run(near, lines, std::future::pending()));
             let (reader, writer) = tokio::io::split(far);
             let said = tokio::io::AsyncBufReadExt::lines(BufReader::new(reader));
             Self { keys, screen, said, writer, running }

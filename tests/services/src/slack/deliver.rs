@@ -151,7 +151,12 @@ pub fn send_event(shared: &Arc<Shared>, kind: &'static str, payload: Value) {
             "slash_commands" => hooks.commands,
             _ => hooks.interactions,
         };
-        let _ = shared.posts.send(Post { address, kind, payload });
+        // Decided now: events of before may still wait to be posted.
+        let doubted = shared.change(|state| {
+            let faults = state.faults.get_mut("hook");
+            faults.and_then(std::collections::VecDeque::pop_front).is_some()
+        });
+        let _ = shared.posts.send(Post { address, kind, payload, doubted });
         return;
     }
     let envelope =
@@ -220,6 +225,8 @@ pub struct Post {
     address: String,
     kind: &'static str,
     payload: Value,
+    /// Whether its first answer is taken for lost.
+    doubted: bool,
 }
 
 pub async fn post_all(shared: Arc<Shared>, mut posts: mpsc::UnboundedReceiver<Post>) {
@@ -229,16 +236,12 @@ pub async fn post_all(shared: Arc<Shared>, mut posts: mpsc::UnboundedReceiver<Po
 }
 
 /// Posts an event until it is taken, as often as Slack does.
-async fn post(shared: &Shared, Post { address, kind, payload }: Post) {
+async fn post(shared: &Shared, Post { address, kind, payload, mut doubted }: Post) {
     let (body, content_type) = match kind {
         "events_api" => (payload.to_string(), "application/json"),
         "slash_commands" => (form(&payload), "application/x-www-form-urlencoded"),
         _ => (form(&json!({ "payload": payload.to_string() })), "application/x-www-form-urlencoded"),
     };
-    let mut doubts = shared.change(|state| {
-        let faults = state.faults.get_mut("hook");
-        faults.and_then(std::collections::VecDeque::pop_front).is_some()
-    });
     let tries = if kind == "events_api" { POST_REPEATS + 1 } else { 1 };
     for attempt in 0..tries {
         let sent = Instant::now();
@@ -256,7 +259,7 @@ async fn post(shared: &Shared, Post { address, kind, payload }: Post) {
             continue;
         }
         // The first answer that came is the one in doubt, whatever try it answers: under load one before may have timed out unheard.
-        if std::mem::take(&mut doubts) {
+        if std::mem::take(&mut doubted) {
             continue;
         }
         shared.change(|state| state.acknowledged.push((kind.to_owned(), sent.elapsed())));
