@@ -251,7 +251,7 @@ async fn with_approvals_by_reply_a_reaction_does_not_answer_and_that_is_said_onc
     assert_eq!((told.reply_to.as_deref(), told.encrypted), (Some(question.id.as_str()), true));
     ann.react(room, &question.id, "👍").await;
     ann.say(room, "Timmy echo queued behind").await;
-    team.see("Queued, number 1").await;
+    team.see("is queued, number 1").await;
     assert!(!team.program.file("made.txt").exists());
     ann.reply(room, &question.id, "yes").await;
     team.see_of(&question.id, "settled", |it| it.text.contains("allowed")).await;

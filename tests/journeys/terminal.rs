@@ -105,7 +105,8 @@ async fn a_chat_ends_with_its_terminal_whether_or_not_a_signal_says_so() {
         let screen = program.screen(&program.shell());
         screen.enters(&format!("{leader}sh -c 'echo $$ > pid; exec \"$STORKIT\" chat'"));
         screen.see(GREETING);
-        let pid = fs::read_to_string(program.file("pid")).expect("its number").trim().parse().expect("a number");
+        let pid =
+            fs::read_to_string(program.file("pid")).expect("its number").trim().parse().expect("a number");
         drop(screen);
         ended(pid).await;
     }

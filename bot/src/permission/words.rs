@@ -384,9 +384,17 @@ fn whole(phrases: &[(PhraseMeaning, &[Word<'_>])]) -> ConsentWords {
         _ if asks || has(phrases, &[Unclear]) => ConsentWords::Unclear,
         (true, false, false) => ConsentWords::Yes,
         (_, false, true) if !once => ConsentWords::Always,
-        (false, true, false) => ConsentWords::No(None),
+        (false, true, false) => ConsentWords::No(second_no(phrases)),
         _ => ConsentWords::Unclear,
     }
+}
+
+/// "no not now": behind a no, another one of several words is its reason.
+fn second_no(phrases: &[(PhraseMeaning, &[Word<'_>])]) -> Option<String> {
+    let refuses = |(meaning, _): &&(PhraseMeaning, &[Word<'_>])| matches!(meaning, No | NoAlone);
+    let mut refusals = phrases.iter().filter(refuses).skip(1);
+    let (_, words) = refusals.find(|(_, words)| words.len() > 1)?;
+    Some(words.first()?.rest.trim().to_owned())
 }
 
 /// Phrases, and then words that are none.
@@ -612,6 +620,7 @@ mod tests {
             ("no, use cp", "use cp"),
             ("nope, too risky!", "too risky!"),
             ("no too risky", "too risky"),
+            ("no not now", "not now"),
             ("don't, use cp", "use cp"),
             ("No. Why do you need that?", "Why do you need that?"),
             ("👎 too slow", "too slow"),

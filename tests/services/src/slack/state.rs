@@ -147,6 +147,8 @@ pub(super) struct State {
     pub updates: VecDeque<Instant>,
     pub redelivers: bool,
     counter: u64,
+    /// In microseconds.
+    last_ts: u128,
 }
 
 impl State {
@@ -190,6 +192,7 @@ impl State {
             updates: VecDeque::new(),
             redelivers: true,
             counter: 0,
+            last_ts: 0,
         }
     }
 
@@ -198,10 +201,11 @@ impl State {
         self.counter
     }
 
-    /// A `ts` that no other message has.
+    /// A `ts` that no other message has: the time in microseconds, as Slack's own.
     pub fn ts(&mut self) -> String {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        format!("{}.{:06}", now.as_secs(), self.number() % 1_000_000)
+        self.last_ts = now.as_micros().max(self.last_ts + 1);
+        format!("{}.{:06}", self.last_ts / 1_000_000, self.last_ts % 1_000_000)
     }
 
     pub fn drop_sockets(&mut self) {
