@@ -434,6 +434,9 @@ async fn a_wish_in_plain_words_becomes_two_merged_stories_in_its_thread() {
     };
     let root = slack.say("C1", "U1", &format!("<@{BOT}> {}", plan::WISH));
     slack.see_which("C1", "the list", in_thread(&root, "Roof")).await;
+    // Faster than anybody reads, an answer is a prompt: storkit must know first that the list is there.
+    slack.say_in_thread("C1", "U1", &root, "!whoami");
+    slack.see_which("C1", "an answer behind the list", in_thread(&root, "You are")).await;
     slack.say_in_thread("C1", "U1", &root, "yes, but without the roof");
     let list = slack.see_which("C1", "the next list", in_thread(&root, "Question 2")).await;
     assert!(!list.shown().contains("Roof"), "{}", list.shown());

@@ -245,6 +245,7 @@ mod tests {
                 ),
             ],
             landed: None,
+            conversation: None,
         }
         "#);
     }
