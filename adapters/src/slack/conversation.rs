@@ -65,12 +65,19 @@ pub fn ts_of(id: &MessageId) -> Result<&str, AdapterError> {
     }
 }
 
-/// The time of a `ts`; now, if it cannot be read.
+/// The time of a `ts`; now, if it cannot be read. Its fraction is the time in microseconds, but older messages have a small number of a
+/// series there, which says nothing about the time within the second.
 pub fn time_of(ts: &str) -> SystemTime {
-    let seconds = ts.split('.').next().and_then(|seconds| seconds.parse().ok());
-    let time = seconds.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    let (seconds, fraction) = ts.split_once('.').unwrap_or((ts, ""));
+    let microseconds =
+        fraction.parse().ok().filter(|number| (SERIES..1_000_000).contains(number)).unwrap_or(0);
+    let since = seconds.parse().ok().map(|seconds| Duration::new(seconds, microseconds * 1_000));
+    let time = since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
     time.unwrap_or_else(SystemTime::now)
 }
+
+/// Numbers below this are no microseconds.
+const SERIES: u32 = 1_000;
 
 #[cfg(test)]
 mod tests {
@@ -90,6 +97,8 @@ mod tests {
     #[test]
     fn a_ts_is_a_time_and_nothing_else_is() {
         assert_eq!(time_of("1700000000.000100"), SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+        let exact = Duration::from_micros(1_700_000_000_928_939);
+        assert_eq!(time_of("1700000000.928939"), SystemTime::UNIX_EPOCH + exact);
         assert!(is_ts("1.2") && !is_ts("1") && !is_ts("cmd:U1:1.2") && !is_ts("1.") && !is_ts(".1"));
         time_of("99999999999999999999.1");
         time_of("18446744073709551615.1");
