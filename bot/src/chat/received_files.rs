@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use adapters::{Adapter, AdapterError, SentFile};
+use adapters::{Adapter, AdapterError, SentFile, private_files};
 use agents::prompt::PromptImage;
 use sha2::{Digest as _, Sha256};
 
@@ -92,7 +92,7 @@ async fn fetch(adapter: &dyn Adapter, file: &SentFile, folder: &Path) -> Result<
     let (path, size) = (folder.join(name_on_disk(&file.name, media_type, &bytes)), bytes.len());
     let bytes: Arc<[u8]> = bytes.into();
     let (place, content) = (path.clone(), bytes.clone());
-    let written = in_background(move || write_new(&place, &content)).await;
+    let written = in_background(move || private_files::write(&place, &content)).await;
     written.map_err(|error| replies::file_not_written(&error))?;
     let image = as_image(media_type, bytes);
     Ok(KeptFile { path, media_type, size, image })
@@ -105,14 +105,9 @@ async fn in_background<T: Send + 'static>(
 }
 
 fn prepare(folder: &Path) -> io::Result<()> {
-    adapters::private_files::create_folder(folder)?;
+    private_files::create_folder(folder)?;
     remove_old(folder, SystemTime::now());
     Ok(())
-}
-
-// The same content may come twice; a file of an agent's making at this place would be replaced.
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    adapters::private_files::write(path, bytes)
 }
 
 fn remove_old(folder: &Path, now: SystemTime) {
