@@ -402,6 +402,17 @@ pub trait Adapter: Send + Sync + 'static {
         None
     }
 
+    /// What was said in the thread that `room` is before the message `before`, the thread's first message included: the newest
+    /// `max` messages, oldest first. Asked when the bot's conversation begins in a thread.
+    async fn read_thread(
+        &self,
+        _room: &Room,
+        _before: &MessageId,
+        _max: usize,
+    ) -> Result<Vec<Quotation>, AdapterError> {
+        Err(AdapterError::Unsupported("reading a thread"))
+    }
+
     /// The address at which people find a message again, where the messenger has such addresses.
     fn permalink(&self, _room: &Room, _message: &MessageId) -> Option<String> {
         None
