@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{input::as_plain_prompt, wording};
+use super::{input::as_plain_prompt, servers::OperatorServers, wording};
 use crate::{
     confine::{Confined, Tenant, WalledCommand, environment},
     event::{PermissionMode, SessionId},
@@ -71,6 +71,8 @@ pub struct Launch {
     pub permissions: LaunchPermissions,
     pub limits: LaunchLimits,
     pub model: LaunchModel,
+    /// Further MCP servers, for [`PromptMode::Live`].
+    pub servers: OperatorServers,
     /// If it [encloses](crate::confine::Confinement::encloses), the caller has called `Worktree::enclose` of the pipeline before,
     /// and the working directory is that worktree.
     pub confine: Option<Confined>,
@@ -193,6 +195,7 @@ impl Launch {
             },
             limits: LaunchLimits::default(),
             model: LaunchModel::default(),
+            servers: OperatorServers::default(),
             confine: None,
         }
     }
@@ -288,6 +291,8 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     let mut add = |name: &str, value: &OsStr| options.extend([name.into(), value.to_owned()]);
     if mcp_config(launch).is_some() {
         add("--mcp-config", files.mcp.as_os_str());
+    }
+    if own_server(launch).is_some() {
         // Which of storkit's own tools a run may use is decided where they are called.
         add("--allowedTools", OWN_TOOLS.as_ref());
     }
@@ -353,24 +358,33 @@ pub(super) fn settings_of(launch: &Launch) -> Option<serde_json::Value> {
     Some(settings)
 }
 
-/// The content of `--mcp-config`: storkit's own server, for a story's agent by HTTP, for a room's over the control protocol.
+/// The content of `--mcp-config`: the operator's servers for a live session, and storkit's own.
 pub(super) fn mcp_config(launch: &Launch) -> Option<serde_json::Value> {
-    let server = match &launch.permissions.route {
-        PermissionRoute::Mcp { url, token } => serde_json::json!({
+    let mut servers = match launch.mode {
+        PromptMode::Live => launch.servers.to_json(),
+        PromptMode::OneShot { .. } => serde_json::Map::new(),
+    };
+    servers.extend(own_server(launch).map(|own| (OWN_SERVER.to_owned(), own)));
+    (!servers.is_empty()).then(|| serde_json::json!({"mcpServers": servers}))
+}
+
+/// Storkit's own server: for a story's agent by HTTP, for a room's over the control protocol.
+fn own_server(launch: &Launch) -> Option<serde_json::Value> {
+    match &launch.permissions.route {
+        PermissionRoute::Mcp { url, token } => Some(serde_json::json!({
             "type": "http",
             "url": url,
             "headers": {"Authorization": format!("Bearer {token}")},
             "timeout": MCP_TIMEOUT_MS,
-        }),
+        })),
         // `alwaysLoad`: else the model has to search for the tools before it knows them (2.1.330).
         PermissionRoute::Control if launch.permissions.offers_tools && launch.mode == PromptMode::Live => {
-            serde_json::json!({
+            Some(serde_json::json!({
                 "type": "sdk", "name": OWN_SERVER, "alwaysLoad": true, "timeout": MCP_TIMEOUT_MS,
-            })
+            }))
         }
-        PermissionRoute::Control => return None,
-    };
-    Some(serde_json::json!({"mcpServers": {OWN_SERVER: server}}))
+        PermissionRoute::Control => None,
+    }
 }
 
 /// Asked for by clients before they use a proxy.

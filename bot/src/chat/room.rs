@@ -19,6 +19,7 @@ mod questions;
 mod requests;
 mod run_command;
 mod sent_times;
+mod servers;
 mod ticker;
 mod trials;
 mod turn;

@@ -189,9 +189,25 @@ fn enclose(worktree: &Worktree, settings: &AgentSettings) -> Result<RoomWorkspac
 /// # Errors
 /// A sentence that says why the room cannot work.
 fn checkout(project: &Project, settings: &AgentSettings, room: &RoomName) -> Result<RoomWorkspace, String> {
+    let workspace = whole_checkout(project, settings, room.slug())?;
+    match workspace.confined.confinement.protects_parts() {
+        true => Ok(workspace),
+        false => Err(UNPROTECTED.into()),
+    }
+}
+
+/// A workspace with a room's wall in the checkout of a project that holds nothing: for a process that only shows what works there. Blocks.
+///
+/// # Errors
+/// A sentence, if the wall cannot be built.
+pub fn scratch_workspace(project: &Project, settings: &AgentSettings) -> Result<RoomWorkspace, String> {
+    whole_checkout(project, settings, "scratch")
+}
+
+fn whole_checkout(project: &Project, settings: &AgentSettings, name: &str) -> Result<RoomWorkspace, String> {
     let root = project.root();
     let common = common_dir(root).map_err(|error| error.to_string())?;
-    let private = project.run_dir().join("checkout").join(room.slug());
+    let private = project.run_dir().join("checkout").join(name);
     // Those of processes that were killed with their storkit.
     remove_tree(&private.join(SCRATCH)).map_err(|error| error.to_string())?;
     fs::create_dir_all(&private)
@@ -206,11 +222,7 @@ fn checkout(project: &Project, settings: &AgentSettings, room: &RoomName) -> Res
         hooks: project.dir().join("worktrees/.hooks"),
         ref_folders: Vec::new(),
     };
-    let confinement = settings.confinement()?;
-    if !confinement.protects_parts() {
-        return Err(UNPROTECTED.into());
-    }
-    let confined = settings.confined(confinement, place);
+    let confined = settings.confined(settings.confinement()?, place);
     let model = LaunchModel::default();
     Ok(RoomWorkspace {
         folder: root.to_owned(),

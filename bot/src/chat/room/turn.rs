@@ -17,7 +17,9 @@ use tokio::{
     time::Instant,
 };
 
-use super::{background::BackgroundWork, own_tools::TurnTools, requests::OpenRequests};
+use super::{
+    background::BackgroundWork, own_tools::TurnTools, requests::OpenRequests, servers::SessionServers,
+};
 use crate::{
     chat::{
         network::RoomSpending, outbox::LiveSlot, prompt, received_files::ReceivedFile, session::RoomSession,
@@ -46,6 +48,7 @@ pub(super) struct RoomTurn {
     pub(super) waiting: Arc<AtomicUsize>,
     pub(super) requests: OpenRequests,
     pub(super) background: BackgroundWork,
+    pub(super) servers: SessionServers,
 }
 
 /// Where the room works, as of its last turn.
@@ -134,6 +137,7 @@ impl RoomTurn {
             waiting,
             requests: OpenRequests::default(),
             background: BackgroundWork::default(),
+            servers: SessionServers::default(),
         }
     }
 
