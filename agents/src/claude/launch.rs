@@ -463,6 +463,7 @@ impl fmt::Debug for PermissionRoute {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claude::ServerVariable;
 
     fn launch(mode: PromptMode, route: PermissionRoute) -> Launch {
         let program = LaunchProgram::new(vec!["claude".into()], "/project", "/run/storkit");
@@ -597,6 +598,25 @@ mod tests {
         assert!(line(&launch).contains("--allowedTools mcp__storkit "), "{}", line(&launch));
         launch.mode = PromptMode::OneShot { prompt: String::new() };
         assert_eq!(mcp_config(&launch), None, "nobody would answer");
+    }
+
+    #[test]
+    fn further_servers_are_for_live_sessions_and_never_in_the_place_of_storkits_own() {
+        let text = r#"{"mcpServers": {"db": {"command": "db-mcp", "env": {"DB_TOKEN": "s3cret"}}}}"#;
+        let servers = OperatorServers::parse(text, |_| ServerVariable::Unset).expect("a server");
+        let mut launch = launch(PromptMode::Live, PermissionRoute::Control);
+        launch.permissions.offers_tools = true;
+        launch.servers = servers.clone();
+        let config = mcp_config(&launch).expect("servers");
+        assert_eq!(config["mcpServers"]["db"]["env"]["DB_TOKEN"], "s3cret");
+        assert_eq!(config["mcpServers"]["storkit"]["type"], "sdk");
+        assert!(line(&launch).contains("--allowedTools mcp__storkit "), "{}", line(&launch));
+        assert!(!line(&launch).contains("s3cret") && !format!("{launch:?}").contains("s3cret"));
+        launch.permissions.offers_tools = false;
+        assert!(!line(&launch).contains("--allowedTools"), "no tool of theirs goes unasked");
+        let run = Launch { servers, ..one_shot("a story's run") };
+        let config = mcp_config(&run).expect("storkit's own").to_string();
+        assert!(config.contains("\"storkit\"") && !config.contains("\"db\""), "{config}");
     }
 
     #[test]

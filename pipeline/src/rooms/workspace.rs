@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -19,7 +19,7 @@ use crate::{
     Pipeline, PipelineError, Project,
     config::ProjectConfig,
     gates::GateRunner,
-    git::program::common_dir,
+    git::program::{GitProgram, common_dir},
     host::AgentSettings,
     open_hosts::registries,
     story::StoryId,
@@ -31,6 +31,9 @@ use crate::{
 
 /// Who commits in a room's worktree.
 const COMMITTER: &str = "room";
+
+/// The branch of a project for checks.
+const SCRATCH_BASE: &str = "main";
 
 /// Below the private folder of a worktree whose components are set up, or could not be.
 const SET_UP: &str = "set-up";
@@ -184,30 +187,33 @@ fn enclose(worktree: &Worktree, settings: &AgentSettings) -> Result<RoomWorkspac
     })
 }
 
+/// A workspace with a room's wall in a new project that holds nothing, in this empty folder: for a process that only shows what works
+/// there. Blocks.
+///
+/// # Errors
+/// A sentence, if the wall cannot be built.
+pub fn scratch_workspace(folder: &Path, settings: &AgentSettings) -> Result<RoomWorkspace, String> {
+    let git = GitProgram::at(folder);
+    let made = git.run(["init", "-q", "-b", SCRATCH_BASE]).and_then(|_| {
+        let identity = ["-c", "user.name=storkit", "-c", "user.email=storkit@localhost"];
+        git.run(identity.iter().chain(&["commit", "-q", "--allow-empty", "-m", "nothing"]))
+    });
+    made.map_err(|error| error.to_string())?;
+    let project = Project::open(folder).map_err(|error| error.to_string())?;
+    let limits = SizeLimits { free: 0, ..SizeLimits::default() };
+    let worktrees = Worktrees::open(&project, limits).map_err(|error| error.to_string())?;
+    let worktree = worktrees.prepare(&RoomName::of("scratch"), SCRATCH_BASE, COMMITTER);
+    enclose(&worktree.map_err(|error| error.to_string())?, settings)
+}
+
 /// The main checkout as a room's workspace: its files can be written, `.git` and `.storkit` cannot. Blocks.
 ///
 /// # Errors
 /// A sentence that says why the room cannot work.
 fn checkout(project: &Project, settings: &AgentSettings, room: &RoomName) -> Result<RoomWorkspace, String> {
-    let workspace = whole_checkout(project, settings, room.slug())?;
-    match workspace.confined.confinement.protects_parts() {
-        true => Ok(workspace),
-        false => Err(UNPROTECTED.into()),
-    }
-}
-
-/// A workspace with a room's wall in the checkout of a project that holds nothing: for a process that only shows what works there. Blocks.
-///
-/// # Errors
-/// A sentence, if the wall cannot be built.
-pub fn scratch_workspace(project: &Project, settings: &AgentSettings) -> Result<RoomWorkspace, String> {
-    whole_checkout(project, settings, "scratch")
-}
-
-fn whole_checkout(project: &Project, settings: &AgentSettings, name: &str) -> Result<RoomWorkspace, String> {
     let root = project.root();
     let common = common_dir(root).map_err(|error| error.to_string())?;
-    let private = project.run_dir().join("checkout").join(name);
+    let private = project.run_dir().join("checkout").join(room.slug());
     // Those of processes that were killed with their storkit.
     remove_tree(&private.join(SCRATCH)).map_err(|error| error.to_string())?;
     fs::create_dir_all(&private)
@@ -222,7 +228,11 @@ fn whole_checkout(project: &Project, settings: &AgentSettings, name: &str) -> Re
         hooks: project.dir().join("worktrees/.hooks"),
         ref_folders: Vec::new(),
     };
-    let confined = settings.confined(settings.confinement()?, place);
+    let confinement = settings.confinement()?;
+    if !confinement.protects_parts() {
+        return Err(UNPROTECTED.into());
+    }
+    let confined = settings.confined(confinement, place);
     let model = LaunchModel::default();
     Ok(RoomWorkspace {
         folder: root.to_owned(),

@@ -26,7 +26,6 @@ use super::{DoctorCheck, bad, good};
 use crate::{
     config::LoadedConfig,
     http::host,
-    program::init::make_repository,
     replies::servers::{self as say, ServerHint},
 };
 
@@ -113,8 +112,8 @@ async fn states(
         base: String::new(),
     };
     let made = tokio::task::spawn_blocking(move || workspace(&served, &folder, &settings, network));
-    let (scratch_project, workspace) = made.await.map_err(|error| error.to_string())??;
-    let launch = launch(&scratch_project, &workspace, loaded);
+    let workspace = made.await.map_err(|error| error.to_string())??;
+    let launch = launch(&scratch.path().join(".storkit/run"), &workspace, loaded);
     let (process, mut events) = AgentProcess::start(launch).await.map_err(|error| error.to_string())?;
     let found = ask(&process, &mut events).await;
     process.end().await;
@@ -126,19 +125,16 @@ fn workspace(
     folder: &Path,
     settings: &AgentSettings,
     network: RoomNetwork,
-) -> Result<(Project, RoomWorkspace), String> {
-    make_repository(folder).map_err(|error| error.to_string())?;
-    let project = Project::open(folder).map_err(|error| error.to_string())?;
-    let workspace = connect(served, settings, scratch_workspace(&project, settings)?, network)?;
-    Ok((project, workspace))
+) -> Result<RoomWorkspace, String> {
+    connect(served, settings, scratch_workspace(folder, settings)?, network)
 }
 
-fn launch(project: &Project, workspace: &RoomWorkspace, loaded: &LoadedConfig) -> Launch {
+fn launch(runtime_dir: &Path, workspace: &RoomWorkspace, loaded: &LoadedConfig) -> Launch {
     let claude = &loaded.config.claude;
     let program = LaunchProgram {
         env_remove: loaded.secret_env.clone(),
-        env: claude.env.clone().into_iter().collect(),
-        ..LaunchProgram::new(claude.command.clone(), &workspace.folder, project.run_dir())
+        env: claude.env.clone().into_iter().chain(workspace.env.iter().cloned()).collect(),
+        ..LaunchProgram::new(claude.command.clone(), &workspace.folder, runtime_dir)
     };
     let mut launch = Launch::new(program, SessionStart::New(SessionId::random()), PromptMode::Live);
     let confinement = workspace.confined.confinement.showing(&loaded.servers.files);
