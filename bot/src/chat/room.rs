@@ -24,6 +24,7 @@ mod ticker;
 mod trials;
 mod turn;
 mod turn_costs;
+mod turn_end;
 mod turn_events;
 
 use std::{sync::Arc, time::Duration};

@@ -9,7 +9,7 @@ use std::{
 
 use adapters::{
     Adapter, AdapterHealth, Addressed, AllowedPeople, Incoming, MessageId, PersonAct, Sender,
-    testing::fake::{Fake, FakeRoom},
+    testing::fake::{Fake, FakeMessage, FakeRoom},
 };
 use agents::{
     claude::{AgentEvent, PermissionRoute, SessionId, TurnEnd},
@@ -160,6 +160,19 @@ impl RoomFixture {
     pub(super) async fn says(&mut self, person: &str, text: &str) -> MessageId {
         let incoming = self.room().incoming(person, text);
         self.gets(incoming).await
+    }
+
+    /// A room in which ann has just written.
+    pub(super) async fn asked(prompt: &str) -> Self {
+        let mut fixture = Self::new().await;
+        fixture.says("ann", prompt).await;
+        fixture
+    }
+
+    /// The room's last message when everything is sent.
+    pub(super) async fn last_shown(&self) -> FakeMessage {
+        self.task.outbox.flush().await;
+        self.room().shown().pop().expect("a message")
     }
 
     /// A message for the bot arrives.
