@@ -20,6 +20,7 @@ mod questions;
 mod requests;
 mod run_command;
 mod sent_times;
+mod servers;
 mod ticker;
 mod trials;
 mod turn;

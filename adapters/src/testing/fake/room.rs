@@ -69,7 +69,7 @@ impl FakeRoom {
         let reference = next_id().to_string();
         let size = content.ok().map(|bytes| bytes.len() as u64);
         let content = content.map(<[u8]>::to_vec).map_err(str::to_owned);
-        self.fake.state.lock().people_files.insert(reference.clone(), content);
+        self.fake.state.lock().fetched.files.insert(reference.clone(), content);
         SentFile { name: name.to_owned(), size, reference }
     }
 

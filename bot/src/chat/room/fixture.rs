@@ -123,7 +123,7 @@ impl RoomFixture {
         let folder = tempfile::tempdir().unwrap();
         let project = project(folder.path());
         let path = project.dir().join("bot.toml");
-        let loaded = LoadedConfig { config, secret_env: Vec::new(), path: path.clone(), fingerprint: 0 };
+        let loaded = LoadedConfig { config, path: path.clone(), ..LoadedConfig::default() };
         let people = AllowedPeople {
             allowed_users: vec!["ann".into(), "bob".into()],
             approvers: vec!["ann".into()],

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use adapters::{Outgoing, Tone};
 use agents::{
-    claude::{AgentEvent, SessionId},
+    claude::{AgentEvent, McpServer, SessionId},
     prompt::{AgentCommand, AgentPrompt},
     turn::{TurnLimits, TurnUpdate},
 };
@@ -253,7 +253,10 @@ impl RoomTask {
             self.say(replies::background_ended(&task, end), Tone::Notice, None);
         }
         match event {
-            AgentEvent::Started { session, .. } => self.keep_session(session),
+            AgentEvent::Started { session, mcp_servers, .. } => {
+                self.tell_missing_servers(&session, &mcp_servers);
+                self.keep_session(session);
+            }
             AgentEvent::Permission(request) => self.permission_asked(request),
             AgentEvent::OwnTools(message) => self.on_tools_message(message),
             // In a turn it is a line of its message.
@@ -283,6 +286,7 @@ impl RoomTask {
             | AgentEvent::SubAgentToolResult { .. }
             | AgentEvent::BackgroundTasks(_)
             | AgentEvent::TaskEnded { .. }
+            | AgentEvent::Servers(_)
             | AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
             | AgentEvent::Text(_)
@@ -310,6 +314,14 @@ impl RoomTask {
         {
             let state = if acts { PromptState::Acts } else { PromptState::Thinks };
             self.log_store_error(self.services.store.set_prompt_state(number, state));
+        }
+    }
+
+    fn tell_missing_servers(&mut self, session: &SessionId, found: &[McpServer]) {
+        let loaded = self.services.settings.loaded();
+        let missing = self.turn.once.servers.missing(loaded.servers.servers.names(), session, found);
+        if !missing.is_empty() {
+            self.say(replies::servers_missing(&missing), Tone::Notice, None);
         }
     }
 
