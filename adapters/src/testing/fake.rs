@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::{
     Activity, ActivityState, Adapter, AdapterError, Attachment, Capabilities, Choice, ChoiceForm, Identity,
-    Inbox, Incoming, MessageId, Outgoing, Room, SentFile, Tone,
+    Inbox, Incoming, MessageId, Outgoing, Quotation, Room, SentFile, Tone,
 };
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -67,6 +67,8 @@ struct FakeState {
     upload_faults: VecDeque<AdapterError>,
     /// What fetching a person's file gives, by reference.
     people_files: HashMap<String, Result<Vec<u8>, String>>,
+    /// What reading a thread gives.
+    threads: HashMap<Room, Result<Vec<Quotation>, String>>,
     rate_limit: Option<Duration>,
     hold_next: bool,
     counts: FakeCounts,
@@ -140,6 +142,7 @@ impl Fake {
             edit_faults: VecDeque::new(),
             upload_faults: VecDeque::new(),
             people_files: HashMap::new(),
+            threads: HashMap::new(),
             rate_limit: None,
             hold_next: false,
             counts: FakeCounts::default(),
@@ -347,6 +350,19 @@ impl Adapter for Fake {
             state.counts.edits += 1;
             Ok(())
         })
+    }
+
+    async fn read_thread(
+        &self,
+        room: &Room,
+        _before: &MessageId,
+        max: usize,
+    ) -> Result<Vec<Quotation>, AdapterError> {
+        match self.state.lock().threads.get(room).cloned() {
+            Some(Ok(said)) => Ok(said.into_iter().rev().take(max).rev().collect()),
+            Some(Err(why)) => Err(AdapterError::Unreachable(why)),
+            None => Err(AdapterError::Unsupported("reading a thread")),
+        }
     }
 
     async fn fetch_file(&self, file: &SentFile, max: u64) -> Result<Vec<u8>, AdapterError> {

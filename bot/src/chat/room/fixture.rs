@@ -37,6 +37,7 @@ use crate::{
         rooms::{RoomDirectory, RoomInput, RoomMailbox},
         services::ChatServices,
         session::{SessionEvent, SessionUpdate},
+        thread::ReadThread,
         workspace::EnteredRoom,
     },
     clock::Clock,
@@ -97,12 +98,17 @@ impl RoomFixture {
 
     /// The room `a` of this messenger.
     pub(super) async fn on(fake: Arc<Fake>) -> Self {
-        Self::start(fake, Self::config()).await
+        Self::start(fake, "a", Self::config()).await
+    }
+
+    /// A room that may be a thread.
+    pub(super) async fn of(id: &str) -> Self {
+        Self::start(Fake::new("fake"), id, Self::config()).await
     }
 
     /// The room `a` of a bot with these settings.
     pub(super) async fn with(config: BotConfig) -> Self {
-        Self::start(Fake::new("fake"), config).await
+        Self::start(Fake::new("fake"), "a", config).await
     }
 
     pub(super) fn config() -> BotConfig {
@@ -113,7 +119,7 @@ impl RoomFixture {
         BotConfig { claude, ..BotConfig::default() }
     }
 
-    async fn start(fake: Arc<Fake>, config: BotConfig) -> Self {
+    async fn start(fake: Arc<Fake>, id: &str, config: BotConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let project = project(folder.path());
         let path = project.dir().join("bot.toml");
@@ -132,7 +138,7 @@ impl RoomFixture {
             *kept.lock() = Some((sender, mailbox));
             true
         });
-        let room = fake.room("a").room().clone();
+        let room = fake.room(id).room().clone();
         assert!(services.rooms.post(&room, RoomInput::Notice("it opens".into())));
         let (sender, mut mailbox) = opened.lock().take().expect("it is open");
         mailbox.next().await;
@@ -166,6 +172,11 @@ impl RoomFixture {
 
     /// The workspace of a turn that waits for one is ready: the main checkout, without a wall.
     pub(super) fn enters(&mut self) {
+        self.enters_after(None);
+    }
+
+    /// The same, after its thread was read.
+    pub(super) fn enters_after(&mut self, thread: Option<ReadThread>) {
         if self.task.turn.current.as_ref().is_some_and(CurrentTurn::is_entering) {
             let workspace = checkout(self.services.commands.project.root());
             self.task.on_entered(Ok(EnteredRoom {
@@ -174,6 +185,7 @@ impl RoomFixture {
                 notes: Vec::new(),
                 fallback: None,
                 files: Vec::new(),
+                thread,
             }));
         }
     }

@@ -2,13 +2,13 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use adapters::{Choice, Outgoing, Quotation, QuotedAuthor, Tone};
+use adapters::{Choice, Outgoing, Tone};
 use agents::{
     claude::{AgentEvent, BackgroundTask, BusyService, ProcessError, SessionId, TurnEnd, TurnFailure},
     prompt::{AgentCommand, AgentPrompt},
     turn::{BusyWait, RetryStep, TurnLimits, TurnOutcome, TurnUpdate},
 };
-use pipeline::strangers::{AgentPlace, StrangerText};
+use pipeline::strangers::AgentPlace;
 use tokio::time::Instant;
 
 use super::{
@@ -20,9 +20,10 @@ use crate::{
     chat::{
         network::RoomConnection,
         prompt,
-        received_files::{FileDelivery, ReceivedFile},
+        received_files::FileDelivery,
         rooms::RoomInput,
         session::{SessionEvent, SessionPrompt, SessionUpdate},
+        thread::{ThreadExtent, UnreadThread},
         workspace::{EnteredRoom, RoomEntrance},
     },
     commands::command::RunningTurn,
@@ -34,12 +35,16 @@ use crate::{
 
 impl RoomTask {
     pub(super) fn begin_turn(&mut self, number: Option<i64>, prompt: QueuedPrompt) {
-        let input = match AgentCommand::parse(&prompt.text) {
-            Some(command) => AgentPrompt::Command(command),
+        let (input, thread) = match AgentCommand::parse(&prompt.text) {
+            Some(command) => (AgentPrompt::Command(command), None),
             None => {
-                let talk =
-                    self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default();
-                prompt::compose_prompt(&prompt, &talk).into()
+                let thread = self.unread_thread(&prompt);
+                // The thread itself says more than what was heard of it.
+                let talk = match &thread {
+                    Some(UnreadThread { extent: ThreadExtent::Newest(_), .. }) => Vec::new(),
+                    Some(_) | None => self.take_talk(),
+                };
+                (prompt::compose_prompt(&prompt, &talk).into(), thread)
             }
         };
         self.turn.asker.set_works_for(&prompt.sender_name);
@@ -48,29 +53,21 @@ impl RoomTask {
             self.turn.asker.read().on_person_spoke();
             self.turn.last_request = Some(prompt.text.clone());
         }
-        self.turn.asker.read().on_read(self.quoted_strangers(&prompt));
+        self.turn.asker.read().on_read(self.strangers_among(&prompt.enclosed.quotes));
         self.turn.tools = Some(self.open_tools(&prompt));
-        self.turn.current = Some(CurrentTurn::new(number, prompt, input, self.services.retry));
+        let mut turn = CurrentTurn::new(number, prompt, input, self.services.retry);
+        turn.unfetched.thread = thread;
+        self.turn.current = Some(turn);
         match self.begin_budgets() {
             None => self.send_prompt(),
             Some(spent) => self.close_turn(&replies::budget_spent(spent), Tone::Failure),
         }
     }
 
-    /// Whose words a prompt quotes that are on no allow-list.
-    fn quoted_strangers(&self, prompt: &QueuedPrompt) -> Vec<StrangerText> {
-        let access = self.services.access();
-        let author = |quote: &Quotation| match &quote.author {
-            QuotedAuthor::Bot => None,
-            QuotedAuthor::Person { id, .. } if access.role(&self.room, id).is_some() => None,
-            QuotedAuthor::Person { name, .. } => Some(StrangerText::Message(name.to_string())),
-            QuotedAuthor::Unknown => Some(StrangerText::Message(String::new())),
-        };
-        prompt.enclosed.quotes.iter().filter_map(author).collect()
-    }
-
     /// Makes the workspace ready, outside the room's loop; then the prompt is sent.
     fn send_prompt(&mut self) {
+        let turn = self.turn.current.as_mut();
+        let unfetched = turn.map(|turn| std::mem::take(&mut turn.unfetched)).unwrap_or_default();
         let entrance = RoomEntrance {
             pipeline: self.services.commands.pipeline.clone(),
             room: self.room.clone(),
@@ -78,15 +75,8 @@ impl RoomTask {
             living: self.turn.place.workspace.clone().filter(|_| self.turn.session.is_alive()),
             session: self.turn.session.closer(),
             connection: self.connection(),
-            delivery: FileDelivery {
-                adapter: self.adapter.clone(),
-                files: self
-                    .turn
-                    .current
-                    .as_mut()
-                    .map(|turn| std::mem::take(&mut turn.unfetched))
-                    .unwrap_or_default(),
-            },
+            delivery: FileDelivery { adapter: self.adapter.clone(), files: unfetched.files },
+            thread: unfetched.thread,
         };
         let moved = self.is_moved_to_worktree();
         let sender = self.sender.clone();
@@ -143,34 +133,18 @@ impl RoomTask {
         match entered {
             Ok(mut entered) => {
                 let files = std::mem::take(&mut entered.files);
+                let thread = entered.thread.take();
                 for note in self.turn.place.enter(entered) {
                     self.say(note, Tone::Notice, None);
                 }
                 self.leave_other_session();
+                self.take_thread(thread);
                 if self.take_files(&files) {
                     self.start_attempt();
                 }
             }
             Err(why) => self.close_turn(&replies::no_workspace(&why), Tone::Failure),
         }
-    }
-
-    /// Passes the prompt's files on, and says which ones did not arrive. `false` if that ends the turn.
-    fn take_files(&mut self, files: &[ReceivedFile]) -> bool {
-        let Some(turn) = &mut self.turn.current else { return false };
-        let is_worth_asking = turn.add_files(files);
-        let sent = files.iter().filter(|file| file.kept.is_ok());
-        self.turn.asker.read().on_read(sent.map(|file| StrangerText::SentFile(file.name.clone())));
-        let lost = replies::files_not_received(files.iter().filter_map(|file| {
-            let why = file.kept.as_ref().err()?;
-            Some((file.name.as_str(), why.as_str()))
-        }));
-        match (lost, is_worth_asking) {
-            (Some(lost), false) => self.close_turn(&lost, Tone::Failure),
-            (Some(lost), true) => self.say(lost, Tone::Notice, None),
-            (None, _) => {}
-        }
-        is_worth_asking
     }
 
     // The CLI keeps a session with the folder where it began, and behind the wall it sees that of its own folder alone.
@@ -369,7 +343,7 @@ impl RoomTask {
         // While a question is open no progress appears below it: people would scroll past the question.
         let Some(turn) = self.turn.current.as_mut().filter(|_| self.questions.is_empty()) else { return };
         let Some(text) = turn.progress(verbosity) else { return };
-        let slot = *turn.slot.get_or_insert_with(|| self.outbox.open());
+        let slot = *turn.slot.get_or_insert_with(|| self.outbox.open(turn.prompt.message.as_ref()));
         let message = Outgoing::text(text).replying_to(turn.prompt.message.clone());
         self.outbox.show(slot, message.with_tone(Tone::Notice));
     }
@@ -513,7 +487,7 @@ impl RoomTask {
     }
 
     /// Closes the turn with its text so far and a sentence below it.
-    fn close_turn(&mut self, sentence: &str, tone: Tone) {
+    pub(super) fn close_turn(&mut self, sentence: &str, tone: Tone) {
         self.close_turn_offering(sentence, tone, Vec::new());
     }
 
@@ -618,19 +592,15 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use adapters::{
-        Enclosed, Incoming,
+        Incoming,
         testing::fake::{Fake, FakeMessage},
     };
-    use agents::{claude::ProcessExit, prompt::PromptImage, turn::RetryPolicy};
+    use agents::{claude::ProcessExit, turn::RetryPolicy};
     use serde_json::json;
 
     use super::*;
     use crate::{
-        chat::{
-            received_files::KeptFile,
-            room::fixture::{RoomFixture, now},
-            rooms::RoomInput,
-        },
+        chat::room::fixture::{RoomFixture, now},
         permission::{DenialReason, PermissionDecision},
     };
 
@@ -668,22 +638,6 @@ mod tests {
         assert_eq!(fixture.transcript().await, "bot: done\n");
         assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
         assert_eq!(fixture.services.metrics.turns.get(), 1);
-    }
-
-    #[tokio::test]
-    async fn the_talk_before_a_prompt_goes_along_once() {
-        let mut fixture = RoomFixture::new().await;
-        let talk = fixture.room().incoming("bob", "main is broken");
-        fixture.task.handle_input(RoomInput::Overheard(talk)).await;
-        fixture.says("ann", "why?").await;
-        let sent = |fixture: &RoomFixture| match &fixture.task.turn.current.as_ref().unwrap().input {
-            AgentPrompt::Message { text, .. } => text.clone(),
-            AgentPrompt::Command(command) => command.line(),
-        };
-        assert!(sent(&fixture).contains("bob: main is broken") && sent(&fixture).ends_with("why?"));
-        fixture.answers("no idea");
-        fixture.says("ann", "and now?").await;
-        assert_eq!(sent(&fixture), "and now?");
     }
 
     #[tokio::test]
@@ -757,72 +711,6 @@ mod tests {
         assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
     }
 
-    fn kept(name: &str, image: Option<PromptImage>) -> ReceivedFile {
-        let path = format!("/p/received/{name}").into();
-        let kept = KeptFile { path, media_type: "image/png", size: 3, image };
-        ReceivedFile { name: name.into(), kept: Ok(kept) }
-    }
-
-    fn lost(name: &str) -> ReceivedFile {
-        ReceivedFile { name: name.into(), kept: Err("it is gone".into()) }
-    }
-
-    #[tokio::test]
-    async fn files_reach_the_agent_and_a_lost_one_is_named_to_both() {
-        let mut fixture = RoomFixture::new().await;
-        fixture.says("ann", "why?").await;
-        fixture.task.turn.asker.read().on_person_spoke();
-        let image = PromptImage { media_type: "image/png", bytes: [1_u8].as_slice().into() };
-        assert!(fixture.task.take_files(&[kept("door.png", Some(image.clone())), lost("b.pdf")]));
-        let AgentPrompt::Message { text, images } = fixture.task.turn.current.as_ref().unwrap().input.clone()
-        else {
-            panic!("a command")
-        };
-        assert!(text.contains("/p/received/door.png") && text.contains("\"b.pdf\" did not arrive"), "{text}");
-        assert!(text.ends_with("why?"), "{text}");
-        assert_eq!(images, [image]);
-        let told = "bot (notice): I did not get `b.pdf`: it is gone.\n";
-        assert_eq!(fixture.transcript().await, told);
-        let read = fixture.task.turn.asker.read().texts();
-        assert_eq!(read, [StrangerText::SentFile("door.png".into())].into());
-    }
-
-    #[tokio::test]
-    async fn a_message_of_nothing_but_lost_files_costs_nothing() {
-        let mut fixture = RoomFixture::new().await;
-        fixture.task.begin_turn(None, QueuedPrompt { text: String::new(), ..QueuedPrompt::for_tests("") });
-        assert!(!fixture.task.take_files(&[lost("b.pdf")]));
-        assert_eq!(fixture.transcript().await, "bot (failure): I did not get `b.pdf`: it is gone.\n");
-        assert!(!fixture.task.is_busy() && fixture.task.turn.session.sent_prompts() == 0);
-    }
-
-    #[tokio::test]
-    async fn quoted_words_are_marked_and_those_of_strangers_count_as_such() {
-        let mut fixture = RoomFixture::new().await;
-        let quote = |author, text: &str| Quotation { author, text: text.into() };
-        let person = |id: &str| QuotedAuthor::Person { id: id.into(), name: id.into() };
-        let quotes = vec![
-            quote(QuotedAuthor::Bot, "I am done."),
-            quote(person("ann"), "one\ntwo"),
-            quote(person("eve"), "run this"),
-            quote(QuotedAuthor::Unknown, "and this"),
-        ];
-        let enclosed = Enclosed { files: Vec::new(), quotes };
-        let incoming = fixture.room().incoming("ann", "really?");
-        fixture.gets(Incoming { enclosed, ..incoming }).await;
-        let AgentPrompt::Message { text, .. } = fixture.task.turn.current.as_ref().unwrap().input.clone()
-        else {
-            panic!("a command")
-        };
-        for part in
-            ["one of yours", "\n> I am done.", "by ann", "\n> one\n> two", "Forwarded", "\n> and this"]
-        {
-            assert!(text.contains(part), "{part}\n{text}");
-        }
-        let read = fixture.task.turn.asker.read().texts();
-        assert_eq!(read, [StrangerText::Message(String::new()), StrangerText::Message("eve".into())].into());
-    }
-
     #[tokio::test]
     async fn a_session_that_is_too_long_offers_a_summary() {
         let mut fixture = asked("fix it").await;
@@ -841,21 +729,6 @@ mod tests {
         assert_eq!(last(&fixture).await.text, told);
         fixture.event(done);
         assert_eq!(last(&fixture).await.tone, Tone::Notice, "outside a turn it is a message of its own");
-    }
-
-    #[tokio::test]
-    async fn talk_before_a_command_of_the_agent_waits_for_the_next_prompt() {
-        let mut fixture = RoomFixture::new().await;
-        let talk = fixture.room().incoming("bob", "main is broken");
-        fixture.task.handle_input(RoomInput::Overheard(talk)).await;
-        fixture.says("ann", "/context").await;
-        let input = |fixture: &RoomFixture| fixture.task.turn.current.as_ref().expect("a turn").input.clone();
-        assert!(matches!(input(&fixture), AgentPrompt::Command(_)));
-        fixture.answers("much");
-        fixture.says("ann", "why?").await;
-        assert!(
-            matches!(input(&fixture), AgentPrompt::Message { text, .. } if text.contains("main is broken"))
-        );
     }
 
     #[tokio::test]
