@@ -47,6 +47,7 @@ mod stop;
 mod stories;
 mod talk;
 mod terminal;
+mod threads;
 mod trouble;
 mod upkeep;
 mod week;

@@ -384,7 +384,7 @@ struct ResultLine {
     errors: Vec<String>,
     api_error_status: Option<u16>,
     terminal_reason: Option<String>,
-    origin: Option<RequestOrigin>,
+    origin: Option<PromptOrigin>,
     #[serde(default)]
     num_turns: u64,
     #[serde(default)]
@@ -396,7 +396,7 @@ struct ResultLine {
 }
 
 #[derive(Deserialize)]
-struct RequestOrigin {
+struct PromptOrigin {
     kind: Option<String>,
 }
 
