@@ -20,10 +20,12 @@ mod questions;
 mod requests;
 mod run_command;
 mod sent_times;
+mod servers;
 mod ticker;
 mod trials;
 mod turn;
 mod turn_costs;
+mod turn_end;
 mod turn_events;
 
 use std::{sync::Arc, time::Duration};

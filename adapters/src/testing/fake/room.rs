@@ -69,7 +69,7 @@ impl FakeRoom {
         let reference = next_id().to_string();
         let size = content.ok().map(|bytes| bytes.len() as u64);
         let content = content.map(<[u8]>::to_vec).map_err(str::to_owned);
-        self.fake.state.lock().people_files.insert(reference.clone(), content);
+        self.fake.state.lock().fetched.files.insert(reference.clone(), content);
         SentFile { name: name.to_owned(), size, reference }
     }
 
@@ -126,7 +126,7 @@ impl FakeRoom {
     /// What was said in the thread that this room is, or why it cannot be read now.
     pub fn thread_holds(&self, said: Result<Vec<Quotation>, &str>) {
         let said = said.map_err(str::to_owned);
-        self.fake.change(|state| state.threads.insert(self.room.clone(), said));
+        self.fake.change(|state| state.fetched.threads.insert(self.room.clone(), said));
     }
 
     /// `ann` changes the text of an earlier message of hers.

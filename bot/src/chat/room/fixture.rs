@@ -9,7 +9,7 @@ use std::{
 
 use adapters::{
     Adapter, AdapterHealth, Addressed, AllowedPeople, Incoming, MessageId, PersonAct, Sender,
-    testing::fake::{Fake, FakeRoom},
+    testing::fake::{Fake, FakeMessage, FakeRoom},
 };
 use agents::{
     claude::{AgentEvent, PermissionRoute, SessionId, TurnEnd},
@@ -123,7 +123,7 @@ impl RoomFixture {
         let folder = tempfile::tempdir().unwrap();
         let project = project(folder.path());
         let path = project.dir().join("bot.toml");
-        let loaded = LoadedConfig { config, secret_env: Vec::new(), path: path.clone(), fingerprint: 0 };
+        let loaded = LoadedConfig { config, path: path.clone(), ..LoadedConfig::default() };
         let people = AllowedPeople {
             allowed_users: vec!["ann".into(), "bob".into()],
             approvers: vec!["ann".into()],
@@ -160,6 +160,19 @@ impl RoomFixture {
     pub(super) async fn says(&mut self, person: &str, text: &str) -> MessageId {
         let incoming = self.room().incoming(person, text);
         self.gets(incoming).await
+    }
+
+    /// A room in which ann has just written.
+    pub(super) async fn asked(prompt: &str) -> Self {
+        let mut fixture = Self::new().await;
+        fixture.says("ann", prompt).await;
+        fixture
+    }
+
+    /// The room's last message when everything is sent.
+    pub(super) async fn last_shown(&self) -> FakeMessage {
+        self.task.outbox.flush().await;
+        self.room().shown().pop().expect("a message")
     }
 
     /// A message for the bot arrives.

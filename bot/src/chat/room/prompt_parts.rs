@@ -30,7 +30,7 @@ impl RoomTask {
             None => return None,
         };
         let begins_it = room.id().rsplit_once('/').is_some_and(|(_, root)| root == before.as_str());
-        let is_new = self.turn.known_threads.insert(room.clone());
+        let is_new = self.turn.once.threads.insert(room.clone());
         (is_new && !begins_it).then_some(UnreadThread { room, before, extent })
     }
 

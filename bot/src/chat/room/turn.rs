@@ -18,7 +18,9 @@ use tokio::{
     time::Instant,
 };
 
-use super::{background::BackgroundWork, own_tools::TurnTools, requests::OpenRequests};
+use super::{
+    background::BackgroundWork, own_tools::TurnTools, requests::OpenRequests, servers::SessionServers,
+};
 use crate::{
     chat::{
         network::RoomSpending,
@@ -53,8 +55,16 @@ pub(super) struct RoomTurn {
     pub(super) waiting: Arc<AtomicUsize>,
     pub(super) requests: OpenRequests,
     pub(super) background: BackgroundWork,
+    pub(super) once: ToldOnce,
+}
+
+/// What is told once and not with each prompt.
+#[derive(Default)]
+pub(super) struct ToldOnce {
     /// The threads whose beginning the session knows.
-    pub(super) known_threads: HashSet<Room>,
+    pub(super) threads: HashSet<Room>,
+    /// Missing servers, of which the room knows.
+    pub(super) servers: SessionServers,
 }
 
 /// Where the room works, as of its last turn.
@@ -149,7 +159,7 @@ impl RoomTurn {
             waiting,
             requests: OpenRequests::default(),
             background: BackgroundWork::default(),
-            known_threads: HashSet::new(),
+            once: ToldOnce::default(),
         }
     }
 
