@@ -51,6 +51,11 @@ impl Room {
     pub fn conversation(&self) -> &str {
         self.id.split('/').next().unwrap_or_default()
     }
+
+    /// The conversation that the room is a thread of; `None` for a room that is no thread.
+    pub fn above(&self) -> Option<Self> {
+        self.id.contains('/').then(|| Self::new(self.adapter.clone(), self.conversation()))
+    }
 }
 
 impl fmt::Display for Room {
@@ -402,8 +407,8 @@ pub trait Adapter: Send + Sync + 'static {
         None
     }
 
-    /// What was said in the thread that `room` is before the message `before`, the thread's first message included: the newest
-    /// `max` messages, oldest first. Asked when the bot's conversation begins in a thread.
+    /// What was said in the thread that `room` is before the message `before`: the message that the thread is below, and the newest
+    /// of what followed, at most `max` messages in all, oldest first. Asked when the bot's conversation begins in a thread.
     async fn read_thread(
         &self,
         _room: &Room,

@@ -3,6 +3,8 @@
 pub mod address;
 #[cfg(any(feature = "matrix", feature = "whatsapp"))]
 pub(crate) mod emoji;
+#[cfg(any(feature = "slack", feature = "whatsapp"))]
+pub(crate) mod excerpt;
 pub mod markdown;
 #[cfg(any(feature = "slack", feature = "whatsapp"))]
 pub(crate) mod marks;

@@ -247,6 +247,19 @@ impl Confinement {
         }
     }
 
+    /// The same, with these files and folders in the view, read-only.
+    pub fn showing(&self, paths: &[PathBuf]) -> Self {
+        let more = |host: &HostFolders| {
+            let visible = host.visible.iter().chain(paths).cloned().collect();
+            HostFolders { visible, ..host.clone() }
+        };
+        match self {
+            Self::None | Self::Prefix(_) => self.clone(),
+            Self::Bwrap(bwrap) => Self::Bwrap(Bwrap { host: more(&bwrap.host), ..bwrap.clone() }),
+            Self::Landlock(wall) => Self::Landlock(LandlockWall { host: more(&wall.host), ..wall.clone() }),
+        }
+    }
+
     /// Whether bubblewrap's own processes are between storkit and the command.
     pub fn is_bubblewrap(&self) -> bool {
         matches!(self, Self::Bwrap(_))

@@ -71,6 +71,8 @@ pub enum AgentEvent {
     Permission(PermissionRequest),
     /// A message to storkit's own tools; it waits for its answer (control protocol only).
     OwnTools(OwnToolsMessage),
+    /// The state of all MCP servers, asked for with [`crate::claude::AgentProcess::ask_servers`].
+    Servers(Vec<McpServer>),
     /// A permission request is void, e.g. after an interrupt.
     PermissionCancelled {
         /// The id, as in [`PermissionRequest::request_id`].
@@ -146,13 +148,25 @@ impl PermissionMode {
     }
 }
 
-/// An MCP server as `system/init` lists it.
+/// An MCP server as the agent program reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct McpServer {
     /// Its name in the configuration.
     pub name: String,
-    /// E.g. `connected`, `failed` or `pending`.
-    pub status: String,
+    pub state: McpServerState,
+    /// How many tools it offers; known only where the state was asked for.
+    pub tools: Option<usize>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum McpServerState {
+    Connected,
+    /// The agent program is still connecting to it.
+    Pending,
+    /// It wants a login, which nobody can give it here.
+    WantsLogin,
+    /// With the agent program's own words for the reason, where the state was asked for.
+    Failed(String),
 }
 
 /// A tool call of the model.

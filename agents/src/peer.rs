@@ -19,6 +19,7 @@ use nix::{
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
     process::{Pid, PidfdFlags, getuid, pidfd_open},
 };
 
@@ -82,7 +83,7 @@ pub fn check_unix_peer(socket: impl AsFd) -> Result<(), PeerRefusal> {
     check_process(pid.as_raw_nonzero().get(), &NAMESPACES)?;
     // Last: all of the above was about this process only if it has not ended meanwhile.
     let mut ended = [PollFd::new(&handle, PollFlags::IN)];
-    match poll(&mut ended, Some(&Timespec::default())) {
+    match retry_on_intr(|| poll(&mut ended, Some(&Timespec::default()))) {
         Ok(0) => Ok(()),
         _ => Err(PeerRefusal::Unknown),
     }
@@ -105,7 +106,7 @@ fn check_every_process(socket: impl AsFd) -> Result<(), PeerRefusal> {
 /// Whoever sent something and ended at once could not be looked at.
 fn check_still_open(socket: impl AsFd) -> Result<(), PeerRefusal> {
     let mut closed = [PollFd::new(&socket, PollFlags::RDHUP)];
-    match poll(&mut closed, Some(&Timespec::default())) {
+    match retry_on_intr(|| poll(&mut closed, Some(&Timespec::default()))) {
         Ok(0) => Ok(()),
         _ => Err(PeerRefusal::Unknown),
     }

@@ -13,5 +13,6 @@ pub mod rooms;
 pub mod router;
 pub mod services;
 mod session;
+mod thread;
 mod transcript;
 mod workspace;

@@ -4,6 +4,7 @@ pub mod access;
 pub mod current;
 pub mod redact;
 mod relay;
+mod servers;
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +20,7 @@ use agents::{
 };
 pub use relay::{RelaySection, WorkspaceChoice};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+pub use servers::RoomServers;
 use settings::{
     atomic,
     keys::KeyError,
@@ -75,6 +77,10 @@ pub struct ClaudeSection {
     pub trust_project_settings: bool,
     /// Extra environment of the CLI.
     pub env: BTreeMap<String, String>,
+    /// A file with MCP servers for chat rooms, from the folder of bot.toml; empty for none.
+    pub mcp_config: PathBuf,
+    /// Files and folders that these servers need: they exist behind the walls of rooms, too, read-only.
+    pub mcp_visible: Vec<PathBuf>,
 }
 
 /// The section `[http]` of the file.
@@ -139,14 +145,11 @@ impl Default for ConfineKey {
 impl WallSection {
     /// The settings, with `~` as this home. Without the names in `secrets`: the bot's own never go inside.
     pub fn settings(&self, home: &Path, secrets: &[String]) -> WallSettings {
-        let in_home = |path: &PathBuf| match path.strip_prefix("~") {
-            Ok(rest) => home.join(rest),
-            Err(_) => path.clone(),
-        };
+        let paths = |paths: &[PathBuf]| paths.iter().map(|path| in_home(home, path)).collect();
         WallSettings {
             confine: self.choice().unwrap_or_default(),
-            visible: self.visible.iter().map(in_home).collect(),
-            writable: self.writable.iter().map(in_home).collect(),
+            visible: paths(&self.visible),
+            writable: paths(&self.writable),
             variables: self.variables.iter().filter(|name| !secrets.contains(name)).cloned().collect(),
         }
     }
@@ -174,15 +177,7 @@ impl WallSection {
             return wrong("wall.confine", why.into());
         }
         for (key, paths) in [("wall.visible", &self.visible), ("wall.writable", &self.writable)] {
-            let is_part = |path: &&PathBuf| {
-                let rest = path.strip_prefix("~").or_else(|_| path.strip_prefix("/"));
-                // Neither the home nor everything: that is no wall.
-                rest.is_ok_and(|rest| {
-                    rest.components().next().is_some()
-                        && !rest.components().any(|part| part == Component::ParentDir)
-                })
-            };
-            if let Some(path) = paths.iter().find(|path| !is_part(path)) {
+            if let Some(path) = paths.iter().find(|path| !is_part_of_this_machine(path)) {
                 let why = format!(
                     "{path:?} is no part of this machine's files; write paths like \"/srv/data\" or \"~/.m2/settings.xml\"."
                 );
@@ -191,6 +186,19 @@ impl WallSection {
         }
         Ok(())
     }
+}
+
+/// The path with `~` as this home.
+fn in_home(home: &Path, path: &Path) -> PathBuf {
+    path.strip_prefix("~").map_or_else(|_| path.to_owned(), |rest| home.join(rest))
+}
+
+/// Whether it is a whole path, of neither the home nor everything: that is no wall.
+fn is_part_of_this_machine(path: &Path) -> bool {
+    let rest = path.strip_prefix("~").or_else(|_| path.strip_prefix("/"));
+    rest.is_ok_and(|rest| {
+        rest.components().next().is_some() && !rest.components().any(|part| part == Component::ParentDir)
+    })
 }
 
 impl PipelineSection {
@@ -235,6 +243,8 @@ impl Default for ClaudeSection {
             background_timeout: ConfigDuration::minutes(6 * 60),
             trust_project_settings: false,
             env: BTreeMap::new(),
+            mcp_config: PathBuf::new(),
+            mcp_visible: Vec::new(),
         }
     }
 }
@@ -288,6 +298,8 @@ pub struct LoadedConfig {
     pub secret_env: Vec<String>,
     /// The file, whether it exists or not.
     pub path: PathBuf,
+    /// Those of `[claude] mcp_config`.
+    pub servers: RoomServers,
     /// The file's [`fingerprint`] when it was read.
     pub fingerprint: u64,
 }
@@ -346,14 +358,21 @@ impl FileKeys for BotConfig {
 impl BotConfig {
     /// Reads the file; a missing one gives the defaults. `lookup` reads the environment.
     pub fn load(path: &Path, lookup: impl Fn(&str) -> Option<String>) -> Result<LoadedConfig, FileError> {
-        Self::checked(reader::load(path, lookup)?, path)
+        let loaded = reader::load(path, &lookup)?;
+        Self::checked(loaded, path, &lookup).map_err(|error| FileError::value(path, error))
     }
 
-    fn checked(loaded: reader::LoadedKeys<Self>, path: &Path) -> Result<LoadedConfig, FileError> {
+    fn checked(
+        loaded: reader::LoadedKeys<Self>,
+        path: &Path,
+        lookup: &impl Fn(&str) -> Option<String>,
+    ) -> Result<LoadedConfig, KeyError> {
         let reader::LoadedKeys { keys: config, variables: mut secret_env, text } = loaded;
         secret_env.extend(usual_secrets().map(String::from));
-        config.check().map_err(|error| FileError::value(path, error))?;
-        Ok(LoadedConfig { config, secret_env, path: path.into(), fingerprint: fingerprint(&text) })
+        config.check()?;
+        let servers = servers::load(&config, path, lookup, &secret_env)?;
+        secret_env.extend(servers::secret_variables(&servers.servers, lookup));
+        Ok(LoadedConfig { config, secret_env, path: path.into(), servers, fingerprint: fingerprint(&text) })
     }
 
     fn check(&self) -> Result<(), KeyError> {
@@ -382,6 +401,7 @@ impl BotConfig {
         }
         self.relay.check()?;
         self.wall.check()?;
+        servers::check_visible(&self.claude.mcp_visible)?;
         let token = self.http.monitor_token.reveal();
         if !token.is_empty()
             && (token.len() < SHORTEST_TOKEN || !token.bytes().all(|byte| byte.is_ascii_graphic()))
@@ -430,7 +450,8 @@ mod tests {
     pub(super) fn parse(text: &str) -> Result<LoadedConfig, FileError> {
         let path = Path::new("bot.toml");
         let lookup = |name: &str| (name == "TOKEN").then(|| "s3cret".to_owned());
-        BotConfig::checked(reader::parse(text.to_owned(), path, lookup)?, path)
+        let loaded = reader::parse(text.to_owned(), path, lookup)?;
+        BotConfig::checked(loaded, path, &lookup).map_err(|error| FileError::value(path, error))
     }
 
     pub(super) fn sentence(text: &str) -> String {

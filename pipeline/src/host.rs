@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     collections::BTreeMap,
+    ffi::OsStr,
     fs::{File, Metadata},
     io::Read as _,
     os::unix::fs::PermissionsExt as _,
@@ -138,20 +139,23 @@ impl AgentSettings {
         Confined { confinement, place, variables: self.wall.variables.clone() }
     }
 
-    /// The files of the CLI's command: the program, and what its words name, since the command may be one that starts another. Of a
-    /// package of npm, all of it; of a script, the programs that it names, too.
     fn programs(&self) -> Vec<PathBuf> {
-        let path =
-            self.env.get("PATH").map(Into::into).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
-        let first = self.command.first().and_then(|name| match name.contains('/') {
-            true => Some(PathBuf::from(name)),
-            false => std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()),
-        });
-        let named = first.into_iter().chain(self.command.iter().skip(1).map(PathBuf::from));
-        let files = named.filter(|file| file.is_absolute() && file.is_file());
-        let started = |file: PathBuf| started_by(&file).into_iter().chain([file]);
-        files.flat_map(started).flat_map(|file| [package(&file), Some(file)]).flatten().collect()
+        program_files(&self.command, self.env.get("PATH").map(OsStr::new))
     }
+}
+
+/// The files of a command that exist: the program, and what its words name, since the command may be one that starts another. Of a
+/// package of npm, all of it; of a script, the programs that it names, too. `path` replaces the `PATH` of this process.
+pub fn program_files(command: &[String], path: Option<&OsStr>) -> Vec<PathBuf> {
+    let path = path.map(OsStr::to_owned).or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+    let first = command.first().and_then(|name| match name.contains('/') {
+        true => Some(PathBuf::from(name)),
+        false => std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file()),
+    });
+    let named = first.into_iter().chain(command.iter().skip(1).map(PathBuf::from));
+    let files = named.filter(|file| file.is_absolute() && file.is_file());
+    let started = |file: PathBuf| started_by(&file).into_iter().chain([file]);
+    files.flat_map(started).flat_map(|file| [package(&file), Some(file)]).flatten().collect()
 }
 
 /// The programs that a script names by their paths: the CLI's own installer, among others, leaves one that starts the real program.

@@ -16,6 +16,6 @@ pub(crate) use self::{
 pub use self::{
     discard::{DiscardedChanges, RoomChanges},
     land::LandedStory,
-    network::{ROOM_NETWORK, RoomNetwork},
-    workspace::{RoomReadiness, RoomStatus, RoomWorkspace},
+    network::{ROOM_NETWORK, RoomNetwork, connect},
+    workspace::{RoomReadiness, RoomStatus, RoomWorkspace, scratch_workspace},
 };

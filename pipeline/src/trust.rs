@@ -18,7 +18,7 @@ pub use self::{
     base::text_on,
     changes::{ChangedLine, changed_lines},
     error::TrustError,
-    files::{Misplaced, check_settings_file, check_state_files},
+    files::{Misplaced, check_private, check_settings_file, check_state_files},
     state::StateError,
     store::{StoryOrigins, TrustStore},
     text::TrustedText,

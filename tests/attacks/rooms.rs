@@ -125,6 +125,29 @@ async fn a_room_agent_reads_bot_toml() {
     }
 }
 
+/// The file is read again at the next start, and its programs run in every room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_agent_adds_a_server_to_the_operators_file() {
+    needs!(Wall);
+    for wall in walled_workspaces() {
+        let bot = start(&wall).await;
+        let own = tempfile::tempdir().expect("a folder");
+        let room = bot.room("a");
+        for file in [bot.file(".storkit/mcp.json"), own.path().join("mcp.json")] {
+            write(&file, "{}");
+            let path = file.display();
+            let attack = format!(
+                "echo evil >> '{path}'; echo evil > new; mv -f new '{path}'; ln -sf \"$PWD/new\" '{path}'"
+            );
+            let said = run(&room, &format!("echo begun; ({attack}) 2>/dev/null; true")).await;
+            assert!(said.contains("begun"), "{said}");
+            assert_eq!(fs::read_to_string(&file).expect("the file"), "{}", "{path}");
+            assert!(!file.is_symlink());
+        }
+        bot.app.shutdown().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_room_agent_reads_storkits_state() {
     needs!(Wall);

@@ -4,7 +4,8 @@ use std::{net::TcpListener, process::Stdio};
 
 use e2e::{Program, Serving};
 use needs::needs;
-use scripted_model::ScriptedModel;
+use scripted_model::{ModelScript, ScriptedModel};
+use serde_json::json;
 use services::slack::{BOT, BOT_TOKEN, Fault, Message, Slack};
 
 use crate::plan;
@@ -413,6 +414,46 @@ fn the_manifest_holds_every_command_and_needs_neither_section_nor_project() {
         .collect();
     scopes.sort_unstable();
     assert_eq!(scopes, adapters::slack::SCOPES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_people_send_reaches_the_agent_or_is_named_to_both() {
+    needs!(Claude);
+    let slack = Slack::start().await;
+    let script = ModelScript::new().on("what is this").says("A door.").on("really").says("So it seems.");
+    let model = ScriptedModel::start(script.on("again").says("Once more.")).expect("a port");
+    let program = Program::with_real_cli(&model);
+    program.write_config(&section(&slack));
+    let serving = program.serve();
+    slack.connected(1).await;
+    let last_prompt = || {
+        let mut requests = model.requests();
+        requests.retain(|seen| !seen.is_side_request());
+        requests.pop().expect("the model was asked")
+    };
+    let image = slack.file("door.png", "image/png", crate::enclosed::PNG);
+    let mut film = slack.file("film.mp4", "video/mp4", b"");
+    film["size"] = (40_u64 << 20).into();
+    slack.send_files("D1", "U1", "what is this?", &[image.clone(), film.clone()]);
+    slack.see("D1", "I did not get `film.mp4`: it is larger than 32 MB.").await;
+    slack.see("D1", "A door.").await;
+    let seen = last_prompt();
+    assert_eq!(seen.images, ["image/png"]);
+    assert!(seen.conversation.prompt.contains("\"film.mp4\" did not arrive"), "{}", seen.conversation.prompt);
+
+    slack.forward("D1", "U1", "really?", json!({ "author_id": "U3", "text": "the <@U2> gate is broken" }));
+    slack.see("D1", "So it seems.").await;
+    let prompt = last_prompt().conversation.prompt;
+    assert!(prompt.contains("by Cleo (U3)") && prompt.contains("\n> the @Bob gate is broken"), "{prompt}");
+
+    let asked = model.requests().len();
+    slack.send_files("D1", "U1", "", &[film]);
+    let lost = |it: &&Message| it.shown().contains("I did not get `film.mp4`");
+    slack.until("D1", "that it is lost", |all| all.iter().filter(lost).count() == 2).await;
+    assert_eq!(model.requests().len(), asked, "a message of nothing but lost files costs nothing");
+    slack.say("D1", "U1", "again");
+    slack.see("D1", "Once more.").await;
+    assert_eq!(serving.end().0, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

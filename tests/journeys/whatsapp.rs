@@ -7,6 +7,8 @@ use std::{
 };
 
 use e2e::{Program, Serving};
+use needs::needs;
+use scripted_model::{ModelScript, ScriptedModel};
 use services::whatsapp::{APP_SECRET, Call, Graph, NUMBER_ID, Person, TOKEN, VERIFY_TOKEN};
 
 /// A storkit that serves, and the people who write to it.
@@ -34,12 +36,15 @@ impl World {
 
     /// With this much in the log.
     async fn logging(level: &str, lines: &str) -> Self {
+        Self::of(Program::with_stand_in(), level, lines).await
+    }
+
+    async fn of(mut program: Program, level: &str, lines: &str) -> Self {
         let graph = Graph::start().await;
         let ann = graph.person("Ann", Some("491701234567"), Some("DE.1001"));
         let bob = graph.person("Bob", None, Some("DE.1002"));
         let public = free_address();
         graph.call_back(&format!("http://{public}/webhook/whatsapp"));
-        let mut program = Program::with_stand_in();
         program.set_env("RUST_LOG", level);
         program.write_config(&settings(&graph, &public, TOKEN, lines));
         let serving = served(&program);
@@ -369,6 +374,43 @@ async fn wrong_settings_end_the_start_with_one_sentence() {
     assert!(closed.contains("http.webhook_listen"), "{closed}");
     let nobody = refused(&whole.replace("\"DE.1002\"", "\"bob\""));
     assert!(nobody.contains("whatsapp.allowed_users") && nobody.contains("bob"), "{nobody}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_people_send_reaches_the_agent_or_is_named_and_a_lost_file_is_no_prompt() {
+    needs!(Claude);
+    let script = ModelScript::new().on("what is this").says("A door.").on("really").says("So it seems.");
+    let script = script.on("gate is broken").says("I see.").on("again").says("Once more.");
+    let model = ScriptedModel::start(script).expect("a port");
+    let world = World::of(Program::with_real_cli(&model), "debug", "").await;
+    let last_prompt = || {
+        let mut requests = model.requests();
+        requests.retain(|seen| !seen.is_side_request());
+        requests.pop().expect("the model was asked")
+    };
+    let ann = &world.ann;
+    ann.send_image(crate::enclosed::PNG, "what is this?").await;
+    let answer = ann.see("A door.").await;
+    assert_eq!(last_prompt().images, ["image/png"]);
+    ann.reply(&answer.id, "really?").await;
+    ann.see("So it seems.").await;
+    let prompt = last_prompt().conversation.prompt;
+    assert!(prompt.contains("this one of yours") && prompt.contains("\n> A door."), "{prompt}");
+    ann.forward("the gate is broken").await;
+    ann.see("I see.").await;
+    let prompt = last_prompt().conversation.prompt;
+    assert!(prompt.contains("Forwarded") && prompt.contains("\n> the gate is broken"), "{prompt}");
+
+    let asked = model.requests().len();
+    ann.send_document("film.mp4", b"short", Some(40 << 20)).await;
+    ann.see("I did not get `film.mp4`: it is larger than 32 MB.").await;
+    let gone = serde_json::json!({ "id": "999", "mime_type": "image/jpeg", "caption": "what is this?" });
+    ann.send(serde_json::json!({ "type": "image", "image": gone })).await;
+    ann.see("I did not get `image.jpg`").await;
+    assert_eq!(model.requests().len(), asked, "a lost file is no paid prompt");
+    ann.say("again").await;
+    ann.see("Once more.").await;
+    world.end();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

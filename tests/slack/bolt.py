@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 
+from urllib.request import Request, urlopen
+
 from slack_bolt import App
 from slack_bolt.adapter.socket_mode import SocketModeHandler
 from slack_sdk import WebClient
@@ -40,6 +42,16 @@ def mention(event, say):
 
 @app.event("message")
 def message(event, say, client):
+    if event.get("subtype") == "file_share":
+        about = client.files_info(file=event["files"][0]["id"])["file"]
+        request = Request(about["url_private_download"], headers={"Authorization": f"Bearer {client.token}"})
+        with urlopen(request) as answer:
+            tell("file", name=event["files"][0]["name"], content=answer.read().decode())
+        return
+    if event.get("attachments"):
+        share = event["attachments"][0]
+        tell("forward", text=share["text"], author=share["author_id"], is_share=share["is_share"])
+        return
     if event.get("bot_id") or event.get("subtype"):
         tell(event.get("subtype") or "bot")
         return
@@ -52,6 +64,10 @@ def message(event, say, client):
                                    {"type": "actions", "elements": [button]}])
     elif event["text"] == "file":
         client.files_upload_v2(channel=event["channel"], filename="a.txt", content="from a file", initial_comment="look")
+    elif event["text"] == "thread":
+        # The SDK itself goes from page to page.
+        pages = client.conversations_replies(channel=event["channel"], ts=event["thread_ts"], latest=event["ts"], limit=2)
+        tell("thread", texts=[said["text"] for page in pages for said in page["messages"]])
     elif event["text"] == "limit":
         say(text="after the limit")
     elif event["text"] == "faults":

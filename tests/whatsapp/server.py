@@ -22,12 +22,17 @@ def tell(kind, update, **more):
 @wa.on_message(filters.text)
 def text(_, message):
     reply = message.reply_to_message.id if message.reply_to_message else None
-    tell("text", message, text=message.text, reply_to=reply, seconds=int(message.timestamp.timestamp()))
+    tell("text", message, text=message.text, reply_to=reply, forwarded=message.forwarded, seconds=int(message.timestamp.timestamp()))
 
 
 @wa.on_message(filters.image)
 def image(_, message):
     tell("image", message, text=message.caption, mime=message.image.mime_type)
+
+
+@wa.on_message(filters.audio)
+def audio(_, message):
+    tell("audio", message, text=message.audio.id, voice=message.audio.voice)
 
 
 @wa.on_message(filters.document)

@@ -41,6 +41,24 @@ impl Backoff {
         self.failures = 0;
     }
 
+    /// Makes a call up to `attempts` times, for as long as its error may pass.
+    #[cfg(any(feature = "slack", feature = "whatsapp"))]
+    pub(crate) async fn retry<T, E, F: Future<Output = Result<T, E>>>(
+        mut self,
+        attempts: u32,
+        may_pass: impl Fn(&E) -> bool,
+        call: impl Fn() -> F,
+    ) -> Result<T, E> {
+        loop {
+            match call().await {
+                Err(error) if may_pass(&error) && self.failures() + 1 < attempts => {
+                    tokio::time::sleep(self.next_delay()).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
     /// How many delays were given since the start or the last reset.
     pub(crate) fn failures(&self) -> u32 {
         self.failures

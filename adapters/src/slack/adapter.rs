@@ -16,14 +16,15 @@ use super::{
 };
 use crate::{
     Activity, Adapter, AdapterContext, AdapterError, AllowedPeople, Attachment, Capabilities, ChoiceForm,
-    Inbox, MessageId, Outgoing, Room,
+    Inbox, MessageId, Outgoing, Quotation, Room, SentFile,
     slack::{
         call_failure::CallFailure,
         connection_watch::ConnectionWatch,
         conversation::{ConversationAddress, is_ts, ts_of},
         ephemeral::is_shown_to_one,
         incoming::EventReceiver,
-        notices,
+        notices, sent_files,
+        thread_history::ThreadHistory,
     },
 };
 
@@ -33,6 +34,7 @@ pub struct Slack {
     web: Arc<WebApi>,
     receiver: Arc<EventReceiver>,
     sender: MessageSender,
+    history: ThreadHistory,
     watch: ConnectionWatch,
     verifier: Option<SlackEventSignatureVerifier>,
 }
@@ -47,6 +49,7 @@ impl Slack {
         let signed = !config.signing_secret.is_empty();
         Ok(Arc::new(Self {
             sender: MessageSender::new(web.clone(), receiver.clone()),
+            history: ThreadHistory::new(web.clone(), receiver.clone()),
             web,
             receiver,
             watch: ConnectionWatch::default(),
@@ -164,6 +167,19 @@ impl Adapter for Slack {
 
     async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
         self.sender.upload(room, file).await
+    }
+
+    async fn fetch_file(&self, file: &SentFile, max: u64) -> Result<Vec<u8>, AdapterError> {
+        sent_files::fetch(&self.web, file, max).await
+    }
+
+    async fn read_thread(
+        &self,
+        room: &Room,
+        before: &MessageId,
+        max: usize,
+    ) -> Result<Vec<Quotation>, AdapterError> {
+        self.history.read(&ConversationAddress::of(room)?, before, max).await
     }
 
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {

@@ -93,7 +93,7 @@ impl CallFailure {
 }
 
 // With the causes, since hyper's own text is only "client error (Connect)".
-fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

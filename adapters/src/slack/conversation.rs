@@ -58,6 +58,12 @@ pub fn is_ts(text: &str) -> bool {
     text.split_once('.').is_some_and(|(seconds, rest)| digits(seconds) && digits(rest))
 }
 
+/// Orders messages of one conversation by their `ts`.
+pub fn ts_order(ts: &str) -> (u64, u64) {
+    let (seconds, fraction) = ts.split_once('.').unwrap_or((ts, ""));
+    (seconds.parse().unwrap_or(u64::MAX), fraction.parse().unwrap_or(u64::MAX))
+}
+
 pub fn ts_of(id: &MessageId) -> Result<&str, AdapterError> {
     match is_ts(id.as_str()) {
         true => Ok(id.as_str()),

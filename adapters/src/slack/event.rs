@@ -5,11 +5,18 @@
 
 use serde_json::Value;
 
-use crate::slack::conversation::{ConversationAddress, is_ts};
+use crate::{
+    SentFile,
+    slack::{
+        conversation::{ConversationAddress, is_ts},
+        sent_files::sent_files,
+        shared_messages::{SharedMessage, shared_messages},
+    },
+};
 
-// Messages of these subtypes are still a person's words; all others are notices, edits and bots.
-// <https://docs.slack.dev/reference/events/message#subtypes>
-const WORDS: &[&str] = &["file_share", "me_message", "thread_broadcast"];
+/// Messages of these subtypes are still a person's words; all others are notices, edits and bots.
+/// <https://docs.slack.dev/reference/events/message#subtypes>
+pub const WORDS: &[&str] = &["file_share", "me_message", "message_share", "thread_broadcast"];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SlackEvent {
@@ -33,8 +40,9 @@ pub struct SlackMessage {
     pub user: String,
     /// Slack's encoding of the text, with `<@U1>` and entities.
     pub text: String,
-    /// Names of files that came with it.
-    pub files: Vec<String>,
+    pub files: Vec<SentFile>,
+    /// Messages that it forwards or shows.
+    pub shared: Vec<SharedMessage>,
     /// Who wrote the message that the thread is below.
     pub parent: Option<String>,
     /// Whether it is in a direct conversation of several people.
@@ -152,13 +160,12 @@ fn said(event: &Value, message: &Value) -> Option<SlackMessage> {
         return None;
     }
     let ts = some_ts(message, "ts")?;
-    let files = message["files"].as_array().into_iter().flatten();
-    let name = |file: &Value| Some(text(file, "name")).filter(|name| !name.is_empty()).map(str::to_owned);
     Some(SlackMessage {
         place: address_of(text(event, "channel"), &ts, message)?,
         user: some(message, "user")?,
         text: text(message, "text").to_owned(),
-        files: files.filter_map(name).collect(),
+        files: sent_files(message),
+        shared: shared_messages(message),
         parent: some(message, "parent_user_id"),
         group: is_group(event),
         ts,
@@ -305,9 +312,10 @@ mod tests {
         assert_eq!(root.place.thread, None, "a root is not in its own thread");
         let reply = said(message_event(json!({ "thread_ts": "4.1", "parent_user_id": "UBOT" })));
         assert_eq!((reply.place.thread.as_deref(), reply.parent.as_deref()), (Some("4.1"), Some("UBOT")));
-        let with_file =
-            said(message_event(json!({ "subtype": "file_share", "files": [{ "name": "a.png" }, {}] })));
-        assert_eq!(with_file.files, ["a.png"]);
+        let with_file = said(message_event(
+            json!({ "subtype": "file_share", "text": "", "files": [{ "id": "F1", "name": "a.png" }, {}] }),
+        ));
+        assert_eq!((with_file.files.len(), with_file.files[0].name.as_str()), (1, "a.png"));
     }
 
     #[test]
@@ -410,7 +418,8 @@ mod tests {
         ];
         leaf.prop_recursive(4, 64, 6, |inner| {
             let key = "(type|event|subtype|user|channel|id|ts|thread_ts|text|files|container|message|message_ts|actions|value\
-                       |channel_id|user_id|command|trigger_id|deleted_ts|previous_message|tokens|bot)";
+                       |channel_id|user_id|command|trigger_id|deleted_ts|previous_message|tokens|bot|attachments|is_share\
+                       |author_id|message_blocks|blocks|elements|mode|url_private)";
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
                 prop::collection::btree_map(key, inner, 0..8)

@@ -13,15 +13,18 @@ use super::{
     web::WebApi,
 };
 use crate::{
-    AdapterContext, Addressed, AllowedPeople, Identity, Inbox, Incoming, MessageId, PersonAct, Sender,
-    address, mentions,
+    AdapterContext, Addressed, AllowedPeople, Enclosed, Identity, Inbox, Incoming, MessageId, PersonAct,
+    Quotation, QuotedAuthor, Sender, address, mentions,
     slack::{
         conversation::{ConversationAddress, time_of},
         ephemeral::{ResponseUrls, pick_id, slash_id},
-        incoming_queue::{AskingMessages, EventQueue},
-        notices, unescape,
+        incoming_queue::{AskingMessages, EventQueue, NAMES_WAIT},
+        notices,
+        shared_messages::SharedMessage,
+        unescape,
         user_names::UserNames,
     },
+    text::excerpt::{QUOTED_MAX, excerpt},
 };
 
 // Strangers can press buttons as fast as they like; beyond this many at once the bot does not answer them.
@@ -110,25 +113,42 @@ impl EventReceiver {
 
     // Each look-up costs a call, so there is none for strangers, whose messages the bot ignores.
     fn names_wanted(&self, heard: &SlackEvent) -> Vec<String> {
-        let (user, text) = match heard {
+        let (user, mut named): (&String, Vec<&str>) = match heard {
             SlackEvent::Said(said) | SlackEvent::Edited(EditedMessage { said, .. }) => {
-                (&said.user, said.text.as_str())
+                (&said.user, unescape::people(&said.text).collect())
             }
-            SlackEvent::Picked(picked) => (&picked.user, ""),
-            SlackEvent::Slash(slash) => (&slash.user, slash.text.as_str()),
+            SlackEvent::Picked(picked) => (&picked.user, Vec::new()),
+            SlackEvent::Slash(slash) => (&slash.user, unescape::people(&slash.text).collect()),
             SlackEvent::Deleted(_) | SlackEvent::Uninstalled => return Vec::new(),
         };
         if !self.is_allowed(user) {
             return Vec::new();
         }
-        let me = self.bot_identity().user;
-        let mut wanted = vec![user.clone()];
-        for user in unescape::people(text).filter(|user| *user != me) {
-            if wanted.len() < NAMES_MAX && !wanted.iter().any(|wanted| wanted == user) {
-                wanted.push(user.to_owned());
+        if let SlackEvent::Said(said) | SlackEvent::Edited(EditedMessage { said, .. }) = heard {
+            for shared in &said.shared {
+                named.extend(shared.author.as_deref());
+                named.extend(unescape::people(&shared.text));
             }
         }
-        wanted
+        self.some_people(std::iter::once(user.as_str()).chain(named))
+    }
+
+    /// Each of them once, without the bot, and not more than have names in one message.
+    fn some_people<'p>(&self, people: impl Iterator<Item = &'p str>) -> Vec<String> {
+        let me = self.bot_identity().user;
+        let mut some: Vec<String> = Vec::new();
+        for user in people.filter(|user| *user != me) {
+            if some.len() < NAMES_MAX && !some.iter().any(|known| known == user) {
+                some.push(user.to_owned());
+            }
+        }
+        some
+    }
+
+    /// Waits a moment for the names of these people, as a message does for those in it.
+    pub async fn learn_names(&self, people: &[String]) {
+        let people = self.some_people(people.iter().map(String::as_str));
+        self.names.learn(&people, NAMES_WAIT).await;
     }
 
     /// Delivers queued events for as long as the bot accepts them. An event in progress stays queued when this is dropped.
@@ -179,17 +199,36 @@ impl EventReceiver {
             shared: !said.place.is_direct(),
             reply_to,
             sent_at: time_of(&said.ts),
-            enclosed: crate::Enclosed::default(),
+            enclosed: Enclosed {
+                files: said.files.clone(),
+                quotes: said.shared.iter().filter_map(|shared| self.quoted(shared)).collect(),
+            },
+        }
+    }
+
+    fn quoted(&self, shared: &SharedMessage) -> Option<Quotation> {
+        let author = self.quoted_author(shared.author.as_deref(), &shared.author_name);
+        let text = excerpt(&self.decode(&shared.text), QUOTED_MAX);
+        (!text.is_empty()).then_some(Quotation { author, text })
+    }
+
+    /// Who wrote a message of which Slack names the author; `called` for a name that Slack does not tell otherwise.
+    pub fn quoted_author(&self, author: Option<&str>, called: &str) -> QuotedAuthor {
+        match author {
+            None => QuotedAuthor::Unknown,
+            Some(id) if id == self.me.read().user => QuotedAuthor::Bot,
+            Some(id) => {
+                let name = self.names.of(id).unwrap_or_else(|| called.to_owned());
+                let name = if name.trim().is_empty() { id.into() } else { name.into() };
+                QuotedAuthor::Person { id: id.into(), name }
+            }
         }
     }
 
     /// How a message addresses the bot, and its text without the address.
     fn address(&self, said: &SlackMessage, me: &BotIdentity) -> (Option<Addressed>, String) {
         let taken = mentions::take(&said.text, |text| unescape::mention_at_start(text, &me.user));
-        let mut text = self.decode(&taken.text, me);
-        if !said.files.is_empty() {
-            text = format!("{text}\n\n{}", notices::attached(&said.files));
-        }
+        let text = self.decode(&taken.text);
         let direct = said.place.is_direct();
         let by_name = if taken.at_start {
             let prefixed = address::strip_prefix_of(&text, &self.identity);
@@ -215,8 +254,10 @@ impl EventReceiver {
         (in_our_thread && !to_another).then_some(Addressed::Reply)
     }
 
-    fn decode(&self, raw: &str, me: &BotIdentity) -> String {
-        unescape::decode(raw, |user| match user == me.user {
+    /// The text as a person reads it, with the names that are known.
+    pub fn decode(&self, raw: &str) -> String {
+        let me = self.bot_identity().user;
+        unescape::decode(raw, |user| match user == me {
             true => Some(self.identity.display_name.clone()),
             false => self.names.of(user),
         })
@@ -237,7 +278,7 @@ impl EventReceiver {
             shared: !picked.place.is_direct(),
             reply_to: None,
             sent_at: time_of(&picked.at),
-            enclosed: crate::Enclosed::default(),
+            enclosed: Enclosed::default(),
         })
     }
 
@@ -253,7 +294,7 @@ impl EventReceiver {
         }
         let id = slash_id(slash);
         self.urls.add(id.clone(), &slash.response_url, Instant::now());
-        let text = self.decode(&self.slash_text(slash), &self.bot_identity());
+        let text = self.decode(&self.slash_text(slash));
         Some(Incoming {
             id,
             room: place.room(),
@@ -263,7 +304,7 @@ impl EventReceiver {
             shared: !place.is_direct(),
             reply_to: None,
             sent_at: std::time::SystemTime::now(),
-            enclosed: crate::Enclosed::default(),
+            enclosed: Enclosed::default(),
         })
     }
 
@@ -301,7 +342,7 @@ impl EventReceiver {
             shared: !deleted.place.is_direct(),
             reply_to: None,
             sent_at: std::time::SystemTime::now(),
-            enclosed: crate::Enclosed::default(),
+            enclosed: Enclosed::default(),
         }
     }
 
@@ -392,6 +433,7 @@ mod tests {
             user: "U1".into(),
             text: text.into(),
             files: Vec::new(),
+            shared: Vec::new(),
             parent: None,
             group: false,
         }

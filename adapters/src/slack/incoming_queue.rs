@@ -14,7 +14,7 @@ use crate::MessageId;
 // Beyond this, events are not acknowledged, and Slack sends them again later.
 const QUEUE_MAX: usize = 4_096;
 // How long a message waits for names from when it arrives. After this time ids must do.
-const NAMES_WAIT: Duration = Duration::from_secs(2);
+pub const NAMES_WAIT: Duration = Duration::from_secs(2);
 // Repeats after a reconnect come late, minutes and more. The bot's own record of ids reaches further back.
 const RECENT: Duration = Duration::from_secs(3600);
 const RECENT_MAX: usize = 20_000;

@@ -7,19 +7,20 @@ use crate::Identity;
 /// The bot token's scopes: exactly the ones in use, so that an admin who approves the app sees no others.
 pub const SCOPES: &[&str] = &[
     "app_mentions:read", // event app_mention
-    "channels:history",  // event message.channels, and whether the bot is in a channel
+    "channels:history",  // event message.channels, threads there, and whether the bot is in a channel
     "chat:write",        // chat.postMessage, chat.update, chat.postEphemeral
     "commands",          // slash commands
+    "files:read",        // files that people send, and files.info
     "files:write",       // files.getUploadURLExternal, files.completeUploadExternal
-    "groups:history",    // event message.groups
-    "im:history",        // event message.im
-    "mpim:history",      // event message.mpim
+    "groups:history",    // event message.groups, and threads there
+    "im:history",        // event message.im, and threads there
+    "mpim:history",      // event message.mpim, and threads there
     "reactions:write",   // reactions.add, reactions.remove
     "users:read",        // users.info, for people's names
 ];
 
-/// The scopes without which the bot does not start. Without the others only one kind of conversation is missing, and an app that
-/// was made by an older version has none of them.
+/// The scopes without which the bot does not start. Without the others only one kind of conversation, or people's files, are
+/// missing, and an app that was made by an older version has none of them.
 #[cfg(feature = "slack")]
 pub const NEEDED_SCOPES: &[&str] = &[
     "app_mentions:read",

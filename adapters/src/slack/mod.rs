@@ -48,7 +48,13 @@ mod render;
 #[cfg(feature = "slack")]
 mod send;
 #[cfg(feature = "slack")]
+mod sent_files;
+#[cfg(feature = "slack")]
+mod shared_messages;
+#[cfg(feature = "slack")]
 mod socket;
+#[cfg(feature = "slack")]
+mod thread_history;
 #[cfg(feature = "slack")]
 mod threads;
 #[cfg(feature = "slack")]

@@ -2,6 +2,9 @@
 
 #![cfg_attr(not(feature = "slack"), allow(dead_code))]
 
+#[cfg(feature = "slack")]
+use crate::slack::sent_files::AbsentFile;
+
 /// To somebody who is not on the allow-list and presses a button or calls a slash command; only they see it.
 pub fn stranger(id: &str) -> String {
     format!(
@@ -21,10 +24,39 @@ pub fn type_one_of(labels: &[&str]) -> String {
     format!("\nAnswer with `{}`.", labels.join("` or `"))
 }
 
-/// The line below the text of a message that came with files.
-pub fn attached(names: &[String]) -> String {
-    format!("[Attached in Slack and not passed on: {}]", names.join(", "))
+/// A message inside one that is quoted.
+pub fn forwarded(text: &str) -> String {
+    format!("[Forwarded: {text}]")
 }
+
+/// A file of a message that is quoted.
+pub fn file_in_thread(name: &str) -> String {
+    format!("[With a file that is not passed on: {name}]")
+}
+
+#[cfg(feature = "slack")]
+/// Why a file does not arrive; the end of a sentence, as are the two below.
+pub fn absent_file(why: AbsentFile) -> &'static str {
+    match why {
+        AbsentFile::Deleted => "it is not in Slack any more",
+        AbsentFile::HiddenByLimit => "Slack hides it, because it is older than this workspace's plan shows",
+        AbsentFile::External => "it is a link to another service, and I fetch files from Slack only",
+        AbsentFile::AccessDenied => {
+            "Slack does not let me see it; send it again in this conversation, or upload a copy"
+        }
+    }
+}
+
+pub fn too_large(max: u64) -> String {
+    format!("it is larger than {} MB", max >> 20)
+}
+
+/// Slack answers with its login page.
+pub const FILES_NEED_SCOPE: &str = "this Slack app lacks the scope `files:read`; whoever runs me adds it at https://api.slack.com/apps under OAuth & \
+     Permissions, Scopes, Bot Token Scopes, and presses Reinstall to Workspace";
+
+/// Slack names a place for a file that is not its own; the token must not go there.
+pub const FOREIGN_ADDRESS: &str = "its address is not Slack's";
 
 /// For `status`: the bot is not a member of channels that it is to serve.
 pub fn not_in_channels(channels: &[String], name: &str) -> String {

@@ -25,6 +25,8 @@ pub struct UserNames {
     state: Mutex<NameCache>,
     slots: Semaphore,
     settled: Notify,
+    // The same for tasks that come and go.
+    answered: Notify,
 }
 
 #[derive(Default)]
@@ -47,6 +49,7 @@ impl UserNames {
             state: Mutex::default(),
             slots: Semaphore::new(AT_ONCE),
             settled: Notify::new(),
+            answered: Notify::new(),
         })
     }
 
@@ -68,6 +71,24 @@ impl UserNames {
         self.settled.notified().await;
     }
 
+    /// Asks for the names of these people, and waits at most so long for the answers.
+    pub async fn learn(self: &Arc<Self>, people: &[String], wait: Duration) {
+        people.iter().for_each(|user| self.ask(user));
+        let all_settled = async {
+            loop {
+                let mut answered = std::pin::pin!(self.answered.notified());
+                // Before the look, or an answer in between would be missed.
+                answered.as_mut().enable();
+                if people.iter().all(|user| self.is_settled(user)) {
+                    return;
+                }
+                answered.await;
+            }
+        };
+        // Who has no name by then keeps the id.
+        let _ = tokio::time::timeout(wait, all_settled).await;
+    }
+
     /// Asks Slack for a name that is unknown or old, without waiting for it.
     pub fn ask(self: &Arc<Self>, user: &str) {
         if !self.state.lock().begin(user, Instant::now()) {
@@ -81,6 +102,7 @@ impl UserNames {
             };
             names.state.lock().end(user, &answer, Instant::now());
             names.settled.notify_one();
+            names.answered.notify_waiters();
         });
     }
 }

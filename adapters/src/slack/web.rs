@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -20,15 +22,31 @@ use tracing::Span;
 use url::Url;
 
 use super::SlackConfig;
-use crate::{AdapterError, slack::call_failure::CallFailure};
+use crate::{
+    AdapterError,
+    slack::{
+        call_failure::{CallFailure, error_chain},
+        notices,
+        sent_files::AbsentFile,
+    },
+};
 
 // How long a call may take. Slack itself expects answers to its own calls within 3 s.
 const DEADLINE: Duration = Duration::from_secs(10);
 const FILE_DEADLINE: Duration = Duration::from_secs(60);
+// Files are at `files.slack.com`. The others are its networks for content, and that of the United States' government.
+const SLACK_HOSTS: [&str; 4] = ["slack.com", "slack-edge.com", "slack-files.com", "slack-gov.com"];
+const REDIRECTS_MAX: usize = 3;
 // Lists the token's scopes: <https://docs.slack.dev/authentication/installing-with-oauth>
 const SCOPES_HEADER: &str = "x-oauth-scopes";
 
 type Https = HttpsConnector<HttpConnector>;
+
+pub struct DownloadedFile {
+    pub bytes: Vec<u8>,
+    /// Whether Slack calls it a web page.
+    pub is_html: bool,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenKind {
@@ -113,6 +131,50 @@ impl WebApi {
             .map(drop)
     }
 
+    /// Fetches a file from an address that Slack gave. The token goes to Slack's own hosts alone, also where one of them sends
+    /// the bot elsewhere.
+    pub async fn download(&self, url: &str, max: u64) -> Result<DownloadedFile, AdapterError> {
+        match tokio::time::timeout(FILE_DEADLINE, self.follow(url, max)).await {
+            Ok(downloaded) => downloaded,
+            Err(_) => {
+                let why = format!("it did not arrive within {} s", FILE_DEADLINE.as_secs());
+                Err(AdapterError::Unreachable(why))
+            }
+        }
+    }
+
+    async fn follow(&self, url: &str, max: u64) -> Result<DownloadedFile, AdapterError> {
+        let foreign = || AdapterError::Rejected(notices::FOREIGN_ADDRESS.into());
+        let mut url = Url::parse(url).map_err(|_| foreign())?;
+        for _ in 0..=REDIRECTS_MAX {
+            if !self.is_slacks(&url) {
+                return Err(foreign());
+            }
+            let bearer = format!("Bearer {}", self.bot.token_value.0);
+            let request = http::Request::get(url.as_str())
+                .header(http::header::AUTHORIZATION, bearer)
+                .body(String::new());
+            let answer = self.plain.request(request.map_err(|_| foreign())?).await;
+            let answer = answer.map_err(|error| AdapterError::Unreachable(error_chain(&error)))?;
+            if !answer.status().is_redirection() {
+                return content(answer, max).await;
+            }
+            let location = header_text(&answer, http::header::LOCATION);
+            url = url.join(location).map_err(|_| foreign())?;
+        }
+        Err(AdapterError::Rejected("Slack sends me in a circle for it".into()))
+    }
+
+    fn is_slacks(&self, url: &Url) -> bool {
+        let host = url.host_str().unwrap_or_default();
+        let is_known = SLACK_HOSTS
+            .iter()
+            .any(|known| host.strip_suffix(known).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')));
+        // The stand-ins of tests are neither of Slack's names nor served over TLS.
+        let is_api = Url::parse(&self.url).is_ok_and(|api| api.origin() == url.origin());
+        is_api || url.scheme() == "https" && is_known
+    }
+
     pub async fn scopes(&self) -> Option<Vec<String>> {
         let request = http::Request::post(format!("{}/auth.test", self.url))
             .header(http::header::AUTHORIZATION, format!("Bearer {}", self.bot.token_value.0))
@@ -121,6 +183,35 @@ impl WebApi {
         let answer = tokio::time::timeout(DEADLINE, self.plain.request(request)).await.ok()?.ok()?;
         let scopes = answer.headers().get(SCOPES_HEADER)?.to_str().ok()?;
         Some(scopes.split(',').map(|scope| scope.trim().to_owned()).collect())
+    }
+}
+
+fn header_text<B>(answer: &http::Response<B>, name: http::HeaderName) -> &str {
+    answer.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+async fn content(answer: http::Response<Incoming>, max: u64) -> Result<DownloadedFile, AdapterError> {
+    let status = answer.status();
+    if status == http::StatusCode::TOO_MANY_REQUESTS {
+        let seconds = header_text(&answer, http::header::RETRY_AFTER).parse().unwrap_or(5);
+        return Err(AdapterError::RateLimited { retry_after: Duration::from_secs(seconds) });
+    }
+    if status.is_server_error() {
+        return Err(AdapterError::Unreachable(format!("Slack answers {status}")));
+    }
+    let refused = match status {
+        http::StatusCode::NOT_FOUND | http::StatusCode::GONE => Some(AbsentFile::Deleted),
+        status => (!status.is_success()).then_some(AbsentFile::AccessDenied),
+    };
+    if let Some(refused) = refused {
+        return Err(AdapterError::Rejected(notices::absent_file(refused).into()));
+    }
+    let is_html = header_text(&answer, http::header::CONTENT_TYPE).starts_with("text/html");
+    let limit = usize::try_from(max).unwrap_or(usize::MAX);
+    match Limited::new(answer.into_body(), limit).collect().await {
+        Ok(body) => Ok(DownloadedFile { bytes: body.to_bytes().into(), is_html }),
+        Err(error) if error.is::<LengthLimitError>() => Err(AdapterError::Rejected(notices::too_large(max))),
+        Err(error) => Err(AdapterError::Unreachable(error_chain(&*error))),
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::{
     Activity, ActivityState, Adapter, AdapterError, Attachment, Capabilities, Choice, ChoiceForm, Identity,
-    Inbox, Incoming, MessageId, Outgoing, Room, SentFile, Tone,
+    Inbox, Incoming, MessageId, Outgoing, Quotation, Room, SentFile, Tone,
 };
 
 const WAIT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -65,11 +65,18 @@ struct FakeState {
     send_faults: VecDeque<AdapterError>,
     edit_faults: VecDeque<AdapterError>,
     upload_faults: VecDeque<AdapterError>,
-    /// What fetching a person's file gives, by reference.
-    people_files: HashMap<String, Result<Vec<u8>, String>>,
+    fetched: FakeFetched,
     rate_limit: Option<Duration>,
     hold_next: bool,
     counts: FakeCounts,
+}
+
+/// What the bot gets when it asks the messenger.
+#[derive(Default)]
+struct FakeFetched {
+    /// People's files, by reference.
+    files: HashMap<String, Result<Vec<u8>, String>>,
+    threads: HashMap<Room, Result<Vec<Quotation>, String>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -139,7 +146,7 @@ impl Fake {
             send_faults: VecDeque::new(),
             edit_faults: VecDeque::new(),
             upload_faults: VecDeque::new(),
-            people_files: HashMap::new(),
+            fetched: FakeFetched::default(),
             rate_limit: None,
             hold_next: false,
             counts: FakeCounts::default(),
@@ -349,8 +356,21 @@ impl Adapter for Fake {
         })
     }
 
+    async fn read_thread(
+        &self,
+        room: &Room,
+        _before: &MessageId,
+        max: usize,
+    ) -> Result<Vec<Quotation>, AdapterError> {
+        match self.state.lock().fetched.threads.get(room).cloned() {
+            Some(Ok(said)) => Ok(said.into_iter().rev().take(max).rev().collect()),
+            Some(Err(why)) => Err(AdapterError::Unreachable(why)),
+            None => Err(AdapterError::Unsupported("reading a thread")),
+        }
+    }
+
     async fn fetch_file(&self, file: &SentFile, max: u64) -> Result<Vec<u8>, AdapterError> {
-        let content = self.state.lock().people_files.get(&file.reference).cloned();
+        let content = self.state.lock().fetched.files.get(&file.reference).cloned();
         match content {
             Some(Ok(bytes)) if bytes.len() as u64 <= max => Ok(bytes),
             Some(Ok(_)) => Err(AdapterError::Rejected("it is too large".into())),

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fs, io,
     path::PathBuf,
     sync::{
         Arc, Weak,
@@ -22,13 +23,12 @@ use super::{
     contacts::ContactBook,
     graph::{ErrorMeaning, GraphApi, GraphError},
     incoming::IncomingQueue,
-    media,
     pace::PairPacer,
     sent::RecentMessages,
 };
 use crate::{
     Activity, ActivityState, Adapter, AdapterContext, AdapterError, Attachment, Capabilities, ChoiceForm,
-    Identity, Inbox, MessageId, Outgoing, Room,
+    Identity, Inbox, MessageId, Outgoing, Room, SentFile,
     delivery::webhook,
     whatsapp::{notices, operator_notes::DeliveryNotes},
 };
@@ -47,7 +47,8 @@ pub struct WhatsApp {
     pub(super) config: WhatsAppConfig,
     pub(super) identity: Identity,
     pub(super) clock: Clock,
-    pub(super) files: PathBuf,
+    /// Where older versions kept people's files.
+    old_files: PathBuf,
     pub(super) graph: GraphApi,
     pub(super) notes: DeliveryNotes,
     pub(super) queue: IncomingQueue,
@@ -106,7 +107,7 @@ impl WhatsApp {
             config,
             identity: setting.identity,
             clock,
-            files: setting.state.join("files"),
+            old_files: setting.state.join("files"),
             graph,
             notes,
             queue: IncomingQueue::default(),
@@ -215,7 +216,11 @@ impl Adapter for WhatsApp {
     }
 
     async fn prepare(&self) -> Result<(), AdapterError> {
-        media::remove_old_files(&self.files, (self.clock)());
+        if let Err(error) = fs::remove_dir_all(&self.old_files)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, folder = %self.old_files.display(), "people's files of an older version stay");
+        }
         let Err(error) = self.check_account().await else { return Ok(()) };
         let GraphError::Refused { status, failure, .. } = &error else {
             return Err(self.adapter_error(error));
@@ -263,6 +268,10 @@ impl Adapter for WhatsApp {
 
     async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
         self.send_file(room, file).await
+    }
+
+    async fn fetch_file(&self, file: &SentFile, max: u64) -> Result<Vec<u8>, AdapterError> {
+        self.download(&file.reference, max).await
     }
 
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {

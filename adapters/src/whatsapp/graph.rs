@@ -221,7 +221,7 @@ impl GraphApi {
     fn is_metas(&self, url: &str) -> bool {
         let (Ok(url), Ok(base)) = (Url::parse(url), Url::parse(&self.base)) else { return false };
         let Some(host) = url.host_str() else { return false };
-        let same = url.scheme() == base.scheme() && url.host() == base.host();
+        let same = url.origin() == base.origin();
         let metas = MEDIA_HOSTS.iter().any(|known| host == *known || host.ends_with(&format!(".{known}")));
         same || url.scheme() == "https" && metas
     }
@@ -303,7 +303,9 @@ mod tests {
         ] {
             assert!(!graph.is_metas(url), "{url}");
         }
-        assert!(self::graph("http://127.0.0.1:9/v23.0").is_metas("http://127.0.0.1:9/files/1"));
+        let local = self::graph("http://127.0.0.1:9/v23.0");
+        assert!(local.is_metas("http://127.0.0.1:9/files/1"));
+        assert!(!local.is_metas("http://127.0.0.1:10/files/1"), "another program on this machine");
     }
 
     #[test]

@@ -1,32 +1,29 @@
 //! From a webhook to the bot: looks up the sender, queues the message, answers Meta, and delivers one by one.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures::{StreamExt as _, stream::FuturesUnordered};
 use http::{Request, Response, StatusCode};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    task::JoinHandle,
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::{
     NAME,
     adapter::WhatsApp,
     graph::ErrorMeaning,
-    media,
     notification::{
         self, DeliveryFailure, DeliveryStatus, MediaFile, MessageKind, NotificationEvent, PersonMessage,
     },
     signature::{self, SignatureCheck},
 };
 use crate::{
-    AdapterError, Addressed, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender, Tone,
-    delivery::webhook, text::address, whatsapp::notices,
+    AdapterError, Addressed, Enclosed, Inbox, Incoming, MessageId, Outgoing, PersonAct, Quotation,
+    QuotedAuthor, Room, Sender, SentFile, Tone,
+    delivery::webhook,
+    text::{
+        address,
+        excerpt::{QUOTED_MAX, excerpt},
+    },
+    whatsapp::notices,
 };
 
 // The most messages that wait while the bot is behind or disconnected. Beyond that Meta stores them and sends them again.
@@ -42,39 +39,21 @@ pub struct IncomingQueue {
 impl Default for IncomingQueue {
     fn default() -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let feed = IncomingFeed {
-            receiver,
-            ready: VecDeque::new(),
-            lanes: HashMap::new(),
-            fetches: FuturesUnordered::new(),
-        };
+        let feed = IncomingFeed { receiver, next: None };
         Self { places: Arc::new(Semaphore::new(WAITING_MAX)), sender, feed: tokio::sync::Mutex::new(feed) }
     }
 }
 
 struct IncomingDraft {
     incoming: Incoming,
-    file: Option<MediaFile>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
-// A person's messages wait for their files, or "delete it" would overtake the file it is about; other people's do not wait.
 struct IncomingFeed {
     receiver: mpsc::UnboundedReceiver<IncomingDraft>,
-    ready: VecDeque<IncomingDraft>,
-    lanes: HashMap<Room, PersonLane>,
-    fetches: FuturesUnordered<Fetch>,
+    /// Stays here until the bot has it.
+    next: Option<IncomingDraft>,
 }
-
-struct PersonLane {
-    /// The message whose file is being fetched.
-    first: IncomingDraft,
-    behind: VecDeque<IncomingDraft>,
-}
-
-// The text that names the file, or why there is none.
-type Fetched = Result<String, String>;
-type Fetch = std::pin::Pin<Box<dyn Future<Output = (Room, Fetched)> + Send>>;
 
 impl WhatsApp {
     /// Answers a notification. Nothing in it is trusted before its signature is checked.
@@ -132,10 +111,7 @@ impl WhatsApp {
         // Before the new message reaches the bot, so that held messages go out ahead of its answer.
         self.open_window(&room);
         let Some((act, addressed)) = self.read_act(&message, &person) else { return };
-        let file = match message.kind {
-            MessageKind::File(file) => Some(file),
-            _ => None,
-        };
+        let enclosed = self.read_enclosed(&message, &person);
         let reply_to = message.context.map(|id| MessageId::new(self.sending.recent.lock().known_as(&id)));
         let name = message.who.name.unwrap_or_else(|| person.to_string());
         let incoming = Incoming {
@@ -147,21 +123,44 @@ impl WhatsApp {
             shared: false,
             reply_to,
             sent_at: message.at,
-            enclosed: crate::Enclosed::default(),
+            enclosed,
         };
         // Cannot fail, since the receiver is a field of `self`.
-        let _ = self.queue.sender.send(IncomingDraft { incoming, file, _place: place });
+        let _ = self.queue.sender.send(IncomingDraft { incoming, _place: place });
+    }
+
+    /// The file of a message, and what it quotes or forwards. WhatsApp sends the text of no quoted message, so only what the bot
+    /// itself has sent of late is known.
+    fn read_enclosed(&self, message: &PersonMessage, person: &Arc<str>) -> Enclosed {
+        let (files, words) = match &message.kind {
+            MessageKind::Text(text) => (Vec::new(), text),
+            MessageKind::File(file) => {
+                let sent = SentFile { name: file.name.clone(), size: None, reference: file.id.clone() };
+                (vec![sent], &file.caption)
+            }
+            _ => return Enclosed::default(),
+        };
+        let quote = |author, text: &str| Quotation { author, text: excerpt(text, QUOTED_MAX) };
+        let recent = self.sending.recent.lock();
+        let own = message.context.as_ref().and_then(|id| recent.get(id)).filter(|own| own.person == *person);
+        let own = own.map(|own| quote(QuotedAuthor::Bot, &own.message.markdown));
+        let forwarded = message.is_forwarded.then(|| quote(QuotedAuthor::Unknown, words));
+        let quotes = own.into_iter().chain(forwarded).filter(|quote| !quote.text.is_empty()).collect();
+        Enclosed { files, quotes }
     }
 
     /// The act for the bot; `None` for events that do not concern it.
     fn read_act(&self, message: &PersonMessage, person: &Arc<str>) -> Option<(PersonAct, Addressed)> {
         let direct = |act| Some((act, Addressed::Direct));
         match &message.kind {
-            MessageKind::Text(text) => {
+            // Forwarded words give no command and answer no question: they are quoted.
+            MessageKind::Text(_) | MessageKind::File(_) if message.is_forwarded => {
+                direct(PersonAct::Said { text: String::new() })
+            }
+            MessageKind::Text(text) | MessageKind::File(MediaFile { caption: text, .. }) => {
                 let (addressed, text) = self.strip_address(text);
                 Some((PersonAct::Said { text }, addressed))
             }
-            MessageKind::File(_) => direct(PersonAct::Said { text: String::new() }),
             MessageKind::Chose(key) => {
                 let on = message.context.as_deref().unwrap_or_default();
                 direct(PersonAct::Chose {
@@ -256,72 +255,14 @@ impl WhatsApp {
     pub(super) async fn deliver_queued(&self, inbox: &Inbox) -> Result<(), AdapterError> {
         let mut feed = self.queue.feed.lock().await;
         loop {
-            // Removed only after delivery: a connection that breaks in between must not lose it.
-            while let Some(draft) = feed.ready.front() {
-                if !inbox.deliver(draft.incoming.clone()).await {
-                    return Ok(());
-                }
-                feed.ready.pop_front();
+            if let Some(draft) = &feed.next
+                && !inbox.deliver(draft.incoming.clone()).await
+            {
+                return Ok(());
             }
-            let feed = &mut *feed;
-            tokio::select! {
-                Some(draft) = feed.receiver.recv() => self.enqueue(feed, draft),
-                Some((room, fetched)) = feed.fetches.next() => self.finish_fetch(feed, &room, fetched),
-            }
+            // Only now: a connection that breaks in between must not lose the one before.
+            feed.next = None;
+            feed.next = feed.receiver.recv().await;
         }
-    }
-
-    fn enqueue(&self, feed: &mut IncomingFeed, draft: IncomingDraft) {
-        let room = draft.incoming.room.clone();
-        match (feed.lanes.get_mut(&room), &draft.file) {
-            (Some(lane), _) => lane.behind.push_back(draft),
-            (None, None) => feed.ready.push_back(draft),
-            (None, Some(file)) => {
-                feed.fetches.push(self.fetch(&room, &draft.incoming.id, file));
-                feed.lanes.insert(room, PersonLane { first: draft, behind: VecDeque::new() });
-            }
-        }
-    }
-
-    fn fetch(&self, room: &Room, id: &MessageId, file: &MediaFile) -> Fetch {
-        let (room, id, file, me) = (room.clone(), id.clone(), file.clone(), self.me.upgrade());
-        // A task of its own: `fetches` is polled only between deliveries, and not at all while disconnected.
-        let task: JoinHandle<Fetched> = tokio::spawn(async move {
-            match me {
-                Some(me) => media::download_to(&me.graph, &me.files, id.as_str(), &file).await,
-                None => Err("I am shutting down".into()),
-            }
-        });
-        Box::pin(
-            async move { (room, task.await.unwrap_or_else(|_| Err("something went wrong here".into()))) },
-        )
-    }
-
-    fn finish_fetch(&self, feed: &mut IncomingFeed, room: &Room, fetched: Fetched) {
-        let Some(PersonLane { first, behind }) = feed.lanes.remove(room) else { return };
-        match fetched {
-            Ok(text) => feed.ready.push_back(self.saying(first, &text)),
-            Err(why) => feed.ready.extend(self.without_file(first, &why)),
-        }
-        behind.into_iter().for_each(|draft| self.enqueue(feed, draft));
-    }
-
-    fn saying(&self, mut draft: IncomingDraft, text: &str) -> IncomingDraft {
-        let (addressed, text) = self.strip_address(text);
-        draft.incoming.act = PersonAct::Said { text };
-        draft.incoming.addressed = Some(addressed);
-        draft
-    }
-
-    // An agent could do little with "what is wrong here?" and no image, and the person would pay for it. Only an explicit command
-    // means the same without the file.
-    fn without_file(&self, draft: IncomingDraft, why: &str) -> Option<IncomingDraft> {
-        let file = draft.file.clone()?;
-        let (addressed, _) = self.strip_address(&file.caption);
-        let is_command = matches!(addressed, Addressed::Prefix | Addressed::Slash);
-        let sentence = if is_command { notices::no_file_with_command } else { notices::no_file };
-        let answer = Outgoing::text(sentence(file.what, why)).with_tone(Tone::Failure);
-        self.say_later(draft.incoming.room.clone(), answer.replying_to(Some(draft.incoming.id.clone())));
-        is_command.then(|| self.saying(draft, &file.caption))
     }
 }

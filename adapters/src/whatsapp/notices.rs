@@ -24,11 +24,6 @@ pub fn shortened(text: &str) -> String {
     format!("{text}… (reply to see the rest)")
 }
 
-/// A file that a person sent, as the bot reads it.
-pub fn file(caption: &str, path: &str, what: &str) -> String {
-    joined(caption, &format!("The attached {what} is in the file `{path}`."))
-}
-
 /// Meta cannot reach a person, and what helps.
 pub fn not_reachable(why: &str) -> String {
     format!(
@@ -37,19 +32,7 @@ pub fn not_reachable(why: &str) -> String {
     )
 }
 
-/// To a person whose file could not be had, so that the bot did nothing with the message.
-pub fn no_file(what: &str, why: &str) -> String {
-    format!("I could not fetch your {what}: {why}. I did nothing with that message; send it again.")
-}
-
-/// The same, where the words with the file were a command, which runs.
-pub fn no_file_with_command(what: &str, why: &str) -> String {
-    format!("I could not fetch your {what}: {why}. Your command runs without it.")
-}
-
-fn joined(caption: &str, sentence: &str) -> String {
-    match caption.trim() {
-        "" => sentence.to_owned(),
-        caption => format!("{caption}\n\n{sentence}"),
-    }
+/// The end of a sentence about a file that a person sent.
+pub fn too_large(max: u64) -> String {
+    format!("it is larger than {} MB", max >> 20)
 }

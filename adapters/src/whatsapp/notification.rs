@@ -12,6 +12,7 @@ const ID_MAX: usize = 512;
 // A person can send 65,536 characters; UTF-8 has up to four bytes for each.
 const TEXT_MAX: usize = 4 * 65_536;
 const NAME_MAX: usize = 60;
+const FILE_NAME_MAX: usize = 200;
 // Meta sends seconds, as text. Numbers beyond this (the year 5138) must be milliseconds.
 const MILLIS: u64 = 100_000_000_000;
 
@@ -32,6 +33,8 @@ pub struct PersonMessage {
     pub at: SystemTime,
     /// The message it refers to.
     pub context: Option<String>,
+    /// Whether its words, and its file, are somebody else's. Meta does not say whose.
+    pub is_forwarded: bool,
     pub kind: MessageKind,
 }
 
@@ -70,10 +73,7 @@ pub enum MessageKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaFile {
     pub id: String,
-    /// `image`, `document`, `audio`, `video` or `sticker`.
-    pub what: &'static str,
-    /// The media type that Meta names.
-    pub mime: String,
+    /// As the sender named it, or what it is.
     pub name: String,
     pub caption: String,
 }
@@ -149,11 +149,14 @@ fn read_value(value: &Value, now: SystemTime, events: &mut Vec<NotificationEvent
 fn read_message(message: &Value, contacts: &[Value], now: SystemTime) -> Option<PersonMessage> {
     let id = id(&message["id"])?;
     let who = sender(message, contacts)?;
-    let context = self::id(&message["context"]["id"]);
+    let context = &message["context"];
+    let is_forwarded =
+        ["forwarded", "frequently_forwarded"].iter().any(|flag| context[flag].as_bool() == Some(true));
     // In a group others read along, and anybody could be added, so the bot never acts there.
     let grouped = !message["group_id"].is_null();
     let kind = if grouped { MessageKind::Ignored } else { read_kind(message) };
-    Some(PersonMessage { id, who, at: time(&message["timestamp"]).unwrap_or(now), context, kind })
+    let at = time(&message["timestamp"]).unwrap_or(now);
+    Some(PersonMessage { id, who, at, context: self::id(&context["id"]), is_forwarded, kind })
 }
 
 fn read_kind(message: &Value) -> MessageKind {
@@ -162,11 +165,7 @@ fn read_kind(message: &Value) -> MessageKind {
         "text" => said(text(&message["text"]["body"])),
         "button" => said(text(&message["button"]["text"])),
         "interactive" => read_pick(&message["interactive"]),
-        "image" => file(message, "image"),
-        "document" => file(message, "document"),
-        "audio" | "voice" => file(message, "audio"),
-        "video" => file(message, "video"),
-        "sticker" => file(message, "sticker"),
+        "image" | "document" | "audio" | "voice" | "video" | "sticker" => file(message, &what),
         "reaction" => match id(&message["reaction"]["message_id"]) {
             Some(on) => MessageKind::Reacted { on, emoji: line(&text(&message["reaction"]["emoji"]), 16) },
             None => MessageKind::Ignored,
@@ -197,16 +196,31 @@ fn read_pick(interactive: &Value) -> MessageKind {
     id(&reply["id"]).map_or(MessageKind::NotReadable, MessageKind::Chose)
 }
 
-fn file(message: &Value, what: &'static str) -> MessageKind {
+fn file(message: &Value, what: &str) -> MessageKind {
     let file = &message[what];
     let Some(id) = id(&file["id"]) else { return MessageKind::NotReadable };
-    MessageKind::File(MediaFile {
-        id,
-        what,
-        mime: line(&text(&file["mime_type"]), 100),
-        name: line(&text(&file["filename"]), 200),
-        caption: text(&file["caption"]),
-    })
+    let what = if file["voice"] == true { "voice message" } else { what };
+    let name = match line(&text(&file["filename"]), FILE_NAME_MAX) {
+        // Only documents have names.
+        name if name.is_empty() => format!("{what}.{}", ending(&text(&file["mime_type"]))),
+        name => name,
+    };
+    MessageKind::File(MediaFile { id, name, caption: text(&file["caption"]) })
+}
+
+fn ending(mime: &str) -> &'static str {
+    match mime.split(';').next().unwrap_or_default().trim() {
+        "image/jpeg" => "jpg",
+        "image/png" => "png",
+        "image/webp" => "webp",
+        "audio/ogg" => "ogg",
+        "audio/mpeg" => "mp3",
+        "audio/mp4" | "audio/aac" => "m4a",
+        "video/mp4" => "mp4",
+        "application/pdf" => "pdf",
+        "text/plain" => "txt",
+        _ => "bin",
+    }
 }
 
 fn read_status(status: &Value, contacts: &[Value], now: SystemTime) -> Option<DeliveryStatus> {
@@ -407,7 +421,10 @@ mod tests {
         );
         let document = json!({ "type": "document", "document": { "id": "9", "mime_type": "text/plain", "filename": "a\n.log", "caption": "look" } });
         let MessageKind::File(file) = kind(document) else { panic!("no file") };
-        assert_eq!((file.what, file.name.as_str(), file.caption.as_str()), ("document", "a .log", "look"));
+        assert_eq!((file.name.as_str(), file.caption.as_str()), ("a .log", "look"));
+        let voice = json!({ "type": "audio", "audio": { "id": "9", "mime_type": "audio/ogg; codecs=opus", "voice": true } });
+        let MessageKind::File(file) = kind(voice) else { panic!("no file") };
+        assert_eq!(file.name, "voice message.ogg");
         assert_eq!(
             kind(json!({ "type": "reaction", "reaction": { "message_id": "w", "emoji": "✅" } })),
             MessageKind::Reacted { on: "w".into(), emoji: "✅".into() }
@@ -417,6 +434,25 @@ mod tests {
             MessageKind::Revoked("w".into())
         );
         assert_eq!(kind(json!({ "type": "location", "location": {} })), MessageKind::NotReadable);
+    }
+
+    #[test]
+    fn a_forwarded_message_is_known_as_one() {
+        let forwarded = |context: Value| {
+            let message = json!({ "id": "a", "from": "491701234567", "type": "text", "text": { "body": "x" }, "context": context });
+            match events(value(json!([message]))).pop() {
+                Some(NotificationEvent::Message(message)) => message.is_forwarded,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(
+            forwarded(json!({ "forwarded": true })) && forwarded(json!({ "frequently_forwarded": true }))
+        );
+        for context in
+            [json!({ "forwarded": false }), json!({ "from": "1", "id": "w" }), json!(null), json!("x")]
+        {
+            assert!(!forwarded(context.clone()), "{context}");
+        }
     }
 
     #[test]

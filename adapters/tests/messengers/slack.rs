@@ -1,6 +1,7 @@
 //! Slack against a stand-in, in Socket Mode and in HTTP mode: the suite that all messengers keep to, and what is Slack's own.
 
 mod bench;
+mod enclosed;
 mod faults;
 mod http_mode;
 mod live;

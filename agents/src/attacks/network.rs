@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     os::{
         linux::net::SocketAddrExt as _,
@@ -115,7 +115,7 @@ pub(super) fn has_a_way_out(_: &AttackTargets) -> Vec<String> {
 /// Whether a connection by TCP is begun, though nobody answers.
 fn connects_out() -> bool {
     let begun = TcpStream::connect_timeout(&SocketAddr::new(NOBODY.ip(), 443), SHORTLY);
-    begun.map_or_else(|error| error.kind() == std::io::ErrorKind::TimedOut, |_| true)
+    begun.map_or_else(|error| error.kind() == ErrorKind::TimedOut, |_| true)
 }
 
 fn connect(address: SocketAddr) -> Option<TcpStream> {
@@ -149,6 +149,7 @@ fn answer(stream: &mut impl Read, is_enough: impl Fn(&str) -> bool) -> Option<St
     let (mut text, mut piece) = (Vec::new(), [0; 1024]);
     while !is_enough(&String::from_utf8_lossy(&text)) {
         match stream.read(&mut piece) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Ok(0) | Err(_) => break,
             Ok(read) => text.extend_from_slice(&piece[..read]),
         }

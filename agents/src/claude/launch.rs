@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{input::as_plain_prompt, wording};
+use super::{input::as_plain_prompt, servers::OperatorServers, wording};
 use crate::{
     confine::{Confined, Tenant, WalledCommand, environment},
     event::{PermissionMode, SessionId},
@@ -71,6 +71,8 @@ pub struct Launch {
     pub permissions: LaunchPermissions,
     pub limits: LaunchLimits,
     pub model: LaunchModel,
+    /// Further MCP servers, for [`PromptMode::Live`].
+    pub servers: OperatorServers,
     /// If it [encloses](crate::confine::Confinement::encloses), the caller has called `Worktree::enclose` of the pipeline before,
     /// and the working directory is that worktree.
     pub confine: Option<Confined>,
@@ -193,6 +195,7 @@ impl Launch {
             },
             limits: LaunchLimits::default(),
             model: LaunchModel::default(),
+            servers: OperatorServers::default(),
             confine: None,
         }
     }
@@ -288,6 +291,8 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     let mut add = |name: &str, value: &OsStr| options.extend([name.into(), value.to_owned()]);
     if mcp_config(launch).is_some() {
         add("--mcp-config", files.mcp.as_os_str());
+    }
+    if own_server(launch).is_some() {
         // Which of storkit's own tools a run may use is decided where they are called.
         add("--allowedTools", OWN_TOOLS.as_ref());
     }
@@ -353,24 +358,33 @@ pub(super) fn settings_of(launch: &Launch) -> Option<serde_json::Value> {
     Some(settings)
 }
 
-/// The content of `--mcp-config`: storkit's own server, for a story's agent by HTTP, for a room's over the control protocol.
+/// The content of `--mcp-config`: the operator's servers for a live session, and storkit's own.
 pub(super) fn mcp_config(launch: &Launch) -> Option<serde_json::Value> {
-    let server = match &launch.permissions.route {
-        PermissionRoute::Mcp { url, token } => serde_json::json!({
+    let mut servers = match launch.mode {
+        PromptMode::Live => launch.servers.to_json(),
+        PromptMode::OneShot { .. } => serde_json::Map::new(),
+    };
+    servers.extend(own_server(launch).map(|own| (OWN_SERVER.to_owned(), own)));
+    (!servers.is_empty()).then(|| serde_json::json!({"mcpServers": servers}))
+}
+
+/// Storkit's own server: for a story's agent by HTTP, for a room's over the control protocol.
+fn own_server(launch: &Launch) -> Option<serde_json::Value> {
+    match &launch.permissions.route {
+        PermissionRoute::Mcp { url, token } => Some(serde_json::json!({
             "type": "http",
             "url": url,
             "headers": {"Authorization": format!("Bearer {token}")},
             "timeout": MCP_TIMEOUT_MS,
-        }),
+        })),
         // `alwaysLoad`: else the model has to search for the tools before it knows them (2.1.330).
         PermissionRoute::Control if launch.permissions.offers_tools && launch.mode == PromptMode::Live => {
-            serde_json::json!({
+            Some(serde_json::json!({
                 "type": "sdk", "name": OWN_SERVER, "alwaysLoad": true, "timeout": MCP_TIMEOUT_MS,
-            })
+            }))
         }
-        PermissionRoute::Control => return None,
-    };
-    Some(serde_json::json!({"mcpServers": {OWN_SERVER: server}}))
+        PermissionRoute::Control => None,
+    }
 }
 
 /// Asked for by clients before they use a proxy.
@@ -449,6 +463,7 @@ impl fmt::Debug for PermissionRoute {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claude::ServerVariable;
 
     fn launch(mode: PromptMode, route: PermissionRoute) -> Launch {
         let program = LaunchProgram::new(vec!["claude".into()], "/project", "/run/storkit");
@@ -583,6 +598,25 @@ mod tests {
         assert!(line(&launch).contains("--allowedTools mcp__storkit "), "{}", line(&launch));
         launch.mode = PromptMode::OneShot { prompt: String::new() };
         assert_eq!(mcp_config(&launch), None, "nobody would answer");
+    }
+
+    #[test]
+    fn further_servers_are_for_live_sessions_and_never_in_the_place_of_storkits_own() {
+        let text = r#"{"mcpServers": {"db": {"command": "db-mcp", "env": {"DB_TOKEN": "s3cret"}}}}"#;
+        let servers = OperatorServers::parse(text, |_| ServerVariable::Unset).expect("a server");
+        let mut launch = launch(PromptMode::Live, PermissionRoute::Control);
+        launch.permissions.offers_tools = true;
+        launch.servers = servers.clone();
+        let config = mcp_config(&launch).expect("servers");
+        assert_eq!(config["mcpServers"]["db"]["env"]["DB_TOKEN"], "s3cret");
+        assert_eq!(config["mcpServers"]["storkit"]["type"], "sdk");
+        assert!(line(&launch).contains("--allowedTools mcp__storkit "), "{}", line(&launch));
+        assert!(!line(&launch).contains("s3cret") && !format!("{launch:?}").contains("s3cret"));
+        launch.permissions.offers_tools = false;
+        assert!(!line(&launch).contains("--allowedTools"), "no tool of theirs goes unasked");
+        let run = Launch { servers, ..one_shot("a story's run") };
+        let config = mcp_config(&run).expect("storkit's own").to_string();
+        assert!(config.contains("\"storkit\"") && !config.contains("\"db\""), "{config}");
     }
 
     #[test]

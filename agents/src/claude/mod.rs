@@ -10,6 +10,7 @@ mod lines;
 mod noise;
 mod parse;
 mod process;
+mod servers;
 mod shell;
 mod wording;
 
@@ -20,6 +21,7 @@ pub use launch::{
     PromptMode, SessionStart,
 };
 pub use process::AgentProcess;
+pub use servers::{OperatorServers, ServerTransport, ServerVariable, ServersError};
 pub use shell::ShellCommand;
 
 pub use crate::{event::*, runtime_dir::remove_leftovers};

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use super::{
@@ -237,6 +237,22 @@ fn user(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     Ok(())
 }
 
+/// A server as `system/init` and the answer to `mcp_status` list it.
+#[derive(Deserialize)]
+struct McpServerStatus {
+    name: String,
+    status: String,
+    error: Option<String>,
+    tools: Option<Vec<IgnoredAny>>,
+}
+
+impl From<McpServerStatus> for McpServer {
+    fn from(McpServerStatus { name, status, error, tools }: McpServerStatus) -> Self {
+        let state = wording::server_state(&status, error);
+        Self { name, state, tools: tools.map(|tools| tools.len()) }
+    }
+}
+
 fn init(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     #[derive(Deserialize)]
     struct Line {
@@ -248,14 +264,8 @@ fn init(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
         #[serde(rename = "permissionMode")]
         mode: Option<String>,
     }
-    #[derive(Deserialize)]
-    struct McpServerStatus {
-        name: String,
-        status: String,
-    }
     let line: Line = serde_json::from_str(json)?;
-    let servers = line.mcp_servers.into_iter();
-    let mcp_servers = servers.map(|McpServerStatus { name, status }| McpServer { name, status }).collect();
+    let mcp_servers = line.mcp_servers.into_iter().map(McpServer::from).collect();
     emit(AgentEvent::Started { session: line.session_id, model: line.model, mcp_servers }.into());
     if let Some(mode) = line.mode {
         emit(AgentEvent::Mode(wording::permission_mode(&mode)).into());
@@ -374,7 +384,7 @@ struct ResultLine {
     errors: Vec<String>,
     api_error_status: Option<u16>,
     terminal_reason: Option<String>,
-    origin: Option<RequestOrigin>,
+    origin: Option<PromptOrigin>,
     #[serde(default)]
     num_turns: u64,
     #[serde(default)]
@@ -386,7 +396,7 @@ struct ResultLine {
 }
 
 #[derive(Deserialize)]
-struct RequestOrigin {
+struct PromptOrigin {
     kind: Option<String>,
 }
 
@@ -513,13 +523,23 @@ fn control_response(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResu
         subtype: String,
         request_id: String,
         error: Option<String>,
+        #[serde(default)]
+        response: Option<ResponseContent>,
     }
-    let ControlResponse { subtype, request_id, error } = serde_json::from_str::<Line>(json)?.response;
-    // A success needs no event: an interrupt, for example, shows in the result of its turn.
+    #[derive(Deserialize)]
+    struct ResponseContent {
+        #[serde(rename = "mcpServers")]
+        servers: Option<Vec<McpServerStatus>>,
+    }
+    let ControlResponse { subtype, request_id, error, response } =
+        serde_json::from_str::<Line>(json)?.response;
     if subtype == "error" {
         let error = error.unwrap_or_else(|| "no reason given".into());
         emit(AgentEvent::ControlFailed { request_id, error }.into());
+    } else if let Some(servers) = response.and_then(|response| response.servers) {
+        emit(AgentEvent::Servers(servers.into_iter().map(McpServer::from).collect()).into());
     }
+    // Another success needs no event: an interrupt, for example, shows in the result of its turn.
     Ok(())
 }
 

@@ -105,6 +105,11 @@ impl AgentProcess {
         }))
     }
 
+    /// Asks for the state of all MCP servers; [`AgentEvent::Servers`] follows. Fails as [`AgentProcess::prompt`] does.
+    pub async fn ask_servers(&self) -> Result<(), ProcessError> {
+        self.push(input::request(&json!({"subtype": "mcp_status"})))
+    }
+
     /// Ends a task in the background; [`AgentEvent::TaskEnded`] follows. Fails as [`AgentProcess::prompt`] does.
     pub async fn stop_task(&self, id: &str) -> Result<(), ProcessError> {
         self.push(input::request(&json!({"subtype": "stop_task", "task_id": id})))

@@ -3,7 +3,9 @@
 //! Everything beyond this file decides from [`TurnFailure`]. Sentences are read only where the CLI gives nothing better, and only those
 //! that it writes itself (`is_error`): never the model's words.
 
-use crate::event::{BackgroundKind, BusyService, PermissionMode, RateLimitStatus, TaskEnd, TurnFailure};
+use crate::event::{
+    BackgroundKind, BusyService, McpServerState, PermissionMode, RateLimitStatus, TaskEnd, TurnFailure,
+};
 
 /// The parts of a `result` line that describe how its turn ended.
 pub(super) struct ResultWords<'a> {
@@ -98,6 +100,17 @@ pub(super) fn permission_mode(mode: &str) -> PermissionMode {
         "dontAsk" => PermissionMode::DontAsk,
         // `auto`, `bypassPermissions`, and any mode of a later version: its effect is not known here.
         other => PermissionMode::Unasked(other.to_owned()),
+    }
+}
+
+/// The `status` of an MCP server, and the sentence that comes with a failure.
+pub(super) fn server_state(status: &str, error: Option<String>) -> McpServerState {
+    match status {
+        "connected" => McpServerState::Connected,
+        "pending" => McpServerState::Pending,
+        "needs-auth" => McpServerState::WantsLogin,
+        // `failed`, `disabled`, and any other: nobody can call its tools.
+        _ => McpServerState::Failed(error.unwrap_or_default()),
     }
 }
 

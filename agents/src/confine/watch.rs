@@ -11,7 +11,10 @@ use std::{
 };
 
 use libc::c_long;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::retry_on_intr,
+};
 use seccompiler::sock_filter;
 
 use super::file_passing::{receive, send};
@@ -187,7 +190,7 @@ impl CallListener {
     #[allow(unsafe_code)]
     pub fn next(&self, wait: &Timespec) -> io::Result<Option<SeenCall>> {
         let mut files = [PollFd::new(&self.0, PollFlags::IN)];
-        if poll(&mut files, Some(wait))? == 0 {
+        if retry_on_intr(|| poll(&mut files, Some(wait)))? == 0 {
             return Ok(None);
         }
         if !files[0].revents().contains(PollFlags::IN) {

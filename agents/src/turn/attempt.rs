@@ -110,6 +110,7 @@ impl TurnAttempt {
             | AgentEvent::SubAgentToolUse(_)
             | AgentEvent::SubAgentToolResult { .. }
             | AgentEvent::OwnTools(_)
+            | AgentEvent::Servers(_)
             | AgentEvent::Compacted { .. }
             | AgentEvent::ControlFailed { .. } => self.service_busy = false,
         }

@@ -2,7 +2,10 @@
 //! network. A live message is edited in place, throttled, the latest state winning; its final state always arrives.
 //! Where nothing can be edited, people see its start (if the messenger shows no activity) and its final state.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use adapters::{
     Activity, Adapter, AdapterError, Attachment, MessageId, Outgoing, Room, Tone,
@@ -33,11 +36,14 @@ pub type Report = Box<dyn FnOnce(Result<Vec<MessageId>, &AdapterError>) + Send>;
 
 enum OutboxJob {
     Say {
+        place: MessagePlace,
         message: Outgoing,
         attachment: Option<Attachment>,
         slot: Option<LiveSlot>,
         report: Option<Report>,
     },
+    /// A live message is to appear in this thread.
+    Place(LiveSlot, Room),
     /// The state to show is in [`Outbox::newest`].
     Show(LiveSlot),
     Finish {
@@ -58,12 +64,20 @@ enum OutboxJob {
     Flush(oneshot::Sender<()>),
 }
 
+/// The thread of the room in which a message belongs; `None` for the room itself.
+type MessagePlace = Option<Room>;
+
+/// How many of people's messages in threads the outbox knows.
+const PLACES: usize = 500;
+
 /// Sends messages to the room. Calls return at once; everything is sent in the order of the calls.
 pub struct Outbox {
     jobs: mpsc::UnboundedSender<OutboxJob>,
     slots: u64,
     newest: Newest,
     redactor: Arc<Redactor>,
+    /// The threads of this room in which people's messages stand, oldest first. What replies to them goes there too.
+    places: VecDeque<(MessageId, Room)>,
 }
 
 // Only the newest state of each live message waits to be sent, however fast states come: a queue of all states would
@@ -81,25 +95,65 @@ impl Outbox {
     ) -> Self {
         let (jobs, receiver) = mpsc::unbounded_channel();
         let newest = Newest::default();
-        let task = OutboxTask { adapter, room, live: HashMap::new(), newest: newest.clone(), report };
+        let task = OutboxTask {
+            adapter,
+            room,
+            live: HashMap::new(),
+            threads: HashMap::new(),
+            newest: newest.clone(),
+            report,
+        };
         tracker.spawn(task.run(receiver));
-        Self { jobs, slots: 0, newest, redactor }
+        Self { jobs, slots: 0, newest, redactor, places: VecDeque::new() }
+    }
+
+    /// A person's message stands in this thread of the room.
+    pub fn set_thread(&mut self, message: MessageId, thread: Room) {
+        self.places.retain(|(known, _)| *known != message);
+        self.places.push_back((message, thread));
+        if self.places.len() > PLACES {
+            self.places.pop_front();
+        }
+    }
+
+    /// The thread of the room in which a person's message stands.
+    pub fn thread_of(&self, message: &MessageId) -> Option<&Room> {
+        self.places.iter().find(|(known, _)| known == message).map(|(_, thread)| thread)
     }
 
     /// Sends a message that does not change.
     pub fn say(&self, message: Outgoing) {
-        let message = self.redactor.message(message);
-        self.send(OutboxJob::Say { message, attachment: None, slot: None, report: None });
+        let near = message.reply_to.clone();
+        self.say_near(message, near.as_ref());
     }
 
-    /// Sends a question: the message can be replaced later ([`Outbox::finish`]), and `report` learns its ids.
-    pub fn ask(&mut self, message: Outgoing, attachment: Option<Attachment>, report: Report) -> LiveSlot {
-        let slot = self.open();
+    /// The same in the thread of a person's message, if that stands in one.
+    pub fn say_near(&self, message: Outgoing, near: Option<&MessageId>) {
+        let place = near.and_then(|near| self.thread_of(near)).cloned();
+        let message = self.redactor.message(message);
+        self.send(OutboxJob::Say { place, message, attachment: None, slot: None, report: None });
+    }
+
+    /// Sends a question near a person's message: it can be replaced later ([`Outbox::finish`]), and `report` learns its ids.
+    pub fn ask(
+        &mut self,
+        message: Outgoing,
+        attachment: Option<Attachment>,
+        near: Option<&MessageId>,
+        report: Report,
+    ) -> LiveSlot {
+        let slot = self.open(near);
         let message = self.redactor.message(message);
         // The question may show a whole file that the agent wants to write: secrets are taken out of it
         // like out of a message.
         let attachment = attachment.map(|file| self.redactor.file(file));
-        self.send(OutboxJob::Say { message, attachment, slot: Some(slot), report: Some(report) });
+        self.send(OutboxJob::Say {
+            place: None,
+            message,
+            attachment,
+            slot: Some(slot),
+            report: Some(report),
+        });
         slot
     }
 
@@ -110,10 +164,14 @@ impl Outbox {
         self.send(OutboxJob::Revise { slot, message, report });
     }
 
-    /// A new live message; nothing is shown until [`Outbox::show`].
-    pub fn open(&mut self) -> LiveSlot {
+    /// A new live message, in the thread of a person's message if that stands in one; nothing is shown until [`Outbox::show`].
+    pub fn open(&mut self, near: Option<&MessageId>) -> LiveSlot {
         self.slots += 1;
-        LiveSlot(self.slots)
+        let slot = LiveSlot(self.slots);
+        if let Some(thread) = near.and_then(|near| self.thread_of(near)) {
+            self.send(OutboxJob::Place(slot, thread.clone()));
+        }
+        slot
     }
 
     /// Shows the live message's current state. Skipped if a later one follows soon.
@@ -177,6 +235,8 @@ struct OutboxTask {
     adapter: Arc<dyn Adapter>,
     room: Room,
     live: HashMap<LiveSlot, LiveMessage>,
+    /// The threads of live messages that do not stand in the room itself.
+    threads: HashMap<LiveSlot, Room>,
     newest: Newest,
     report: DeliveryReport,
 }
@@ -199,9 +259,11 @@ impl OutboxTask {
 
     async fn run_job(&mut self, job: OutboxJob) {
         match job {
-            OutboxJob::Say { message, attachment, slot, report } => {
-                self.say(message, attachment, slot, report).await
+            OutboxJob::Say { place, message, attachment, slot, report } => {
+                let place = place.unwrap_or_else(|| self.room_of(slot));
+                self.say(&place, message, attachment, slot, report).await
             }
+            OutboxJob::Place(slot, thread) => _ = self.threads.insert(slot, thread),
             OutboxJob::Show(slot) => {
                 let newest = self.newest.lock().remove(&slot);
                 // Without one the message has ended meanwhile.
@@ -224,8 +286,14 @@ impl OutboxTask {
         }
     }
 
+    fn room_of(&self, slot: Option<LiveSlot>) -> Room {
+        let thread = slot.and_then(|slot| self.threads.get(&slot));
+        thread.unwrap_or(&self.room).clone()
+    }
+
     async fn say(
         &mut self,
+        place: &Room,
         message: Outgoing,
         attachment: Option<Attachment>,
         slot: Option<LiveSlot>,
@@ -234,11 +302,11 @@ impl OutboxTask {
         // A file that cannot be uploaded does not hold up its message: the question without its
         // attachment can still be denied.
         if let Some(file) = attachment
-            && let Err(error) = self.adapter.upload(&self.room, &file).await
+            && let Err(error) = self.adapter.upload(place, &file).await
         {
             tracing::warn!(%error, room = %self.room, file = file.name, "file not sent");
         }
-        let result = post(&*self.adapter, &self.room, &message).await;
+        let result = post(&*self.adapter, place, &message).await;
         match &result {
             Ok(_) => self.report.arrived(),
             Err(error) => self.report.lost(error),
@@ -267,19 +335,19 @@ impl OutboxTask {
                 self.edit(slot).await;
             }
             None => {
-                self.announce_work().await;
+                self.announce_work(&self.room_of(Some(slot))).await;
                 self.live.insert(slot, LiveMessage::new(None, message, interval));
             }
         }
     }
 
     /// Where nothing can be edited, a short message announces a live one, unless the messenger shows activity.
-    async fn announce_work(&self) {
+    async fn announce_work(&self, place: &Room) {
         if self.adapter.capabilities().activity {
             return;
         }
         let start = Outgoing::text(replies::WORKING).with_tone(Tone::Notice);
-        if let Err(error) = post(&*self.adapter, &self.room, &start).await {
+        if let Err(error) = post(&*self.adapter, place, &start).await {
             tracing::warn!(%error, room = %self.room, "the start of a live message could not be shown");
         }
     }
@@ -294,7 +362,7 @@ impl OutboxTask {
 
     /// Shows the latest state of a live message, if it can be edited.
     async fn edit(&mut self, slot: LiveSlot) {
-        let interval = self.interval();
+        let (interval, place) = (self.interval(), self.room_of(Some(slot)));
         let Some(live) = self.live.get_mut(&slot) else { return };
         let Some(message) = live.next.take() else { return };
         let Some(posted) = live.posted.as_mut().filter(|_| !live.frozen) else { return };
@@ -302,7 +370,7 @@ impl OutboxTask {
             return;
         }
         live.not_before = Instant::now() + interval;
-        match show_frame(&*self.adapter, &self.room, posted, &message).await {
+        match show_frame(&*self.adapter, &place, posted, &message).await {
             Ok(()) => live.shown = message,
             Err(AdapterError::RateLimited { retry_after }) => {
                 // The state goes back into `next`, unless a newer one is already there: the messenger's limit delays
@@ -323,24 +391,27 @@ impl OutboxTask {
 
     async fn finish(&mut self, slot: LiveSlot, message: Outgoing) {
         let live = self.live.remove(&slot);
+        let place = self.room_of(Some(slot));
+        self.threads.remove(&slot);
         let posted = live.filter(|live| !live.frozen).and_then(|live| live.posted);
         let edited = match posted {
             Some(mut posted) if self.adapter.capabilities().edit.is_some() => {
-                update(&*self.adapter, &self.room, &mut posted, &message).await
+                update(&*self.adapter, &place, &mut posted, &message).await
             }
             _ => Err(AdapterError::Unsupported("editing a message")),
         };
         match edited {
             Ok(()) => self.report.arrived(),
-            Err(_) => self.say(message, None, None, None).await,
+            Err(_) => self.say(&place, message, None, None, None).await,
         }
     }
 
     async fn revise(&mut self, slot: LiveSlot, message: Outgoing, report: Report) {
         let editable = self.adapter.capabilities().edit.is_some();
+        let place = self.room_of(Some(slot));
         let live = self.live.get_mut(&slot).filter(|live| editable && !live.frozen);
         if let Some(posted) = live.and_then(|live| live.posted.as_mut()) {
-            match update(&*self.adapter, &self.room, posted, &message).await {
+            match update(&*self.adapter, &place, posted, &message).await {
                 Ok(()) => return report(Ok(posted.ids().cloned().collect())),
                 Err(error) => {
                     tracing::warn!(%error, room = %self.room, "a question cannot be edited, so it is asked again");
@@ -348,7 +419,7 @@ impl OutboxTask {
             }
         }
         // From here on, this message is the one that is edited.
-        self.say(message, None, Some(slot), Some(report)).await;
+        self.say(&place, message, None, Some(slot), Some(report)).await;
     }
 
     async fn replace(&mut self, id: MessageId, message: Outgoing) {
@@ -357,7 +428,8 @@ impl OutboxTask {
             None => Err(AdapterError::Unsupported("editing a message")),
         };
         if edited.is_err() {
-            self.say(message, None, None, None).await;
+            let room = self.room.clone();
+            self.say(&room, message, None, None, None).await;
         }
     }
 
@@ -397,7 +469,7 @@ mod tests {
             DeliveryReport::unread(room.room()),
             &tracker,
         );
-        let slot = outbox.open();
+        let slot = outbox.open(None);
         for number in 0..1_000 {
             outbox.show(slot, Outgoing::text(format!("state {number}")));
         }
@@ -438,7 +510,7 @@ mod tests {
             DeliveryReport::unread(room.room()),
             &TaskTracker::new(),
         );
-        let slot = outbox.open();
+        let slot = outbox.open(None);
         outbox.show(slot, Outgoing::text("on the way"));
         outbox.finish(slot, Outgoing::text("the end"));
         outbox.flush().await;

@@ -14,15 +14,18 @@ pub(super) mod fixture;
 mod intake;
 mod left_work;
 mod own_tools;
+mod prompt_parts;
 mod prompt_queue;
 mod questions;
 mod requests;
 mod run_command;
 mod sent_times;
+mod servers;
 mod ticker;
 mod trials;
 mod turn;
 mod turn_costs;
+mod turn_end;
 mod turn_events;
 
 use std::{sync::Arc, time::Duration};
@@ -236,7 +239,9 @@ impl RoomTask {
     }
 
     fn say(&self, text: impl Into<String>, tone: Tone, reply_to: Option<MessageId>) {
-        self.outbox.say(Outgoing::text(text).with_tone(tone).replying_to(reply_to));
+        // What replies to nobody belongs to the turn.
+        let near = reply_to.as_ref().or_else(|| self.turn.current.as_ref()?.prompt.message.as_ref()).cloned();
+        self.outbox.say_near(Outgoing::text(text).with_tone(tone).replying_to(reply_to), near.as_ref());
     }
 
     fn verbosity(&self) -> u8 {

@@ -99,6 +99,13 @@ impl RoomSender {
     }
 }
 
+/// The room whose task a message is for. In a conversation of two, threads share one session and one worktree with the conversation:
+/// whoever answers below a message there goes on with the same work.
+pub fn serving_room(incoming: &Incoming) -> Room {
+    let above = incoming.room.above().filter(|_| !incoming.shared);
+    above.unwrap_or_else(|| incoming.room.clone())
+}
+
 struct RoomHandle {
     sender: RoomSender,
     waiting: Arc<AtomicUsize>,
@@ -127,7 +134,7 @@ impl RoomDirectory {
 
     /// Hands over a person's message; `false` where the room's mailbox is full or nobody serves it.
     pub fn offer(&self, incoming: Incoming, addressed: bool) -> bool {
-        let room = incoming.room.clone();
+        let room = serving_room(&incoming);
         let hand_over = |entry: &RoomHandle| {
             // Only messages from people count: the channel itself is unbounded, so that a flood of them can never
             // block or drop a question, a verdict or a shutdown.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use crate::{
     chat::{
         ambient::AmbientRooms,
-        rooms::{RoomDirectory, RoomInput},
+        rooms::{RoomDirectory, RoomInput, serving_room},
         services::ChatServices,
     },
     config::access::AccessTable,
@@ -112,7 +112,7 @@ impl Router<'_> {
 
     /// Hands one message on; `false` if nobody takes it.
     fn pass(&self, incoming: Incoming, now: SystemTime) -> bool {
-        let room = incoming.room.clone();
+        let room = serving_room(&incoming);
         let may_talk = self.access.role(&room, &incoming.sender.id).is_some();
         let admission = admit(&incoming, may_talk, self.ambient.is_on(&room), now, self.catch_up);
         let taken = match admission {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agents::{
     claude::{Launch, LaunchModel, LaunchProgram, LaunchSession, PromptMode, SessionId, SessionStart},
+    confine::Confined,
     trial::TrialPlace,
     turn::RetryPolicy,
 };
@@ -15,6 +16,7 @@ use crate::{
     clock::Clock,
     commands::services::CommandServices,
     config::{
+        RoomServers,
         access::AccessTable,
         current::{CurrentSettings, LiveSettings},
         redact::Redactor,
@@ -80,7 +82,10 @@ impl ChatServices {
         let mut launch = self.launch(session, model);
         launch.program.cwd.clone_from(&workspace.folder);
         launch.program.env.extend(workspace.env.iter().cloned());
-        launch.confine = Some(workspace.confined.clone());
+        let RoomServers { servers, files } = self.settings.loaded().servers.clone();
+        let confined = workspace.confined.clone();
+        launch.confine = Some(Confined { confinement: confined.confinement.showing(&files), ..confined });
+        launch.servers = servers;
         launch.model = workspace.model.clone();
         if let (Some(branch), Some(text)) = (&workspace.branch, &mut launch.session.append_system_prompt) {
             text.push_str(&prompt::worktree_prompt(branch));

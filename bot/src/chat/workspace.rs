@@ -13,6 +13,7 @@ use crate::{
         network::RoomConnection,
         received_files::{FileDelivery, ReceivedFile},
         session::SessionCloser,
+        thread::{ReadThread, UnreadThread},
     },
     replies,
 };
@@ -28,11 +29,13 @@ pub struct EnteredRoom {
     pub fallback: Option<String>,
     /// What came with the prompt.
     pub files: Vec<ReceivedFile>,
+    /// What was said before it in its thread, where that was to be read.
+    pub thread: Option<ReadThread>,
 }
 
 impl EnteredRoom {
     fn at(workspace: RoomWorkspace) -> Self {
-        Self { workspace, own: None, notes: Vec::new(), fallback: None, files: Vec::new() }
+        Self { workspace, own: None, notes: Vec::new(), fallback: None, files: Vec::new(), thread: None }
     }
 
     /// Where a process goes on, with a new task of a person's.
@@ -56,6 +59,7 @@ pub struct RoomEntrance {
     pub connection: RoomConnection,
     /// What came with the prompt.
     pub delivery: FileDelivery,
+    pub thread: Option<UnreadThread>,
 }
 
 impl RoomEntrance {
@@ -64,6 +68,7 @@ impl RoomEntrance {
     /// # Errors
     /// Why the room cannot work, as a sentence.
     pub async fn enter(mut self) -> Result<EnteredRoom, String> {
+        let thread = self.thread.take();
         let delivery = FileDelivery {
             adapter: self.delivery.adapter.clone(),
             files: std::mem::take(&mut self.delivery.files),
@@ -72,8 +77,12 @@ impl RoomEntrance {
             true => self.enter_worktree().await?,
             false => self.enter_checkout().await?,
         };
+        let thread = match thread {
+            Some(thread) => thread.read(&*delivery.adapter).await,
+            None => None,
+        };
         let files = delivery.receive(entered.workspace.confined.place.received()).await;
-        Ok(EnteredRoom { files, ..entered })
+        Ok(EnteredRoom { files, thread, ..entered })
     }
 
     async fn enter_worktree(self) -> Result<EnteredRoom, String> {

@@ -30,6 +30,7 @@ impl Redactor {
     pub fn new(loaded: &LoadedConfig, lookup: impl Fn(&str) -> Option<String>) -> Self {
         let named = loaded.secret_env.iter().map(String::as_str).chain(KEYS);
         let mut secrets: Vec<String> = named.filter_map(lookup).chain(of_config(&loaded.config)).collect();
+        secrets.extend(loaded.servers.servers.secrets().iter().cloned());
         // JSON in logs writes a quote or a backslash of a secret with another backslash.
         let escaped: Vec<String> = secrets.iter().map(|secret| escaped(secret)).collect();
         secrets.extend(escaped);

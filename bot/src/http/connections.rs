@@ -130,7 +130,10 @@ async fn serve_one(
                 }
                 return;
             }
-            () = place.closed() => return,
+            () = place.closed() => {
+                tracing::debug!(%peer, "a connection had to make way");
+                return;
+            }
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();

@@ -468,6 +468,11 @@ mod tests {
         assert!(
             !covered("mcp__files__write", input.clone()) && !covered("mcp__files__read", json!({ "a": 1 }))
         );
+        for other in
+            ["mcp__files", "mcp__files__*", "mcp__files__read__x", "mcp__files2__read", "mcp__x__files__read"]
+        {
+            assert!(!covered(other, input.clone()), "{other}");
+        }
         replace_by_link(&folder.join("a"), &dir.path().join("secret"));
         assert!(!covered("mcp__files__read", input));
     }

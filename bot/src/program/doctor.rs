@@ -1,5 +1,6 @@
 //! Checks of everything storkit needs from its machine. [`crate::replies::doctor`] words the findings.
 
+mod servers;
 pub mod walls;
 
 use std::{fmt::Write as _, path::PathBuf, process::Stdio, time::Duration};
@@ -84,6 +85,7 @@ pub async fn check(project: &Project, store: &TrustStore, loaded: &LoadedConfig)
         Err(TrustError::Base(error)) => checks.push(note(say::merges_nowhere(&error.to_string()))),
         Err(error) => checks.push(bad(say::as_reported(&error.to_string()))),
     }
+    checks.extend(servers::checks(project, store, loaded).await);
     checks.push(config_file(project));
     checks.push(port(project, config).await);
     checks.push(disk(project));

@@ -146,7 +146,8 @@ fn only_at_once(before: &LoadedConfig, new: LoadedConfig) -> LoadedConfig {
     config.pipeline = pipeline;
     (config.relay.turn_usd, config.relay.day_usd) = (relay.turn_usd, relay.day_usd);
     config.messengers = config.messengers.with_people_of(&messengers);
-    LoadedConfig { config, ..new }
+    // They were read at the start, as their key was.
+    LoadedConfig { config, servers: before.servers.clone(), ..new }
 }
 
 /// The dotted keys whose values differ, a section that came or went by its name.

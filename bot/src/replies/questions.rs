@@ -53,8 +53,9 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
             let (detail, attachment) = fitted(detail, id, ending, manner.files);
             let rule = always.as_ref().map(|scope| offered_rule(scope, question.asker.owner()));
             let text = format!(
-                "**Question {id}** for {whose}: may I use **{}**?\n{}\n{}{}{deadline}",
+                "**Question {id}** for {whose}: may I use **{}**{}?\n{}\n{}{}{deadline}",
                 inert(&visible_line(&question.tool, NAME_MAX)),
+                whose_tool(&question.tool),
                 code_block(&detail, language),
                 warnings(&question.concerns, &question.read),
                 how_to_allow(rule, trial.is_ok(), manner.address),
@@ -83,6 +84,16 @@ pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
             }
         }
     }
+}
+
+/// Which server a tool of an MCP server is of.
+fn whose_tool(tool: &str) -> String {
+    // No server of the operator's has `__` in its name.
+    let Some((server, tool)) = tool.strip_prefix("mcp__").and_then(|rest| rest.split_once("__")) else {
+        return String::new();
+    };
+    let shown = |name: &str| code_span(&visible_line(name, NAME_MAX));
+    format!(" ({} of the MCP server {})", shown(tool), shown(server))
 }
 
 fn deadline(question: &Question) -> String {
@@ -303,6 +314,15 @@ fn expected_answer(expected: &ExpectedAnswer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tool_of_a_server_is_named_with_its_server_and_cannot_hide_it() {
+        assert_eq!(whose_tool("mcp__db__query"), " (`query` of the MCP server `db`)");
+        assert_eq!(whose_tool("mcp__db__storkit__start"), " (`storkit__start` of the MCP server `db`)");
+        assert_eq!(whose_tool("mcp__db__a\u{202e}`b\n"), " (``a\\u{202e}`b`` of the MCP server `db`)");
+        assert_eq!(["Bash", "mcp__db"].map(whose_tool), ["", ""]);
+        assert!(whose_tool(&format!("mcp__db__{}", "x".repeat(100_000))).len() < 200);
+    }
 
     #[test]
     fn in_company_the_question_says_how_to_address_the_answer() {

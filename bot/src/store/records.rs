@@ -37,6 +37,9 @@ pub struct QueuedPrompt {
     /// Whether its turn was cut off by a restart, and this one continues it.
     #[serde(default)]
     pub continues: bool,
+    /// The thread of the room in which it was said, as [`Room::parse`] reads it.
+    #[serde(default)]
+    pub thread: Option<String>,
 }
 
 /// How far a stored prompt or command has come.
@@ -87,6 +90,7 @@ impl QueuedPrompt {
             is_command: false,
             enclosed: Enclosed::default(),
             continues: false,
+            thread: None,
         }
     }
 }

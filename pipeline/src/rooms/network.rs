@@ -9,7 +9,7 @@ use agents::{
 };
 
 use super::workspace::{RoomWorkspace, blocking};
-use crate::{Pipeline, PipelineError, open_hosts::registries, run::needs};
+use crate::{Pipeline, PipelineError, Project, host::AgentSettings, open_hosts::registries, run::needs};
 
 /// The setting's name in sentences.
 pub const ROOM_NETWORK: &str = "`network` below `[relay]` in `.storkit/bot.toml`";
@@ -34,33 +34,44 @@ impl Pipeline {
         network: RoomNetwork,
     ) -> Result<RoomWorkspace, PipelineError> {
         let (project, settings) = (self.project().clone(), Arc::clone(&self.settings));
-        let connect = move || {
-            let proxy = match &settings.model_access {
-                ModelAccess::Proxied(service) => {
-                    Some(Arc::new(ModelProxy::metered(Arc::clone(service), network.meter)))
-                }
-                ModelAccess::Login | ModelAccess::Cloud(_) => None,
-            };
-            let mut plan = NetworkPlan::new(network.access, ROOM_NETWORK);
-            if plan.access.is_limited() {
-                plan.needs = needs(&settings)?;
-            }
-            plan.model.clone_from(&proxy);
-            plan.open.gate = Some(network.gate);
-            if plan.access.asking().is_some() {
-                plan.open.registries = registries(&project, &network.base);
-            }
-            let (confined, egress) = workspace.confined.limited(plan)?;
-            let port = |proxy: &ModelProxy| match egress.as_ref().and_then(|egress| egress.model_port()) {
-                Some(port) => Ok(port),
-                None => proxy
-                    .loopback_port()
-                    .map_err(|error| format!("the way to the model cannot be opened: {error}.")),
-            };
-            let proxy = proxy.map(|proxy| port(&proxy).map(|port| (proxy, port))).transpose()?;
-            let model = LaunchModel { access: settings.model_access.clone(), proxy };
-            Ok(RoomWorkspace { confined, egress, model, ..workspace })
-        };
+        let connect = move || connect(&project, &settings, workspace, network);
         blocking(connect).await.and_then(|connected| connected).map_err(PipelineError::Refused)
     }
+}
+
+/// Opens a workspace's ways out for a new process. Blocks; needs a tokio runtime.
+///
+/// # Errors
+/// A sentence, if a limit that is set cannot be enforced.
+pub fn connect(
+    project: &Project,
+    settings: &AgentSettings,
+    workspace: RoomWorkspace,
+    network: RoomNetwork,
+) -> Result<RoomWorkspace, String> {
+    let proxy = match &settings.model_access {
+        ModelAccess::Proxied(service) => {
+            Some(Arc::new(ModelProxy::metered(Arc::clone(service), network.meter)))
+        }
+        ModelAccess::Login | ModelAccess::Cloud(_) => None,
+    };
+    let mut plan = NetworkPlan::new(network.access, ROOM_NETWORK);
+    if plan.access.is_limited() {
+        plan.needs = needs(settings)?;
+    }
+    plan.model.clone_from(&proxy);
+    plan.open.gate = Some(network.gate);
+    if plan.access.asking().is_some() {
+        plan.open.registries = registries(project, &network.base);
+    }
+    let (confined, egress) = workspace.confined.limited(plan)?;
+    let port = |proxy: &ModelProxy| match egress.as_ref().and_then(|egress| egress.model_port()) {
+        Some(port) => Ok(port),
+        None => {
+            proxy.loopback_port().map_err(|error| format!("the way to the model cannot be opened: {error}."))
+        }
+    };
+    let proxy = proxy.map(|proxy| port(&proxy).map(|port| (proxy, port))).transpose()?;
+    let model = LaunchModel { access: settings.model_access.clone(), proxy };
+    Ok(RoomWorkspace { confined, egress, model, ..workspace })
 }

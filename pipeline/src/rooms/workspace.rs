@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -19,7 +19,7 @@ use crate::{
     Pipeline, PipelineError, Project,
     config::ProjectConfig,
     gates::GateRunner,
-    git::program::common_dir,
+    git::program::{GitProgram, common_dir},
     host::AgentSettings,
     open_hosts::registries,
     story::StoryId,
@@ -31,6 +31,9 @@ use crate::{
 
 /// Who commits in a room's worktree.
 const COMMITTER: &str = "room";
+
+/// The branch of a project for checks.
+const SCRATCH_BASE: &str = "main";
 
 /// Below the private folder of a worktree whose components are set up, or could not be.
 const SET_UP: &str = "set-up";
@@ -182,6 +185,25 @@ fn enclose(worktree: &Worktree, settings: &AgentSettings) -> Result<RoomWorkspac
         egress: None,
         model: LaunchModel::default(),
     })
+}
+
+/// A workspace with a room's wall in a new project that holds nothing, in this empty folder: for a process that only shows what works
+/// there. Blocks.
+///
+/// # Errors
+/// A sentence, if the wall cannot be built.
+pub fn scratch_workspace(folder: &Path, settings: &AgentSettings) -> Result<RoomWorkspace, String> {
+    let git = GitProgram::at(folder);
+    let made = git.run(["init", "-q", "-b", SCRATCH_BASE]).and_then(|_| {
+        let identity = ["-c", "user.name=storkit", "-c", "user.email=storkit@localhost"];
+        git.run(identity.iter().chain(&["commit", "-q", "--allow-empty", "-m", "nothing"]))
+    });
+    made.map_err(|error| error.to_string())?;
+    let project = Project::open(folder).map_err(|error| error.to_string())?;
+    let limits = SizeLimits { free: 0, ..SizeLimits::default() };
+    let worktrees = Worktrees::open(&project, limits).map_err(|error| error.to_string())?;
+    let worktree = worktrees.prepare(&RoomName::of("scratch"), SCRATCH_BASE, COMMITTER);
+    enclose(&worktree.map_err(|error| error.to_string())?, settings)
 }
 
 /// The main checkout as a room's workspace: its files can be written, `.git` and `.storkit` cannot. Blocks.

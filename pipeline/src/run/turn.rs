@@ -215,6 +215,7 @@ impl RunJob {
             | AgentEvent::SubAgentToolUse(_)
             | AgentEvent::SubAgentToolResult { .. }
             | AgentEvent::OwnTools(_)
+            | AgentEvent::Servers(_)
             | AgentEvent::Permission(_)
             | AgentEvent::PermissionCancelled { .. }
             | AgentEvent::BackgroundTasks(_)

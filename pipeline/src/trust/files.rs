@@ -96,8 +96,15 @@ pub fn check_settings_file(root: &Path) -> Result<(), Misplaced> {
     if found.is_symlink() {
         return Err(linked(file));
     }
-    for path in [file, folder] {
-        let found = fs::symlink_metadata(&path).map_err(unreadable(&path))?;
+    check_private(&file)
+}
+
+/// Refuses a file that belongs to somebody else, or that others can write, itself or its folder.
+pub fn check_private(file: &Path) -> Result<(), Misplaced> {
+    for path in [Some(file), file.parent()].into_iter().flatten() {
+        let path = path.to_owned();
+        let unreadable = |source| Misplaced::Unreadable { path: path.clone(), source };
+        let found = fs::symlink_metadata(&path).map_err(unreadable)?;
         if is_private(&found) {
             continue;
         }

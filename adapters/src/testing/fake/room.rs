@@ -4,7 +4,7 @@ use std::{fmt, fmt::Write as _, sync::Arc, time::SystemTime};
 
 use super::{Fake, FakeMessage, FakeRoomLog, LogEntry, next_id};
 use crate::{
-    Addressed, Attachment, Enclosed, Incoming, MessageId, PersonAct, Room, Sender, SentFile, Tone,
+    Addressed, Attachment, Enclosed, Incoming, MessageId, PersonAct, Quotation, Room, Sender, SentFile, Tone,
     text::address,
 };
 
@@ -69,7 +69,7 @@ impl FakeRoom {
         let reference = next_id().to_string();
         let size = content.ok().map(|bytes| bytes.len() as u64);
         let content = content.map(<[u8]>::to_vec).map_err(str::to_owned);
-        self.fake.state.lock().people_files.insert(reference.clone(), content);
+        self.fake.state.lock().fetched.files.insert(reference.clone(), content);
         SentFile { name: name.to_owned(), size, reference }
     }
 
@@ -121,6 +121,12 @@ impl FakeRoom {
             self.fail(&format!("nobody offered the choice {label_or_key:?}"))
         };
         self.send_incoming(Incoming { act: PersonAct::Chose { on, key }, ..self.incoming(person, "") }).await
+    }
+
+    /// What was said in the thread that this room is, or why it cannot be read now.
+    pub fn thread_holds(&self, said: Result<Vec<Quotation>, &str>) {
+        let said = said.map_err(str::to_owned);
+        self.fake.change(|state| state.fetched.threads.insert(self.room.clone(), said));
     }
 
     /// `ann` changes the text of an earlier message of hers.

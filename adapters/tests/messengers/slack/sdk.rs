@@ -8,7 +8,7 @@ use std::{
 };
 
 use needs::{Need, needs};
-use serde_json::Value;
+use serde_json::{Value, json};
 use services::slack::{BOT, Fault, Slack};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader, Lines},
@@ -94,6 +94,19 @@ async fn smoke(slack: &Slack, bolt: &mut Bolt) {
 
     slack.say("C1", "U1", "file");
     slack.see("C1", "from a file").await;
+
+    let sent = slack.file("b.txt", "text/plain", b"from a person");
+    slack.send_files("C1", "U1", "", &[sent]);
+    let file = bolt.hear("file").await;
+    assert_eq!((&file["name"], &file["content"]), (&"b.txt".into(), &"from a person".into()));
+    slack.forward("C1", "U1", "", json!({ "author_id": "U3", "text": "I said so" }));
+    let forward = bolt.hear("forward").await;
+    assert_eq!((&forward["author"], &forward["text"]), (&"U3".into(), &"I said so".into()));
+    let root = slack.say("C1", "U3", "slow down");
+    for text in ["one", "two", "thread"] {
+        slack.say_in_thread("C1", "U1", &root, text);
+    }
+    assert_eq!(bolt.hear("thread").await["texts"], json!(["slow down", "one", "two"]));
 
     slack.fault("chat.postMessage", Fault::Limited(1));
     slack.say("C1", "U1", "limit");

@@ -215,64 +215,18 @@ async fn a_reaction_answers_a_question_that_offered_it_to_this_person() {
 async fn what_cannot_be_read_is_answered_with_what_can() {
     let place = Place::new().await;
     let mut bot = place.talking().await;
-    let id = place
-        .ann
-        .send(json!({ "type": "location", "location": { "latitude": 1.0, "longitude": 2.0 } }))
-        .await;
-    let shown = place.ann.see("I can read text").await;
-    assert_eq!(shown.reply_to, Some(id));
+    for content in [
+        json!({ "type": "location", "location": { "latitude": 1.0, "longitude": 2.0 } }),
+        json!({ "type": "contacts", "contacts": [{ "name": { "formatted_name": "Bob" } }] }),
+        json!({ "type": "unsupported", "errors": [{ "code": 131_051 }] }),
+        json!({ "type": "of_a_new_kind" }),
+    ] {
+        let seen = place.ann.shown().len();
+        let id = place.ann.send(content).await;
+        assert_eq!(place.ann.see_after(seen, "I can read text").await.reply_to, Some(id));
+    }
     place.ann.say("marker").await;
     assert_eq!(bot.hear_text().await, "marker");
-    bot.close().await;
-}
-
-#[tokio::test]
-async fn files_are_fetched_kept_privately_and_named_in_the_text() {
-    let place = Place::new().await;
-    let mut bot = place.talking().await;
-    place.ann.send_image(b"\xff\xd8 an image", "look at this").await;
-    let text = bot.hear_text().await;
-    let path = text.split('`').nth(1).expect("a path").to_owned();
-    assert!(text.starts_with("look at this\n\nThe attached image is in the file `"), "{text}");
-    assert!(std::path::Path::new(&path).starts_with(place.file("files")), "{path}");
-    assert_eq!(std::fs::read(&path).unwrap(), b"\xff\xd8 an image");
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o600);
-    place.ann.send_document("../../.bashrc", b"a log", None).await;
-    let text = bot.hear_text().await;
-    assert!(text.contains("files/") && text.contains("-bashrc`") && !text.contains(".."), "{text}");
-    bot.close().await;
-}
-
-#[tokio::test]
-async fn a_file_that_cannot_be_had_is_said_and_the_words_with_it_are_heard() {
-    let place = Place::new().await;
-    let mut bot = place.talking().await;
-    let huge = place.ann.send_document("huge.log", b"short", Some(40 << 20)).await;
-    let shown =
-        place.ann.see("I could not fetch your document: it is too large (40 MB, at most 32 MB).").await;
-    assert_eq!(shown.reply_to, Some(huge));
-    let climbing =
-        json!({ "type": "image", "image": { "id": "../106540352242922", "caption": "what is it?" } });
-    place.ann.send(climbing).await;
-    place.ann.see("I could not fetch your image").await;
-    let gone = json!({ "type": "image", "image": { "id": "999", "caption": "!status" } });
-    place.ann.send(gone).await;
-    let heard = bot.hear().await;
-    assert_eq!(heard.act, PersonAct::Said { text: "status".into() }, "no prompt was heard before");
-    assert_eq!(heard.addressed, Some(Addressed::Prefix));
-    place.ann.see("Your command runs without it").await;
-    bot.close().await;
-}
-
-#[tokio::test]
-async fn a_file_that_is_not_there_at_once_is_fetched_again() {
-    let place = Place::new().await;
-    let mut bot = place.talking().await;
-    place.graph.fail_next_file();
-    place.ann.send_image(b"an image", "look").await;
-    let text = bot.hear_text().await;
-    assert!(text.starts_with("look\n\nThe attached image is in the file `"), "{text}");
     bot.close().await;
 }
 
@@ -330,28 +284,6 @@ async fn a_pick_without_a_key_is_answered() {
     let odd = json!({ "type": "button_reply", "button_reply": { "title": "Go" } });
     place.ann.send(json!({ "type": "interactive", "interactive": odd })).await;
     place.ann.see("I can read text").await;
-    bot.close().await;
-}
-
-#[tokio::test]
-async fn a_file_keeps_its_senders_order_and_holds_up_nobody_else() {
-    let graph = Graph::start().await;
-    let (ann, bob) = (graph.somebody("Ann"), graph.somebody("Bob"));
-    let mut place = Place::of(graph, ann).await;
-    place.config.people.allowed_users.push(bob.user_id().unwrap());
-    let mut bot = place.bot().await;
-    place.ann.send_image(b"x", "first").await;
-    place.ann.say("second").await;
-    bob.say("mine").await;
-    let mut anns = Vec::new();
-    for _ in 0..3 {
-        let heard = bot.hear().await;
-        if heard.room == place.room() {
-            anns.push(heard.act);
-        }
-    }
-    assert!(matches!(&anns[0], PersonAct::Said { text } if text.starts_with("first")), "{anns:?}");
-    assert_eq!(anns[1], PersonAct::Said { text: "second".into() });
     bot.close().await;
 }
 

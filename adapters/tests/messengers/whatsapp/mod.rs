@@ -1,5 +1,6 @@
 //! WhatsApp against the stand-in Graph API, which `tests/whatsapp` checks against an independent client.
 
+mod enclosed;
 mod errors;
 mod incoming;
 mod outgoing;

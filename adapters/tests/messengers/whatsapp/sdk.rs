@@ -157,6 +157,11 @@ async fn pywa_takes_what_the_stand_in_calls_and_nothing_forged() {
     assert_eq!(server.next_but("status").await["text"], "look");
     ann.send_document("a.log", b"x", None).await;
     assert_eq!(server.next_but("status").await["text"], "a.log");
+    ann.send_voice(b"OggS").await;
+    assert_eq!(server.next_but("status").await["voice"], true);
+    ann.forward("not mine").await;
+    let told = server.next_but("status").await;
+    assert_eq!((&told["text"], &told["forwarded"]), (&json!("not mine"), &json!(true)));
     ann.edit(&id, "another text").await;
     assert_eq!(server.next_but("status").await["text"], "another text");
     ann.revoke(&id).await;

@@ -63,36 +63,54 @@ impl RoomTask {
         // "no 2 is better" is about the options, unless question 2 is open.
         let named = named.filter(|id| self.questions.contains(*id) || !self.asks_for_a_choice(said));
         match self.questions.find_meant(named, said.reply_to) {
-            Ok((question, reference)) => match &question.kind {
-                AnswerKind::Choose { .. } => self.chooses(call, said, (question, reference), named),
-                AnswerKind::Plan { .. } => self.judges_plan(call, said, (question, reference), read),
-                AnswerKind::Board(BoardQuestion::Plan(_)) => {
-                    self.picks_stories(call, said, (question, reference), read)
-                }
-                AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }) => match read {
-                    AnswerText::Answer(parsed) => {
-                        self.consents(call, said, (question, reference), parsed.answer);
-                        true
-                    }
-                    AnswerText::Unclear => self.still_waits(call, &question),
-                    AnswerText::Other => false,
-                },
-            },
-            Err(NotMeant::NotOpen(id)) => {
-                let is_answer = matches!(read, AnswerText::Answer(_));
-                if is_answer {
-                    self.say(replies::not_open(id), Tone::Failure, call.message.clone());
-                }
-                is_answer
-            }
-            Err(NotMeant::Ambiguous(open)) => {
-                let may_be_meant = read != AnswerText::Other || self.questions.any_option_is(said.text);
-                if may_be_meant {
-                    self.say(replies::which_question(open.into_iter()), Tone::Failure, call.message.clone());
-                }
-                may_be_meant
-            }
+            Ok(meant) => self.takes_as_answer(call, said, meant, (read, named)),
+            Err(why) => self.answers_no_open_question(call, said, &read, why),
         }
+    }
+
+    fn takes_as_answer(
+        &mut self,
+        call: &CommandCall,
+        said: &SaidText<'_>,
+        (question, reference): (Arc<Question>, AnswerReference),
+        (read, named): (AnswerText, Option<QuestionId>),
+    ) -> bool {
+        match &question.kind {
+            AnswerKind::Choose { .. } => self.chooses(call, said, (question, reference), named),
+            AnswerKind::Plan { .. } => self.judges_plan(call, said, (question, reference), read),
+            AnswerKind::Board(BoardQuestion::Plan(_)) => {
+                self.picks_stories(call, said, (question, reference), read)
+            }
+            AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }) => match read {
+                AnswerText::Answer(parsed) => {
+                    self.consents(call, said, (question, reference), parsed.answer);
+                    true
+                }
+                AnswerText::Unclear => self.still_waits(call, &question),
+                AnswerText::Other => false,
+            },
+        }
+    }
+
+    /// What reads like an answer and answers none of the open questions is no prompt either.
+    fn answers_no_open_question(
+        &self,
+        call: &CommandCall,
+        said: &SaidText<'_>,
+        read: &AnswerText,
+        why: NotMeant,
+    ) -> bool {
+        let (may_be_meant, sentence) = match why {
+            NotMeant::NotOpen(id) => (matches!(read, AnswerText::Answer(_)), replies::not_open(id)),
+            NotMeant::Ambiguous(open) => (
+                *read != AnswerText::Other || self.questions.any_option_is(said.text),
+                replies::which_question(open.into_iter()),
+            ),
+        };
+        if may_be_meant {
+            self.say(sentence, Tone::Failure, call.message.clone());
+        }
+        may_be_meant
     }
 
     /// `#12 in blue` names question 12.

@@ -58,7 +58,7 @@ impl RoomTask {
         } else if self.is_marked(MessageMark::ActedOn, message) {
             self.on_late_edit(incoming, message);
         } else if matches!(incoming.addressed, Some(Addressed::Name | Addressed::Prefix))
-            && self.log_store_error(self.services.store.is_seen(&self.room, message)).unwrap_or(false)
+            && self.log_store_error(self.services.store.is_seen(&incoming.room, message)).unwrap_or(false)
         {
             self.on_text(&as_said(incoming, message, text), text).await;
         }

@@ -9,7 +9,7 @@ use std::{
 
 use adapters::{
     Adapter, AdapterHealth, Addressed, AllowedPeople, Incoming, MessageId, PersonAct, Sender,
-    testing::fake::{Fake, FakeRoom},
+    testing::fake::{Fake, FakeMessage, FakeRoom},
 };
 use agents::{
     claude::{AgentEvent, PermissionRoute, SessionId, TurnEnd},
@@ -37,6 +37,7 @@ use crate::{
         rooms::{RoomDirectory, RoomInput, RoomMailbox},
         services::ChatServices,
         session::{SessionEvent, SessionUpdate},
+        thread::ReadThread,
         workspace::EnteredRoom,
     },
     clock::Clock,
@@ -97,12 +98,17 @@ impl RoomFixture {
 
     /// The room `a` of this messenger.
     pub(super) async fn on(fake: Arc<Fake>) -> Self {
-        Self::start(fake, Self::config()).await
+        Self::start(fake, "a", Self::config()).await
+    }
+
+    /// A room that may be a thread.
+    pub(super) async fn of(id: &str) -> Self {
+        Self::start(Fake::new("fake"), id, Self::config()).await
     }
 
     /// The room `a` of a bot with these settings.
     pub(super) async fn with(config: BotConfig) -> Self {
-        Self::start(Fake::new("fake"), config).await
+        Self::start(Fake::new("fake"), "a", config).await
     }
 
     pub(super) fn config() -> BotConfig {
@@ -113,11 +119,11 @@ impl RoomFixture {
         BotConfig { claude, ..BotConfig::default() }
     }
 
-    async fn start(fake: Arc<Fake>, config: BotConfig) -> Self {
+    async fn start(fake: Arc<Fake>, id: &str, config: BotConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let project = project(folder.path());
         let path = project.dir().join("bot.toml");
-        let loaded = LoadedConfig { config, secret_env: Vec::new(), path: path.clone(), fingerprint: 0 };
+        let loaded = LoadedConfig { config, path: path.clone(), ..LoadedConfig::default() };
         let people = AllowedPeople {
             allowed_users: vec!["ann".into(), "bob".into()],
             approvers: vec!["ann".into()],
@@ -132,7 +138,7 @@ impl RoomFixture {
             *kept.lock() = Some((sender, mailbox));
             true
         });
-        let room = fake.room("a").room().clone();
+        let room = fake.room(id).room().clone();
         assert!(services.rooms.post(&room, RoomInput::Notice("it opens".into())));
         let (sender, mut mailbox) = opened.lock().take().expect("it is open");
         mailbox.next().await;
@@ -156,6 +162,19 @@ impl RoomFixture {
         self.gets(incoming).await
     }
 
+    /// A room in which ann has just written.
+    pub(super) async fn asked(prompt: &str) -> Self {
+        let mut fixture = Self::new().await;
+        fixture.says("ann", prompt).await;
+        fixture
+    }
+
+    /// The room's last message when everything is sent.
+    pub(super) async fn last_shown(&self) -> FakeMessage {
+        self.task.outbox.flush().await;
+        self.room().shown().pop().expect("a message")
+    }
+
     /// A message for the bot arrives.
     pub(super) async fn gets(&mut self, incoming: Incoming) -> MessageId {
         let id = incoming.id.clone();
@@ -166,6 +185,11 @@ impl RoomFixture {
 
     /// The workspace of a turn that waits for one is ready: the main checkout, without a wall.
     pub(super) fn enters(&mut self) {
+        self.enters_after(None);
+    }
+
+    /// The same, after its thread was read.
+    pub(super) fn enters_after(&mut self, thread: Option<ReadThread>) {
         if self.task.turn.current.as_ref().is_some_and(CurrentTurn::is_entering) {
             let workspace = checkout(self.services.commands.project.root());
             self.task.on_entered(Ok(EnteredRoom {
@@ -174,6 +198,7 @@ impl RoomFixture {
                 notes: Vec::new(),
                 fallback: None,
                 files: Vec::new(),
+                thread,
             }));
         }
     }

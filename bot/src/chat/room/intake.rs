@@ -20,6 +20,9 @@ use crate::{
 impl RoomTask {
     pub(super) async fn on_message(&mut self, incoming: Incoming) {
         self.activity.last_message = Some(incoming.id.clone());
+        if incoming.room != self.room {
+            self.outbox.set_thread(incoming.id.clone(), incoming.room.clone());
+        }
         self.activity.shared = incoming.shared;
         match &incoming.act {
             PersonAct::Said { text } => self.on_text(&incoming, text).await,
@@ -122,9 +125,9 @@ impl RoomTask {
         self.questions.may_answer_early(reply_to, text)
     }
 
-    /// Where the messenger has threads, a prompt opens one. In an ambient room the room itself is the conversation.
+    /// Where the messenger has threads, a prompt opens one. In an ambient room and between two the room itself is the conversation.
     fn thread_for(&self, incoming: &Incoming) -> Option<Room> {
-        match self.services.ambient.is_on(&self.room) {
+        match self.services.ambient.is_on(&self.room) || !incoming.shared {
             true => None,
             false => self.adapter.open_thread(&self.room, &incoming.id),
         }
@@ -195,6 +198,7 @@ impl RoomTask {
             is_command: false,
             enclosed: incoming.enclosed.clone(),
             continues: false,
+            thread: self.outbox.thread_of(&incoming.id).map(ToString::to_string),
         };
         // Before the push, which makes the room busy. Only a prompt that waits behind another is worth a notice.
         let busy = self.is_busy();

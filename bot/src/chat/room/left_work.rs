@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use adapters::{Addressed, Sender, Tone};
+use adapters::{Addressed, Room, Sender, Tone};
 
 use super::{
     RoomTask, log_store_error,
@@ -35,6 +35,7 @@ impl RoomTask {
             is_command: true,
             enclosed: adapters::Enclosed::default(),
             continues: false,
+            thread: self.outbox.thread_of(call.message.as_ref()?).map(ToString::to_string),
         };
         let store = &self.services.store;
         let number = match begins {
@@ -47,6 +48,10 @@ impl RoomTask {
     // It runs only if it had not begun and is not old. One that had begun may have had effects, so it is reported
     // instead of run twice; an old one may no longer be wanted.
     pub(super) fn on_left_prompt(&mut self, number: i64, state: PromptState, prompt: QueuedPrompt) {
+        let thread = prompt.thread.as_deref().and_then(Room::parse);
+        if let (Some(message), Some(thread)) = (&prompt.message, thread) {
+            self.outbox.set_thread(message.clone(), thread);
+        }
         let age = self.services.clock.now().duration_since(prompt.sent_at).unwrap_or_default();
         let sentence = match (state, prompt.is_command) {
             (PromptState::Thinks | PromptState::Acts | PromptState::WaitsForService, true) => {

@@ -109,7 +109,7 @@ impl RoomTask {
 
     pub(super) fn on_tools_answered(&mut self, request_id: String, answered: MessageAnswer) {
         if let Some(sentence) = answered.denied {
-            self.outbox.say(adapters::Outgoing::text(sentence).with_tone(adapters::Tone::Notice));
+            self.say(sentence, adapters::Tone::Notice, None);
         }
         self.turn.requests.remove(&request_id);
         self.turn.session.answer_tools(request_id, answered.answer);

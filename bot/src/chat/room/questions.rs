@@ -368,7 +368,8 @@ impl RoomTask {
         let message = Outgoing { choices, mentions, ..Outgoing::text(shown.text) }.with_tone(Tone::Question);
         let place = Arc::new(Mutex::new(CopyPlace::Sending));
         let report = self.place_report(question.id, place.clone());
-        let slot = self.outbox.ask(message, shown.attachment, report);
+        let near = asker.and_then(|turn| turn.prompt.message.as_ref());
+        let slot = self.outbox.ask(message, shown.attachment, near, report);
         let (closed_at, answered_by, reminded) = (None, None, false);
         let effect = SharedEffect::default();
         let copy =

@@ -178,7 +178,7 @@ impl RoomTask {
                 self.record.verbosity = Some(verbosity);
             }
             RoomAction::SetAmbient(_) => {}
-            RoomAction::Htop(length) => self.start_ticker(length),
+            RoomAction::Htop(length) => self.start_ticker(length, call.message.as_ref()),
             RoomAction::StopHtop => self.stop_ticker(),
             RoomAction::Restart => self.services.commands.restart.ask(Some(&self.room)),
             RoomAction::Land(title) => {
@@ -220,6 +220,11 @@ impl RoomTask {
             is_command: false,
             enclosed: adapters::Enclosed::default(),
             continues: false,
+            thread: call
+                .message
+                .as_ref()
+                .and_then(|message| self.outbox.thread_of(message))
+                .map(ToString::to_string),
         };
         let number = self.log_store_error(self.services.store.begin_prompt(&self.room, &prompt));
         self.begin_turn(number, prompt);

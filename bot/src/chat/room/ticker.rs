@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use adapters::{Choice, Outgoing, Tone};
+use adapters::{Choice, MessageId, Outgoing, Tone};
 use tokio::time::Instant;
 
 use super::RoomTask;
@@ -59,9 +59,9 @@ impl LiveTicker {
 
 impl RoomTask {
     /// Starts htop; one that runs already is ended first.
-    pub(super) fn start_ticker(&mut self, length: Duration) {
+    pub(super) fn start_ticker(&mut self, length: Duration, call: Option<&MessageId>) {
         self.stop_ticker();
-        let slot = self.outbox.open();
+        let slot = self.outbox.open(call);
         self.ticker.start(slot, length);
     }
 

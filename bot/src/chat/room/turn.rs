@@ -1,12 +1,13 @@
 //! The turn under way in a room: its prompt, its attempts and its live message. It only decides; the room acts.
 
 use std::{
+    collections::HashSet,
     path::PathBuf,
     sync::{Arc, atomic::AtomicUsize},
     time::SystemTime,
 };
 
-use adapters::SentFile;
+use adapters::{Room, SentFile};
 use agents::{
     prompt::AgentPrompt,
     turn::{RetryPolicy, RetryStep, TurnOutcome, TurnRetries},
@@ -17,11 +18,13 @@ use tokio::{
     time::Instant,
 };
 
-use super::{background::BackgroundWork, own_tools::TurnTools, requests::OpenRequests};
+use super::{
+    background::BackgroundWork, own_tools::TurnTools, requests::OpenRequests, servers::SessionServers,
+};
 use crate::{
     chat::{
         network::RoomSpending, outbox::LiveSlot, prompt, received_files::ReceivedFile, session::RoomSession,
-        transcript::TurnTranscript, workspace::EnteredRoom,
+        thread::UnreadThread, transcript::TurnTranscript, workspace::EnteredRoom,
     },
     permission::Asker,
     replies,
@@ -46,6 +49,16 @@ pub(super) struct RoomTurn {
     pub(super) waiting: Arc<AtomicUsize>,
     pub(super) requests: OpenRequests,
     pub(super) background: BackgroundWork,
+    pub(super) once: ToldOnce,
+}
+
+/// What is told once and not with each prompt.
+#[derive(Default)]
+pub(super) struct ToldOnce {
+    /// The threads whose beginning the session knows.
+    pub(super) threads: HashSet<Room>,
+    /// Missing servers, of which the room knows.
+    pub(super) servers: SessionServers,
 }
 
 /// Where the room works, as of its last turn.
@@ -77,8 +90,7 @@ pub(super) struct CurrentTurn {
     pub(super) number: Option<i64>,
     /// What the agent program got, for another attempt.
     pub(super) input: AgentPrompt,
-    /// Files of the prompt that are not fetched yet.
-    pub(super) unfetched: Vec<SentFile>,
+    pub(super) unfetched: UnfetchedParts,
     pub(super) transcript: TurnTranscript,
     /// The live message that shows it.
     pub(super) slot: Option<LiveSlot>,
@@ -91,6 +103,13 @@ pub(super) struct CurrentTurn {
     entering: Option<EnteringTask>,
     /// Whether its cost, or a part of it, is in the record.
     pub(super) is_recorded: bool,
+}
+
+/// What belongs to the prompt and is not fetched yet.
+#[derive(Default)]
+pub(super) struct UnfetchedParts {
+    pub(super) files: Vec<SentFile>,
+    pub(super) thread: Option<UnreadThread>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +153,7 @@ impl RoomTurn {
             waiting,
             requests: OpenRequests::default(),
             background: BackgroundWork::default(),
+            once: ToldOnce::default(),
         }
     }
 
@@ -159,7 +179,7 @@ impl EnteringTask {
 impl TurnPlace {
     /// Takes the place of the next attempt; returns the notice for the person, if it is time for one.
     pub(super) fn enter(&mut self, entered: EnteredRoom) -> Vec<String> {
-        let EnteredRoom { workspace, own, mut notes, fallback, files: _ } = entered;
+        let EnteredRoom { workspace, own, mut notes, fallback, .. } = entered;
         let behind = own.filter(|own| own.behind > 0);
         if let Some(own) = behind.filter(|_| !self.told_behind) {
             notes.push(replies::base_moved_on(&own));
@@ -184,7 +204,7 @@ impl CurrentTurn {
         retry: RetryPolicy,
     ) -> Self {
         Self {
-            unfetched: prompt.enclosed.files.clone(),
+            unfetched: UnfetchedParts { files: prompt.enclosed.files.clone(), thread: None },
             prompt,
             since: Instant::now(),
             number,
@@ -209,6 +229,13 @@ impl CurrentTurn {
     /// Whether it waits for its workspace; an answer that comes after a stop is for nobody.
     pub(super) fn is_entering(&self) -> bool {
         self.phase == TurnPhase::Entering
+    }
+
+    /// Puts what the prompt refers to before it.
+    pub(super) fn add_context(&mut self, context: &str) {
+        if let AgentPrompt::Message { text, .. } = &mut self.input {
+            *text = format!("{context}\n\n{text}").trim().to_owned();
+        }
     }
 
     /// Adds the prompt's files. `false` if nothing of the prompt is left: it was nothing but files, and none arrived.
@@ -369,6 +396,7 @@ mod tests {
             notes: Vec::new(),
             fallback: fallback.map(str::to_owned),
             files: Vec::new(),
+            thread: None,
         }
     }
 

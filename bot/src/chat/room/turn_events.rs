@@ -1,28 +1,29 @@
 //! The room's turn from its prompt to its final message: what each event and each outcome does in the room.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
-use adapters::{Choice, Outgoing, Quotation, QuotedAuthor, Tone};
+use adapters::{Outgoing, Tone};
 use agents::{
-    claude::{AgentEvent, BackgroundTask, BusyService, ProcessError, SessionId, TurnEnd, TurnFailure},
+    claude::{AgentEvent, McpServer, SessionId},
     prompt::{AgentCommand, AgentPrompt},
-    turn::{BusyWait, RetryStep, TurnLimits, TurnOutcome, TurnUpdate},
+    turn::{TurnLimits, TurnUpdate},
 };
-use pipeline::strangers::{AgentPlace, StrangerText};
+use pipeline::strangers::AgentPlace;
 use tokio::time::Instant;
 
 use super::{
     RoomTask,
     requests::RequestOwner,
-    turn::{CurrentTurn, EnteringTask, StopAction},
+    turn::{CurrentTurn, EnteringTask},
 };
 use crate::{
     chat::{
         network::RoomConnection,
         prompt,
-        received_files::{FileDelivery, ReceivedFile},
+        received_files::FileDelivery,
         rooms::RoomInput,
         session::{SessionEvent, SessionPrompt, SessionUpdate},
+        thread::{ThreadExtent, UnreadThread},
         workspace::{EnteredRoom, RoomEntrance},
     },
     commands::command::RunningTurn,
@@ -34,12 +35,16 @@ use crate::{
 
 impl RoomTask {
     pub(super) fn begin_turn(&mut self, number: Option<i64>, prompt: QueuedPrompt) {
-        let input = match AgentCommand::parse(&prompt.text) {
-            Some(command) => AgentPrompt::Command(command),
+        let (input, thread) = match AgentCommand::parse(&prompt.text) {
+            Some(command) => (AgentPrompt::Command(command), None),
             None => {
-                let talk =
-                    self.log_store_error(self.services.store.take_talk(&self.room)).unwrap_or_default();
-                prompt::compose_prompt(&prompt, &talk).into()
+                let thread = self.unread_thread(&prompt);
+                // The thread itself says more than what was heard of it.
+                let talk = match &thread {
+                    Some(UnreadThread { extent: ThreadExtent::Newest(_), .. }) => Vec::new(),
+                    Some(_) | None => self.take_talk(),
+                };
+                (prompt::compose_prompt(&prompt, &talk).into(), thread)
             }
         };
         self.turn.asker.set_works_for(&prompt.sender_name);
@@ -48,29 +53,21 @@ impl RoomTask {
             self.turn.asker.read().on_person_spoke();
             self.turn.last_request = Some(prompt.text.clone());
         }
-        self.turn.asker.read().on_read(self.quoted_strangers(&prompt));
+        self.turn.asker.read().on_read(self.strangers_among(&prompt.enclosed.quotes));
         self.turn.tools = Some(self.open_tools(&prompt));
-        self.turn.current = Some(CurrentTurn::new(number, prompt, input, self.services.retry));
+        let mut turn = CurrentTurn::new(number, prompt, input, self.services.retry);
+        turn.unfetched.thread = thread;
+        self.turn.current = Some(turn);
         match self.begin_budgets() {
             None => self.send_prompt(),
             Some(spent) => self.close_turn(&replies::budget_spent(spent), Tone::Failure),
         }
     }
 
-    /// Whose words a prompt quotes that are on no allow-list.
-    fn quoted_strangers(&self, prompt: &QueuedPrompt) -> Vec<StrangerText> {
-        let access = self.services.access();
-        let author = |quote: &Quotation| match &quote.author {
-            QuotedAuthor::Bot => None,
-            QuotedAuthor::Person { id, .. } if access.role(&self.room, id).is_some() => None,
-            QuotedAuthor::Person { name, .. } => Some(StrangerText::Message(name.to_string())),
-            QuotedAuthor::Unknown => Some(StrangerText::Message(String::new())),
-        };
-        prompt.enclosed.quotes.iter().filter_map(author).collect()
-    }
-
     /// Makes the workspace ready, outside the room's loop; then the prompt is sent.
-    fn send_prompt(&mut self) {
+    pub(super) fn send_prompt(&mut self) {
+        let turn = self.turn.current.as_mut();
+        let unfetched = turn.map(|turn| std::mem::take(&mut turn.unfetched)).unwrap_or_default();
         let entrance = RoomEntrance {
             pipeline: self.services.commands.pipeline.clone(),
             room: self.room.clone(),
@@ -78,15 +75,8 @@ impl RoomTask {
             living: self.turn.place.workspace.clone().filter(|_| self.turn.session.is_alive()),
             session: self.turn.session.closer(),
             connection: self.connection(),
-            delivery: FileDelivery {
-                adapter: self.adapter.clone(),
-                files: self
-                    .turn
-                    .current
-                    .as_mut()
-                    .map(|turn| std::mem::take(&mut turn.unfetched))
-                    .unwrap_or_default(),
-            },
+            delivery: FileDelivery { adapter: self.adapter.clone(), files: unfetched.files },
+            thread: unfetched.thread,
         };
         let moved = self.is_moved_to_worktree();
         let sender = self.sender.clone();
@@ -143,34 +133,18 @@ impl RoomTask {
         match entered {
             Ok(mut entered) => {
                 let files = std::mem::take(&mut entered.files);
+                let thread = entered.thread.take();
                 for note in self.turn.place.enter(entered) {
                     self.say(note, Tone::Notice, None);
                 }
                 self.leave_other_session();
+                self.take_thread(thread);
                 if self.take_files(&files) {
                     self.start_attempt();
                 }
             }
             Err(why) => self.close_turn(&replies::no_workspace(&why), Tone::Failure),
         }
-    }
-
-    /// Passes the prompt's files on, and says which ones did not arrive. `false` if that ends the turn.
-    fn take_files(&mut self, files: &[ReceivedFile]) -> bool {
-        let Some(turn) = &mut self.turn.current else { return false };
-        let is_worth_asking = turn.add_files(files);
-        let sent = files.iter().filter(|file| file.kept.is_ok());
-        self.turn.asker.read().on_read(sent.map(|file| StrangerText::SentFile(file.name.clone())));
-        let lost = replies::files_not_received(files.iter().filter_map(|file| {
-            let why = file.kept.as_ref().err()?;
-            Some((file.name.as_str(), why.as_str()))
-        }));
-        match (lost, is_worth_asking) {
-            (Some(lost), false) => self.close_turn(&lost, Tone::Failure),
-            (Some(lost), true) => self.say(lost, Tone::Notice, None),
-            (None, _) => {}
-        }
-        is_worth_asking
     }
 
     // The CLI keeps a session with the folder where it began, and behind the wall it sees that of its own folder alone.
@@ -279,7 +253,10 @@ impl RoomTask {
             self.say(replies::background_ended(&task, end), Tone::Notice, None);
         }
         match event {
-            AgentEvent::Started { session, .. } => self.keep_session(session),
+            AgentEvent::Started { session, mcp_servers, .. } => {
+                self.tell_missing_servers(&session, &mcp_servers);
+                self.keep_session(session);
+            }
             AgentEvent::Permission(request) => self.permission_asked(request),
             AgentEvent::OwnTools(message) => self.on_tools_message(message),
             // In a turn it is a line of its message.
@@ -309,6 +286,7 @@ impl RoomTask {
             | AgentEvent::SubAgentToolResult { .. }
             | AgentEvent::BackgroundTasks(_)
             | AgentEvent::TaskEnded { .. }
+            | AgentEvent::Servers(_)
             | AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
             | AgentEvent::Text(_)
@@ -339,9 +317,17 @@ impl RoomTask {
         }
     }
 
+    fn tell_missing_servers(&mut self, session: &SessionId, found: &[McpServer]) {
+        let loaded = self.services.settings.loaded();
+        let missing = self.turn.once.servers.missing(loaded.servers.servers.names(), session, found);
+        if !missing.is_empty() {
+            self.say(replies::servers_missing(&missing), Tone::Notice, None);
+        }
+    }
+
     // Stored with the first event and not with the result: after a kill in between, the next start resumes this
     // session and finds its process.
-    fn keep_session(&mut self, session: SessionId) {
+    pub(super) fn keep_session(&mut self, session: SessionId) {
         if self.record.session.as_ref() != Some(&session) {
             let now = self.services.clock.now();
             self.log_store_error(self.services.store.set_session(&self.room, &session, now));
@@ -350,7 +336,7 @@ impl RoomTask {
         }
     }
 
-    fn forget_session(&mut self, why: &str) {
+    pub(super) fn forget_session(&mut self, why: &str) {
         self.record.session = None;
         let now = self.services.clock.now();
         self.log_store_error(self.services.store.end_session(&self.room, why, now));
@@ -369,7 +355,7 @@ impl RoomTask {
         // While a question is open no progress appears below it: people would scroll past the question.
         let Some(turn) = self.turn.current.as_mut().filter(|_| self.questions.is_empty()) else { return };
         let Some(text) = turn.progress(verbosity) else { return };
-        let slot = *turn.slot.get_or_insert_with(|| self.outbox.open());
+        let slot = *turn.slot.get_or_insert_with(|| self.outbox.open(turn.prompt.message.as_ref()));
         let message = Outgoing::text(text).replying_to(turn.prompt.message.clone());
         self.outbox.show(slot, message.with_tone(Tone::Notice));
     }
@@ -385,254 +371,21 @@ impl RoomTask {
             self.outbox.finish(slot, Outgoing::text(text).replying_to(turn.prompt.message.clone()));
         }
     }
-
-    // --- closing a turn ---
-
-    /// A result, whether or not it closes the prompt's turn.
-    fn on_result(&mut self, end: TurnEnd) {
-        if end.failure != Some(TurnFailure::SessionLost)
-            // The result of a lost session names the id that we asked for, and there is nothing to resume under it.
-            && let Some(session) = &end.session
-        {
-            self.keep_session(session.clone());
-        }
-        self.count_cost(&end);
-        // Nobody prompted: a background task woke the model.
-        let is_own = !self.turn.is_running() || end.unprompted;
-        if !is_own {
-            return;
-        }
-        // A prompt that was sent meanwhile has not begun: what its message shows is of this turn.
-        if let Some(turn) = &mut self.turn.current {
-            turn.forget_attempt();
-        }
-        match end.failure {
-            // Whoever stopped it was told so.
-            Some(TurnFailure::Interrupted) => {}
-            Some(cause) => self.say(replies::turn_failed(cause, &end.text), Tone::Failure, None),
-            None if end.text.trim().is_empty() => {}
-            None => self.say(end.text, Tone::Answer, None),
-        }
-    }
-
-    /// The session's process was closed, by us.
-    fn on_session_closed(&mut self, ended: &[BackgroundTask], was_idle: bool) {
-        let config = self.services.config();
-        let idle = config.claude.background_timeout.limit().filter(|_| was_idle && !ended.is_empty());
-        self.withdraw_questions(RequestOwner::Session, WithdrawReason::AgentGone);
-        self.tell_ended_background(idle);
-    }
-
-    /// The room hears what ended with the session's process.
-    fn tell_ended_background(&mut self, idle: Option<Duration>) {
-        if !self.turn.background.is_empty() {
-            self.log_store_error(self.services.store.set_background(&self.room, &[]));
-        }
-        let ended = self.turn.background.take();
-        if !ended.is_empty() {
-            self.say(replies::background_closed(&ended, idle), Tone::Notice, None);
-        }
-    }
-
-    fn on_outcome(&mut self, outcome: TurnOutcome) {
-        // Nobody waits for these answers any more: a later click must get "not open" instead of a seeming success.
-        self.withdraw_questions(RequestOwner::Conversation, WithdrawReason::TurnOver);
-        let now = self.services.clock.now();
-        let Some(turn) = &mut self.turn.current else { return };
-        match turn.on_outcome(outcome, now) {
-            RetryStep::NewSession => self.start_over(),
-            RetryStep::Wait(service, wait) => self.announce_wait(service, wait),
-            RetryStep::End(outcome) => self.end_turn(outcome),
-        }
-    }
-
-    /// The session does not exist any more: the prompt goes to a new one.
-    fn start_over(&mut self) {
-        if let Some(lost) = self.record.session.clone() {
-            self.forget_session("could not be resumed");
-            self.say(replies::session_lost(&lost), Tone::Notice, None);
-        }
-        self.send_prompt();
-    }
-
-    fn announce_wait(&mut self, service: BusyService, wait: BusyWait) {
-        self.services.metrics.rate_limits.inc();
-        let attempt = wait.counted.then_some((wait.tries, self.services.retry.tries));
-        let sentence = replies::service_busy(service, wait.wait, self.services.clock.now(), attempt);
-        let message = self.turn.current.as_ref().and_then(|turn| turn.prompt.message.clone());
-        self.say(sentence, Tone::Notice, message);
-        if let Some(number) = self.turn.current.as_ref().and_then(|turn| turn.number) {
-            self.log_store_error(self.services.store.set_prompt_state(number, PromptState::WaitsForService));
-        }
-    }
-
-    fn end_turn(&mut self, outcome: TurnOutcome) {
-        let spent = self.turn.spending.stopped_by();
-        match outcome {
-            TurnOutcome::Answered(end) => {
-                self.close_turn_with_answer(&end.text);
-                if let Some(spent) = spent {
-                    self.say(replies::budget_spent(spent), Tone::Notice, None);
-                }
-            }
-            // Whatever its end looks like: this is the reason.
-            _ if spent.is_some() => {
-                let sentence = spent.map(replies::budget_spent).unwrap_or_default();
-                self.close_turn(&sentence, Tone::Failure);
-            }
-            TurnOutcome::Stopped => self.close_turn(&replies::stopped(), Tone::Answer),
-            TurnOutcome::Silent => {
-                self.close_turn(&replies::turn_timed_out(&self.services.config()), Tone::Failure);
-            }
-            TurnOutcome::Busy { service, .. } => {
-                let tries = self.services.retry.tries;
-                self.close_turn(&replies::service_stays_busy(service, tries), Tone::Failure);
-            }
-            TurnOutcome::SessionLost => {
-                self.close_turn(&replies::turn_failed(TurnFailure::SessionLost, ""), Tone::Failure);
-            }
-            TurnOutcome::Failed { cause, text } => {
-                let offers = match cause {
-                    TurnFailure::SessionTooLong | TurnFailure::RequestTooLarge => replies::shorter_session(),
-                    _ => Vec::new(),
-                };
-                self.close_turn_offering(&replies::turn_failed(cause, &text), Tone::Failure, offers);
-            }
-            TurnOutcome::Died(exit) => self.close_turn(&replies::process_died(&exit), Tone::Failure),
-        }
-    }
-
-    fn close_turn_with_answer(&mut self, answer: &str) {
-        let verbosity = self.verbosity();
-        self.turn.tools = None;
-        let Some(turn) = self.turn.current.take() else { return };
-        if let Some(text) = turn.answer(verbosity, answer) {
-            self.finish_message(&turn, Outgoing::text(text).with_tone(Tone::Answer));
-        }
-        self.on_turn_over(&turn);
-    }
-
-    /// Closes the turn with its text so far and a sentence below it.
-    fn close_turn(&mut self, sentence: &str, tone: Tone) {
-        self.close_turn_offering(sentence, tone, Vec::new());
-    }
-
-    /// The same, with what can be done about it.
-    fn close_turn_offering(&mut self, sentence: &str, tone: Tone, choices: Vec<Choice>) {
-        let verbosity = self.verbosity();
-        self.turn.tools = None;
-        let Some(turn) = self.turn.current.take() else { return };
-        let message = Outgoing { choices, ..Outgoing::text(turn.cut_short(verbosity, sentence)) };
-        self.finish_message(&turn, message.with_tone(tone));
-        self.on_turn_over(&turn);
-    }
-
-    fn finish_message(&mut self, turn: &CurrentTurn, message: Outgoing) {
-        if message.markdown.trim().is_empty() {
-            return;
-        }
-        let message = message.replying_to(turn.prompt.message.clone());
-        match turn.slot {
-            Some(slot) => self.outbox.finish(slot, message),
-            None => self.outbox.say(message),
-        }
-    }
-
-    fn on_turn_over(&mut self, turn: &CurrentTurn) {
-        self.count_rest(Some(turn));
-        let egress = self.turn.place.workspace.as_ref().and_then(|workspace| workspace.egress.as_ref());
-        if let Some(refused) = egress.and_then(|egress| egress.refusals()) {
-            self.say(refused, Tone::Notice, None);
-        }
-        if let Some(number) = turn.number {
-            self.done_when_told(number);
-        }
-        self.services.metrics.turns.inc();
-        self.take_commits_over();
-        self.next_in_queue();
-    }
-
-    // After each turn, so that people see the agent's commits, and hear of one that is not accepted.
-    fn take_commits_over(&self) {
-        if self.turn.place.workspace.as_ref().is_none_or(|workspace| workspace.branch.is_none()) {
-            return;
-        }
-        let (pipeline, room) = (self.services.commands.pipeline.clone(), self.room.to_string());
-        let sender = self.sender.clone();
-        self.services.tasks.tracker.spawn(async move {
-            if let Some(why) = pipeline.settle_room(&room).await {
-                sender.send(RoomInput::Notice(replies::commits_refused(&why)));
-            }
-        });
-    }
-
-    /// Stops the turn, and whatever goes on beside it.
-    pub(super) fn stop_turn(&mut self) {
-        self.turn.tools = None;
-        let is_awake = self.turn.background.view(Instant::now()).is_awake;
-        let action = self.turn.current.as_mut().map(CurrentTurn::stop);
-        self.withdraw_questions(RequestOwner::Session, WithdrawReason::Stopped);
-        let ended = self.turn.background.stop();
-        if !ended.is_empty() {
-            self.say(replies::background_stopped(&ended), Tone::Notice, None);
-            self.turn.session.stop_background();
-        }
-        match action {
-            Some(StopAction::Interrupt) => self.turn.session.interrupt(),
-            Some(StopAction::End) => self.close_turn(&replies::stopped(), Tone::Answer),
-            None if is_awake => {
-                self.say(replies::stopped(), Tone::Answer, None);
-                self.turn.session.interrupt();
-            }
-            None => {}
-        }
-    }
-
-    fn on_no_process(&mut self, error: &ProcessError) {
-        tracing::error!(%error, room = %self.room, "no Claude Code session");
-        self.close_turn(&replies::no_process(error, &self.services.config()), Tone::Failure);
-    }
-
-    /// Stops the turn and announces it. No further input is handled.
-    pub(super) fn shut_down(&mut self) {
-        self.withdraw_questions(RequestOwner::Session, WithdrawReason::ShuttingDown);
-        self.stop_ticker();
-        self.turn.tools = None;
-        // Its row stays: the next start reports it, too, as after a kill.
-        let ended = self.turn.background.take();
-        if !ended.is_empty() {
-            self.say(replies::background_closed(&ended, None), Tone::Notice, None);
-        }
-        if let Some(turn) = self.turn.current.take() {
-            // The same for its row.
-            let text = turn.cut_short(self.verbosity(), turn.words_at_shutdown());
-            self.finish_message(&turn, Outgoing::text(text).with_tone(Tone::Notice));
-        }
-        self.end_questions(WithdrawReason::ShuttingDown);
-        self.turn.session.close();
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::time::SystemTime;
 
-    use adapters::{
-        Enclosed, Incoming,
-        testing::fake::{Fake, FakeMessage},
+    use adapters::testing::fake::Fake;
+    use agents::{
+        claude::{ProcessError, TurnEnd},
+        turn::TurnOutcome,
     };
-    use agents::{claude::ProcessExit, prompt::PromptImage, turn::RetryPolicy};
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        chat::{
-            received_files::KeptFile,
-            room::fixture::{RoomFixture, now},
-            rooms::RoomInput,
-        },
-        permission::{DenialReason, PermissionDecision},
-    };
+    use crate::chat::room::fixture::RoomFixture;
 
     fn session(id: &str) -> AgentEvent {
         AgentEvent::Started { session: SessionId::new(id), model: String::new(), mcp_servers: Vec::new() }
@@ -642,18 +395,6 @@ mod tests {
         AgentEvent::Text(text.into())
     }
 
-    /// A room in which ann has just written.
-    async fn asked(prompt: &str) -> RoomFixture {
-        let mut fixture = RoomFixture::new().await;
-        fixture.says("ann", prompt).await;
-        fixture
-    }
-
-    async fn last(fixture: &RoomFixture) -> FakeMessage {
-        fixture.task.outbox.flush().await;
-        fixture.room().shown().pop().expect("a message")
-    }
-
     fn stored_session(fixture: &RoomFixture) -> Option<String> {
         let record = fixture.services.store.room(&fixture.task.room).unwrap();
         record.session.map(|session| session.to_string())
@@ -661,7 +402,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_prompt_counts_as_begun_before_it_is_sent_and_as_done_when_its_answer_is_there() {
-        let mut fixture = asked("fix it").await;
+        let mut fixture = RoomFixture::asked("fix it").await;
         assert_eq!(fixture.left(), [("fix it".into(), true)]);
         assert_eq!(fixture.task.turn.session.sent_prompts(), 1);
         fixture.answers("done");
@@ -671,24 +412,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_talk_before_a_prompt_goes_along_once() {
-        let mut fixture = RoomFixture::new().await;
-        let talk = fixture.room().incoming("bob", "main is broken");
-        fixture.task.handle_input(RoomInput::Overheard(talk)).await;
-        fixture.says("ann", "why?").await;
-        let sent = |fixture: &RoomFixture| match &fixture.task.turn.current.as_ref().unwrap().input {
-            AgentPrompt::Message { text, .. } => text.clone(),
-            AgentPrompt::Command(command) => command.line(),
-        };
-        assert!(sent(&fixture).contains("bob: main is broken") && sent(&fixture).ends_with("why?"));
-        fixture.answers("no idea");
-        fixture.says("ann", "and now?").await;
-        assert_eq!(sent(&fixture), "and now?");
-    }
-
-    #[tokio::test]
     async fn the_session_is_stored_with_its_first_event() {
-        let mut fixture = asked("fix it").await;
+        let mut fixture = RoomFixture::asked("fix it").await;
         assert_eq!(stored_session(&fixture), None);
         fixture.event(session("s1"));
         assert_eq!(stored_session(&fixture).as_deref(), Some("s1"));
@@ -700,21 +425,21 @@ mod tests {
 
     #[tokio::test]
     async fn progress_is_one_message_that_becomes_the_answer() {
-        let mut fixture = asked("fix it").await;
+        let mut fixture = RoomFixture::asked("fix it").await;
         fixture.event(text("First."));
-        let shown = last(&fixture).await;
+        let shown = fixture.last_shown().await;
         assert_eq!((shown.text.as_str(), shown.tone), ("First.", Tone::Notice));
         fixture.event(AgentEvent::TextDelta(" ".into()));
         fixture.event(text("Second."));
         fixture.answers("Second.");
-        let shown = last(&fixture).await;
+        let shown = fixture.last_shown().await;
         assert_eq!((shown.text.as_str(), shown.tone), ("First.\n\nSecond.", Tone::Answer));
         assert_eq!(fixture.room().shown().len(), 1);
     }
 
     #[tokio::test]
     async fn no_progress_appears_below_an_open_question() {
-        let mut fixture = asked("fix it").await;
+        let mut fixture = RoomFixture::asked("fix it").await;
         fixture.event(text("Before."));
         let (_, decision) = fixture.asks_for_bash().await;
         fixture.event(text("Meanwhile."));
@@ -727,13 +452,17 @@ mod tests {
         decision.await.unwrap();
         fixture.handles_all().await;
         fixture.answers("Done.");
-        assert_eq!(last(&fixture).await.text, "Meanwhile.\n\nDone.", "below the question, in a new message");
+        assert_eq!(
+            fixture.last_shown().await.text,
+            "Meanwhile.\n\nDone.",
+            "below the question, in a new message"
+        );
         assert_eq!((texts(&fixture)[0].as_str(), texts(&fixture).len()), ("Before.", 3));
     }
 
     #[tokio::test]
     async fn an_outcome_of_an_older_prompt_does_not_end_the_turn() {
-        let mut fixture = asked("fix it").await;
+        let mut fixture = RoomFixture::asked("fix it").await;
         let outcome = Some(TurnOutcome::Answered(Box::default()));
         let event = SessionEvent::Turn(TurnUpdate { event: AgentEvent::TextDelta(String::new()), outcome });
         fixture.task.on_session_update(SessionUpdate { prompt: 0, event, place: None });
@@ -750,273 +479,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_the_cli_the_person_hears_why_nothing_happens() {
-        let mut fixture = asked("fix it").await;
-        fixture.handles_session().await;
-        assert!(last(&fixture).await.text.contains("/no/such/claude"), "{}", last(&fixture).await.text);
-        assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
-    }
-
-    fn kept(name: &str, image: Option<PromptImage>) -> ReceivedFile {
-        let path = format!("/p/received/{name}").into();
-        let kept = KeptFile { path, media_type: "image/png", size: 3, image };
-        ReceivedFile { name: name.into(), kept: Ok(kept) }
-    }
-
-    fn lost(name: &str) -> ReceivedFile {
-        ReceivedFile { name: name.into(), kept: Err("it is gone".into()) }
-    }
-
-    #[tokio::test]
-    async fn files_reach_the_agent_and_a_lost_one_is_named_to_both() {
-        let mut fixture = RoomFixture::new().await;
-        fixture.says("ann", "why?").await;
-        fixture.task.turn.asker.read().on_person_spoke();
-        let image = PromptImage { media_type: "image/png", bytes: [1_u8].as_slice().into() };
-        assert!(fixture.task.take_files(&[kept("door.png", Some(image.clone())), lost("b.pdf")]));
-        let AgentPrompt::Message { text, images } = fixture.task.turn.current.as_ref().unwrap().input.clone()
-        else {
-            panic!("a command")
-        };
-        assert!(text.contains("/p/received/door.png") && text.contains("\"b.pdf\" did not arrive"), "{text}");
-        assert!(text.ends_with("why?"), "{text}");
-        assert_eq!(images, [image]);
-        let told = "bot (notice): I did not get `b.pdf`: it is gone.\n";
-        assert_eq!(fixture.transcript().await, told);
-        let read = fixture.task.turn.asker.read().texts();
-        assert_eq!(read, [StrangerText::SentFile("door.png".into())].into());
-    }
-
-    #[tokio::test]
-    async fn a_message_of_nothing_but_lost_files_costs_nothing() {
-        let mut fixture = RoomFixture::new().await;
-        fixture.task.begin_turn(None, QueuedPrompt { text: String::new(), ..QueuedPrompt::for_tests("") });
-        assert!(!fixture.task.take_files(&[lost("b.pdf")]));
-        assert_eq!(fixture.transcript().await, "bot (failure): I did not get `b.pdf`: it is gone.\n");
-        assert!(!fixture.task.is_busy() && fixture.task.turn.session.sent_prompts() == 0);
-    }
-
-    #[tokio::test]
-    async fn quoted_words_are_marked_and_those_of_strangers_count_as_such() {
-        let mut fixture = RoomFixture::new().await;
-        let quote = |author, text: &str| Quotation { author, text: text.into() };
-        let person = |id: &str| QuotedAuthor::Person { id: id.into(), name: id.into() };
-        let quotes = vec![
-            quote(QuotedAuthor::Bot, "I am done."),
-            quote(person("ann"), "one\ntwo"),
-            quote(person("eve"), "run this"),
-            quote(QuotedAuthor::Unknown, "and this"),
-        ];
-        let enclosed = Enclosed { files: Vec::new(), quotes };
-        let incoming = fixture.room().incoming("ann", "really?");
-        fixture.gets(Incoming { enclosed, ..incoming }).await;
-        let AgentPrompt::Message { text, .. } = fixture.task.turn.current.as_ref().unwrap().input.clone()
-        else {
-            panic!("a command")
-        };
-        for part in
-            ["one of yours", "\n> I am done.", "by ann", "\n> one\n> two", "Forwarded", "\n> and this"]
-        {
-            assert!(text.contains(part), "{part}\n{text}");
-        }
-        let read = fixture.task.turn.asker.read().texts();
-        assert_eq!(read, [StrangerText::Message(String::new()), StrangerText::Message("eve".into())].into());
-    }
-
-    #[tokio::test]
-    async fn a_session_that_is_too_long_offers_a_summary() {
-        let mut fixture = asked("fix it").await;
-        fixture.ends(TurnOutcome::Failed { cause: TurnFailure::SessionTooLong, text: String::new() });
-        let offered: Vec<_> = last(&fixture).await.choices.into_iter().map(|choice| choice.key).collect();
-        assert_eq!(offered, ["cmd:compact", "cmd:reset"]);
-        fixture.task.record.session = Some(SessionId::new("old"));
-        fixture.picks("ann", "cmd:compact").await;
-        let input = &fixture.task.turn.current.as_ref().expect("a turn").input;
-        assert_eq!(*input, AgentPrompt::Command(AgentCommand::compact("")));
-        assert_eq!(fixture.left(), [("/compact".into(), true)], "a kill now is reported");
-        let done = AgentEvent::Compacted { automatic: false, before: 190_400, after: Some(800) };
-        fixture.event(done.clone());
-        fixture.answers("");
-        let told = replies::compacted(false, 190_400, Some(800));
-        assert_eq!(last(&fixture).await.text, told);
-        fixture.event(done);
-        assert_eq!(last(&fixture).await.tone, Tone::Notice, "outside a turn it is a message of its own");
-    }
-
-    #[tokio::test]
-    async fn talk_before_a_command_of_the_agent_waits_for_the_next_prompt() {
-        let mut fixture = RoomFixture::new().await;
-        let talk = fixture.room().incoming("bob", "main is broken");
-        fixture.task.handle_input(RoomInput::Overheard(talk)).await;
-        fixture.says("ann", "/context").await;
-        let input = |fixture: &RoomFixture| fixture.task.turn.current.as_ref().expect("a turn").input.clone();
-        assert!(matches!(input(&fixture), AgentPrompt::Command(_)));
-        fixture.answers("much");
-        fixture.says("ann", "why?").await;
-        assert!(
-            matches!(input(&fixture), AgentPrompt::Message { text, .. } if text.contains("main is broken"))
-        );
-    }
-
-    #[tokio::test]
-    async fn a_lost_session_is_replaced_by_a_new_one_and_the_room_is_told() {
-        let mut fixture = RoomFixture::new().await;
-        fixture.task.record.session = Some(SessionId::new("old"));
-        fixture.says("ann", "fix it").await;
-        let lost = TurnEnd {
-            session: Some(SessionId::new("old")),
-            failure: Some(TurnFailure::SessionLost),
-            ..TurnEnd::default()
-        };
-        fixture.event(AgentEvent::TurnEnded(Box::new(lost)));
-        fixture.ends(TurnOutcome::SessionLost);
-        let notice = replies::session_lost(&SessionId::new("old"));
-        assert_eq!(fixture.transcript().await, format!("bot (notice): {notice}\n"));
-        assert_eq!(
-            (fixture.task.turn.session.sent_prompts(), fixture.task.record.session.clone()),
-            (2, None)
-        );
-        fixture.ends(TurnOutcome::SessionLost);
-        let failed = replies::turn_failed(TurnFailure::SessionLost, "");
-        assert!(
-            fixture.transcript().await.ends_with(&format!("bot (failure): {failed}\n")),
-            "once is enough"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_busy_service_is_announced_and_the_prompt_is_sent_again() {
-        let mut fixture = asked("fix it").await;
-        fixture.event(text("Half."));
-        let busy = TurnOutcome::Busy { service: BusyService::Overloaded, until: None };
-        fixture.ends(busy);
-        let policy = RetryPolicy::default();
-        let sentence =
-            replies::service_busy(BusyService::Overloaded, policy.first, now(), Some((1, policy.tries)));
-        assert!(fixture.transcript().await.ends_with(&format!("bot (notice): {sentence}\n")));
-        assert!(fixture.task.turn.due().is_some());
-        assert_eq!(fixture.services.metrics.rate_limits.get(), 1);
-        fixture.task.send_prompt_again();
-        fixture.enters();
-        assert_eq!((fixture.task.turn.session.sent_prompts(), fixture.task.turn.due()), (2, None));
-        fixture.answers("Whole.");
-        assert_eq!(fixture.room().shown()[0].text, "Half.");
-        assert!(fixture.transcript().await.starts_with("bot: Whole.\n"), "{}", fixture.transcript().await);
-    }
-
-    #[tokio::test]
-    async fn a_reset_that_the_service_names_is_waited_for_and_not_counted() {
-        let mut fixture = asked("fix it").await;
-        let hour = Duration::from_secs(3600);
-        let until = Some(now() + hour);
-        fixture.ends(TurnOutcome::Busy { service: BusyService::UsageLimit, until });
-        let sentence = replies::service_busy(BusyService::UsageLimit, hour, now(), None);
-        assert_eq!(fixture.transcript().await, format!("bot (notice): {sentence}\n"));
-    }
-
-    #[tokio::test]
-    async fn every_end_of_a_turn_has_its_sentence_and_only_an_answer_is_none_of_failure() {
-        let exit = || ProcessExit { code: Some(3), signal: None, tail: "no key".into() };
-        let fixture = RoomFixture::new().await;
-        let config = fixture.services.config();
-        let failed = TurnFailure::StepLimit;
-        let ends = [
-            (TurnOutcome::Stopped, replies::stopped(), Tone::Answer),
-            (TurnOutcome::Silent, replies::turn_timed_out(&config), Tone::Failure),
-            (
-                TurnOutcome::Failed { cause: failed, text: "too many".into() },
-                replies::turn_failed(failed, "too many"),
-                Tone::Failure,
-            ),
-            (TurnOutcome::Died(exit()), replies::process_died(&exit()), Tone::Failure),
-            (TurnOutcome::Answered(Box::default()), replies::EMPTY_ANSWER.into(), Tone::Answer),
-        ];
-        for (outcome, sentence, tone) in ends {
-            let mut fixture = asked("fix it").await;
-            fixture.ends(outcome);
-            let shown = last(&fixture).await;
-            assert_eq!((shown.text, shown.tone), (sentence, tone));
-            assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_service_that_stays_busy_ends_the_turn() {
-        let mut fixture = asked("fix it").await;
-        let tries = RetryPolicy::default().tries;
-        for _ in 0..=tries {
-            fixture.ends(TurnOutcome::Busy { service: BusyService::Overloaded, until: None });
-        }
-        let shown = last(&fixture).await;
-        let sentence = replies::service_stays_busy(BusyService::Overloaded, tries);
-        assert_eq!((shown.text, shown.tone), (sentence, Tone::Failure));
-        assert!(!fixture.task.turn.is_running());
-    }
-
-    #[tokio::test]
-    async fn a_stop_ends_a_waiting_turn_at_once_and_a_running_one_by_its_outcome() {
-        let mut fixture = asked("fix it").await;
-        fixture.task.stop_turn();
-        assert!(fixture.task.turn.is_running(), "the interrupt has to be obeyed first");
-        fixture.answers("done all the same");
-        assert_eq!(fixture.transcript().await, "bot: Stopped.\n");
-        let mut fixture = asked("fix it").await;
-        fixture.ends(TurnOutcome::Busy { service: BusyService::Overloaded, until: None });
-        fixture.task.stop_turn();
-        assert!(fixture.transcript().await.ends_with("bot: Stopped.\n"));
-        assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
-        fixture.task.stop_turn();
-        assert_eq!(fixture.room().shown().len(), 2, "nothing is left to stop");
-    }
-
-    #[tokio::test]
-    async fn the_questions_of_a_turn_close_with_it() {
-        type EndsTurn = fn(&mut RoomFixture);
-        let ends: [(EndsTurn, WithdrawReason); 4] = [
-            (|fixture| fixture.answers("done"), WithdrawReason::TurnOver),
-            (|fixture| fixture.task.stop_turn(), WithdrawReason::Stopped),
-            (
-                |fixture| fixture.event(AgentEvent::PermissionCancelled { request_id: "r0".into() }),
-                WithdrawReason::AgentCancelled,
-            ),
-            (
-                |fixture| {
-                    fixture.event(AgentEvent::Exited(ProcessExit {
-                        code: None,
-                        signal: None,
-                        tail: String::new(),
-                    }));
-                },
-                WithdrawReason::AgentGone,
-            ),
-        ];
-        for (end, why) in ends {
-            let mut fixture = asked("fix it").await;
-            let (_, decision) = fixture.asks_for_bash().await;
-            end(&mut fixture);
-            let withdrawn = PermissionDecision::Denied(DenialReason::Withdrawn(why));
-            assert_eq!(decision.await.unwrap(), withdrawn);
-        }
-    }
-
-    #[tokio::test]
-    async fn what_the_model_says_unasked_is_a_message_of_its_own() {
-        let mut fixture = RoomFixture::new().await;
-        let woken = |text: &str, unprompted| {
-            AgentEvent::TurnEnded(Box::new(TurnEnd { text: text.into(), unprompted, ..TurnEnd::default() }))
-        };
-        fixture.event(woken("The build is done.", true));
-        fixture.event(woken(" ", true));
-        assert_eq!(fixture.transcript().await, "bot: The build is done.\n");
-        fixture.says("ann", "fix it").await;
-        fixture.event(woken("The tests, too.", true));
-        fixture.event(woken("An answer that its outcome shows.", false));
-        assert_eq!(fixture.transcript().await, "bot: The build is done.\nbot: The tests, too.\n");
-    }
-
-    #[tokio::test]
     async fn each_turn_costs_its_part_of_the_session_and_the_prompts_author() {
-        let mut fixture = asked("fix it").await;
+        let mut fixture = RoomFixture::asked("fix it").await;
         let end = |session: Option<&str>, session_cost_usd| {
             let session = session.map(SessionId::new);
             AgentEvent::TurnEnded(Box::new(TurnEnd { session, session_cost_usd, ..TurnEnd::default() }))
@@ -1034,46 +498,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_ambient_turn_may_end_in_silence() {
-        let mut fixture = RoomFixture::new().await;
-        let talk = Incoming { addressed: None, ..fixture.room().incoming("ann", "nice weather") };
-        fixture.gets(talk).await;
-        fixture.event(text("NOTHING_TO_ADD"));
-        fixture.answers("NOTHING_TO_ADD");
-        assert_eq!(fixture.transcript().await, "");
-        assert_eq!((fixture.left(), fixture.task.is_busy()), (vec![], false));
-    }
-
-    #[tokio::test]
-    async fn the_next_prompt_begins_when_the_turn_is_over() {
-        let mut fixture = asked("one").await;
-        fixture.says("ann", "two").await;
-        assert_eq!(fixture.task.queue.len(), 1);
-        fixture.answers("done");
-        let running = fixture.task.running_turn().unwrap();
-        assert_eq!((running.who.as_str(), running.waiting), ("ann", None));
-        assert_eq!((fixture.task.queue.len(), fixture.task.turn.session.sent_prompts()), (0, 2));
-    }
-
-    #[tokio::test]
-    async fn a_shutdown_ends_turn_and_questions_with_their_final_words() {
-        let mut fixture = asked("fix it").await;
-        fixture.event(text("Half."));
-        let (id, _decision) = fixture.asks_for_bash().await;
-        fixture.task.shut_down();
-        let shown = fixture.transcript().await;
-        assert!(shown.contains(&format!("Question {id} is closed: the bot is shutting down.")), "{shown}");
-        assert!(shown.ends_with(&format!("bot (notice): {}\n", replies::STOPPED_BY_SHUTDOWN)), "{shown}");
-        let left = vec![("fix it".into(), true)];
-        assert_eq!(
-            (fixture.left(), fixture.task.turn.is_running()),
-            (left, false),
-            "the next start reports it"
-        );
-        assert!(fixture.task.questions.is_empty());
-    }
-
-    #[tokio::test]
     async fn the_rooms_model_goes_before_the_configured_one() {
         let mut fixture = RoomFixture::new().await;
         assert_eq!(fixture.task.model(), None, "the CLI chooses");
@@ -1083,7 +507,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_permission_request_of_the_session_is_asked_in_its_room() {
-        let mut fixture = asked("fix it").await;
+        let mut fixture = RoomFixture::asked("fix it").await;
         let request = agents::claude::PermissionRequest {
             request_id: "1".into(),
             tool: "Bash".into(),
@@ -1097,7 +521,7 @@ mod tests {
         while fixture.task.questions.is_empty() {
             fixture.handles_next().await;
         }
-        assert!(last(&fixture).await.text.contains("Question"), "{}", fixture.transcript().await);
+        assert!(fixture.last_shown().await.text.contains("Question"), "{}", fixture.transcript().await);
     }
 
     #[tokio::test]

@@ -17,11 +17,13 @@ use crate::{
 
 const WORK: &str = "do: echo x > x.txt && git add -A && git commit -qm x";
 
-/// A repository that limits nothing, so that every limit is the quarantine's.
-fn open_network(team: &str) -> String {
-    // The gates of the merge, too, get nothing of the operator's.
-    let team = team.replace("\"sh gate.sh\"", "\"sh gate.sh\", \"! env | grep CARGO_MANIFEST_DIR\"");
-    format!("{team}\n[[component]]\nname = \"c\"\nsetup = [\"true\"]\nnetwork = true\n")
+/// A repository that limits nothing, so that every limit is the quarantine's. Its gates and its component fail where they get
+/// something of the operator's or reach this port, in the merge, too.
+fn open_network(team: &str, port: u16) -> String {
+    let reaches = format!("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}'");
+    let gates = format!("\"sh gate.sh\", \"! env | grep CARGO_MANIFEST_DIR\", \"! {reaches}\"");
+    let team = team.replace("\"sh gate.sh\"", &gates);
+    format!("{team}\n[[component]]\nname = \"c\"\nsetup = [\"! {reaches}\"]\nnetwork = true\n")
 }
 
 /// Behind bubblewrap, with additions of the operator's that no stranger's story may see.
@@ -71,10 +73,10 @@ async fn asked_to_review(fixture: &mut Fixture, id: StoryId) {
 #[tokio::test]
 async fn a_strangers_story_gets_no_secret_and_no_host_and_lands_when_a_person_accepts_it() {
     needs!(Bubblewrap);
-    let mut fixture = Fixture::with(&open_network(TEAM), walled).await;
-    let looks = "do: env > seen.txt; ls / >> seen.txt; (exec 3<>/dev/tcp/127.0.0.1/$PORT) 2>> seen.txt && echo reached >> seen.txt; true";
     let service = std::net::TcpListener::bind("127.0.0.1:0").expect("a service of this machine");
     let port = service.local_addr().expect("its address").port();
+    let mut fixture = Fixture::with(&open_network(TEAM, port), walled).await;
+    let looks = "do: env > seen.txt; ls / >> seen.txt; (exec 3<>/dev/tcp/127.0.0.1/$PORT) 2>> seen.txt && echo reached >> seen.txt; true";
     let work = format!("{}\n{WORK}", looks.replace("$PORT", &port.to_string()));
     let id = by_a_led_agent(&fixture, "Helpful", &work).await;
     let marked = |event: &PipelineEvent| matches!(event, PipelineEvent::Quarantined { story, why, .. } if *story == id && why.contains("text by strangers"));

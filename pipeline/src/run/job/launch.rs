@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use agents::{
     claude::{
-        Launch, LaunchLimits, LaunchModel, LaunchPermissions, LaunchProgram, LaunchSession, PermissionRoute,
-        PromptMode, SessionId, SessionStart,
+        Launch, LaunchLimits, LaunchModel, LaunchPermissions, LaunchProgram, LaunchSession, OperatorServers,
+        PermissionRoute, PromptMode, SessionId, SessionStart,
     },
     confine::{Confined, NetworkPlan},
     model_proxy::{ModelAccess, ModelProxy},
@@ -94,6 +94,7 @@ impl RunJob {
             permissions: LaunchPermissions { route, accept_edits: true, offers_tools: false },
             limits: LaunchLimits { max_turns: agent.max_turns, max_budget_usd: self.budget_usd() },
             model: model_way,
+            servers: OperatorServers::default(),
             confine: Some(confined),
         })
     }

@@ -13,7 +13,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{
-    APP_TOKEN, BOT, BOT_ID, BOT_TOKEN, Shared, blocks, deliver,
+    APP_TOKEN, BOT, BOT_ID, BOT_TOKEN, Shared, blocks, deliver, files, replies,
     state::{Call, Fault, Message, State},
 };
 
@@ -25,6 +25,9 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         .route("/link", get(link))
         .route("/response/{id}", post(respond))
         .route("/upload/{id}", post(upload))
+        .route("/files-pri/{id}/download", get(files::serve))
+        .route("/files-pri/{id}", get(files::serve))
+        .route("/login", get(files::login))
         .with_state(shared)
 }
 
@@ -128,6 +131,7 @@ fn scope(method: &str) -> Option<&'static str> {
         "reactions.add" | "reactions.remove" => Some("reactions:write"),
         "users.info" => Some("users:read"),
         "conversations.history" => Some("channels:history"),
+        "files.info" => Some("files:read"),
         "files.getUploadURLExternal" | "files.completeUploadExternal" => Some("files:write"),
         _ => None,
     }
@@ -156,6 +160,8 @@ fn answer(base: &str, state: &mut State, method: &str, body: &Value, token: &str
         "conversations.history" => {
             state.speak_in(text(body, "channel")).map(|()| json!({ "ok": true, "messages": [] }))
         }
+        "conversations.replies" => replies::replies(state, body),
+        "files.info" => files::info(state, body),
         "files.getUploadURLExternal" => upload_url(base, state, body),
         "files.completeUploadExternal" => complete_upload(state, body),
         _ => Err(refused("unknown_method")),
@@ -185,6 +191,7 @@ fn new_message(state: &mut State, body: &Value, user: &str) -> Message {
         edits: 0,
         reactions: Default::default(),
         files: Vec::new(),
+        more: Value::Null,
     }
 }
 

@@ -7,7 +7,9 @@
 mod api;
 mod blocks;
 mod deliver;
+mod files;
 mod hooks;
+mod replies;
 mod state;
 mod verbs;
 
@@ -18,6 +20,7 @@ use std::{
 };
 
 pub use deliver::signature;
+pub use files::only_its_id;
 pub use hooks::{HookServer, Hooks};
 pub use reqwest;
 use state::State;

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{APP_TOKEN, BOT, BOT_ID, BOT_TOKEN, deliver::SocketHandle};
+use super::{APP_TOKEN, BOT, BOT_ID, BOT_TOKEN, deliver::SocketHandle, files::PersonFile};
 
 /// The scopes that an app for this bot has, as its manifest asks for them.
 const SCOPES: &[&str] = &[
@@ -15,6 +15,7 @@ const SCOPES: &[&str] = &[
     "channels:history",
     "chat:write",
     "commands",
+    "files:read",
     "files:write",
     "groups:history",
     "im:history",
@@ -69,6 +70,8 @@ pub struct Message {
     pub reactions: BTreeSet<String>,
     /// Names and bytes of its files.
     pub files: Vec<(String, Vec<u8>)>,
+    /// More fields of a person's message: its files, and what it shares.
+    pub more: Value,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,6 +144,9 @@ pub(super) struct State {
     pub acknowledged: Vec<(String, Duration)>,
     pub response_urls: HashMap<String, ResponseUrl>,
     pub uploads: HashMap<String, (String, Vec<u8>)>,
+    pub people_files: HashMap<String, PersonFile>,
+    /// The most messages in an answer about a thread.
+    pub replies_max: Option<usize>,
     pub hooks: Option<Hooks>,
     pub opened: usize,
     pub knows_markdown: bool,
@@ -186,6 +192,8 @@ impl State {
             acknowledged: Vec::new(),
             response_urls: HashMap::new(),
             uploads: HashMap::new(),
+            people_files: HashMap::new(),
+            replies_max: None,
             hooks: None,
             opened: 0,
             knows_markdown: true,
@@ -315,6 +323,7 @@ impl Message {
         let mut json = json!({
             "type": "message", "user": self.user, "text": self.text, "ts": self.ts, "team": "T1",
         });
+        self.more.as_object().into_iter().flatten().for_each(|(key, value)| json[key] = value.clone());
         if !self.blocks.is_empty() {
             json["blocks"] = Value::from(self.blocks.clone());
         }

@@ -38,33 +38,21 @@ impl Slack {
 
     /// The person writes in the conversation; returns the message's `ts`. A mention of the bot comes as two events, as in Slack.
     pub fn say(&self, channel: &str, user: &str, text: &str) -> String {
-        self.write(channel, user, None, text, false)
+        self.write(written(channel, user, text))
     }
 
     /// The person writes in the thread below a message.
     pub fn say_in_thread(&self, channel: &str, user: &str, thread: &str, text: &str) -> String {
-        self.write(channel, user, Some(thread.to_owned()), text, false)
+        self.write(Message { thread: Some(thread.to_owned()), ..written(channel, user, text) })
     }
 
     pub fn bot_says(&self, channel: &str, text: &str) -> String {
-        self.write(channel, "U0OTHER", None, text, true)
+        self.write(Message { is_bot: true, ..written(channel, "U0OTHER", text) })
     }
 
-    fn write(&self, channel: &str, user: &str, thread: Option<String>, text: &str, is_bot: bool) -> String {
+    pub(super) fn write(&self, message: Message) -> String {
         let (ts, events) = self.shared.change(|state| {
-            let message = Message {
-                channel: channel.to_owned(),
-                ts: state.ts(),
-                thread,
-                user: user.to_owned(),
-                is_bot,
-                text: text.to_owned(),
-                blocks: Vec::new(),
-                only_for: None,
-                edits: 0,
-                reactions: Default::default(),
-                files: Vec::new(),
-            };
+            let message = Message { ts: state.ts(), ..message };
             let events = events_of(state, &message);
             let ts = message.ts.clone();
             state.messages.push(message);
@@ -418,6 +406,23 @@ impl Slack {
         let found =
             self.shared.until(|state| (state.opened >= opened && !state.sockets.is_empty()).then_some(()));
         found.await.unwrap_or_else(|| panic!("the app did not connect {opened} times"));
+    }
+}
+
+pub(super) fn written(channel: &str, user: &str, text: &str) -> Message {
+    Message {
+        channel: channel.to_owned(),
+        ts: String::new(),
+        thread: None,
+        user: user.to_owned(),
+        is_bot: false,
+        text: text.to_owned(),
+        blocks: Vec::new(),
+        only_for: None,
+        edits: 0,
+        reactions: Default::default(),
+        files: Vec::new(),
+        more: Value::Null,
     }
 }
 

@@ -40,7 +40,11 @@ impl Graph {
             if self.take_file_fault() {
                 return respond(503, "text/html", "Service Unavailable".into());
             }
-            return self.file(rest, known);
+            let elsewhere = self.state().file_host.clone();
+            return match elsewhere {
+                Some(url) => moved_to(&url),
+                None => self.file(rest, known),
+            };
         }
         let result = match known && version.starts_with('v') {
             true => {
@@ -224,6 +228,14 @@ impl Graph {
     pub(super) fn metadata() -> Value {
         json!({ "display_phone_number": NUMBER, "phone_number_id": NUMBER_ID })
     }
+}
+
+fn moved_to(url: &str) -> Response<Body> {
+    let mut response = respond(302, "text/plain", "Found".into());
+    if let Ok(url) = url.parse() {
+        response.headers_mut().insert(header::LOCATION, url);
+    }
+    response
 }
 
 fn respond(status: u16, kind: &str, body: Bytes) -> Response<Body> {

@@ -77,6 +77,8 @@ struct State {
     shown: Vec<Shown>,
     files: HashMap<String, StoredFile>,
     file_faults: usize,
+    /// Files are elsewhere.
+    file_host: Option<String>,
     templates: HashSet<(String, String)>,
     menu: Vec<(String, String)>,
     faults: VecDeque<Fault>,
@@ -177,6 +179,11 @@ impl Graph {
     /// The next download of a file fails as it does while Meta is in trouble.
     pub fn fail_next_file(&self) {
         self.state().file_faults += 1;
+    }
+
+    /// Requests for files are sent on to this address.
+    pub fn move_files(&self, url: &str) {
+        self.state().file_host = Some(url.to_owned());
     }
 
     fn take_file_fault(&self) -> bool {

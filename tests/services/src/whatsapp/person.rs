@@ -118,6 +118,12 @@ impl Person {
         self.send(json!({ "type": "text", "text": { "body": text }, "context": context })).await
     }
 
+    /// Forwards somebody's words.
+    pub async fn forward(&self, text: &str) -> String {
+        let context = json!({ "forwarded": true });
+        self.send(json!({ "type": "text", "text": { "body": text }, "context": context })).await
+    }
+
     /// Writes several messages, which come in one notification.
     pub async fn say_at_once(&self, texts: &[&str]) -> Vec<String> {
         let message =
@@ -161,6 +167,13 @@ impl Person {
     pub async fn send_image(&self, bytes: &[u8], caption: &str) -> String {
         let id = self.graph.store(Bytes::copy_from_slice(bytes), "image/jpeg", "", None);
         self.send(json!({ "type": "image", "image": { "id": id, "mime_type": "image/jpeg", "sha256": "x", "caption": caption } })).await
+    }
+
+    /// Records a voice message.
+    pub async fn send_voice(&self, bytes: &[u8]) -> String {
+        let id = self.graph.store(Bytes::copy_from_slice(bytes), "audio/ogg; codecs=opus", "", None);
+        let audio = json!({ "id": id, "mime_type": "audio/ogg; codecs=opus", "sha256": "x", "voice": true });
+        self.send(json!({ "type": "audio", "audio": audio })).await
     }
 
     /// Sends a document that claims to have `claims` bytes.
