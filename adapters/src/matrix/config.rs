@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::rooms::can_be_named;
 use crate::{AdapterError, AllowedPeople, Secret};
 
 /// The section `[matrix]` of `bot.toml`.
@@ -92,8 +93,8 @@ impl MatrixConfig {
                 );
             }
         }
-        // Only the sign is checked: ids of room version 12 have no server part. <https://spec.matrix.org/v1.16/rooms/v12/>
-        match self.room_ids.iter().find(|id| !id.starts_with('!')) {
+        // Not the server part, which ids of room version 12 do not have. <https://spec.matrix.org/v1.16/rooms/v12/>
+        match self.room_ids.iter().find(|id| !id.starts_with('!') || !can_be_named(id)) {
             Some(id) => wrong(
                 "matrix.room_ids",
                 &format!(
