@@ -11,14 +11,8 @@ use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    MatrixConfig,
-    client::AccountFiles,
-    errors::failure,
-    pace::SendPacer,
-    receipts::ReadReceipts,
-    rooms::{RoomAddress, can_be_named},
-    sent::SentMessages,
-    typing::TypingNotices,
+    MatrixConfig, client::AccountFiles, config::can_be_named, errors::failure, pace::SendPacer,
+    receipts::ReadReceipts, rooms::RoomAddress, sent::SentMessages, typing::TypingNotices,
 };
 use crate::{
     AdapterContext, AdapterError, AllowedPeople, Identity,

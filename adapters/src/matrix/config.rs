@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::rooms::can_be_named;
 use crate::{AdapterError, AllowedPeople, Secret};
 
 /// The section `[matrix]` of `bot.toml`.
@@ -127,6 +126,12 @@ impl MatrixConfig {
 
 fn wrong(key: &'static str, why: &str) -> Result<(), AdapterError> {
     Err(AdapterError::Config { key, why: why.to_owned() })
+}
+
+/// Whether a room can have a name. Servers choose the ids of their rooms, and in a name a slash divides a room from its thread: one that
+/// calls its room `!ROOM/x:evil.example` would lead into the sessions of another room.
+pub(super) fn can_be_named(room: &str) -> bool {
+    !room.contains('/')
 }
 
 #[cfg(test)]

@@ -4,12 +4,6 @@ use matrix_sdk::ruma::{OwnedEventId, OwnedRoomId, RoomId};
 
 use crate::{AdapterError, MessageId, Room};
 
-/// Whether a room can have a name. Servers choose the ids of their rooms, and in a name a slash divides a room from its thread: one that
-/// calls its room `!ROOM/x:evil.example` would lead into the sessions of another room.
-pub(super) fn can_be_named(room: &str) -> bool {
-    !room.contains('/')
-}
-
 /// A Matrix room, or a thread in one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RoomAddress {
@@ -25,7 +19,7 @@ impl RoomAddress {
 
     /// Reads a name from [`RoomAddress::name`] or from `bot.toml`.
     pub(super) fn parse(room: &Room) -> Result<Self, AdapterError> {
-        // The id of a room that is served holds no slash ([`can_be_named`]). A thread's root holds some in the first room versions, so only
+        // The id of a room that is served holds no slash ([`super::config::can_be_named`]). A thread's root holds some in the first room versions, so only
         // the first slash divides.
         let (id, root) = match room.id().split_once("/$") {
             Some((id, root)) => (id, Some(format!("${root}"))),

@@ -21,7 +21,8 @@ const WORK: &str = "do: echo x > x.txt && git add -A && git commit -qm x";
 /// something of the operator's or reach this port, in the merge, too.
 fn open_network(team: &str, port: u16) -> String {
     let reaches = format!("bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}'");
-    let gates = format!("\"sh gate.sh\", \"! env | grep CARGO_MANIFEST_DIR\", \"! ls /var/lib\", \"! {reaches}\"");
+    let gates =
+        format!("\"sh gate.sh\", \"! env | grep CARGO_MANIFEST_DIR\", \"! ls /var/lib\", \"! {reaches}\"");
     let team = team.replace("\"sh gate.sh\"", &gates);
     format!("{team}\n[[component]]\nname = \"c\"\nsetup = [\"! {reaches}\"]\nnetwork = true\n")
 }
