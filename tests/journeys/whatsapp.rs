@@ -383,11 +383,12 @@ async fn what_people_send_reaches_the_agent_or_is_named_and_a_lost_file_is_no_pr
     let script = script.on("gate is broken").says("I see.").on("again").says("Once more.");
     let model = ScriptedModel::start(script).expect("a port");
     let world = World::of(Program::with_real_cli(&model), "debug", "").await;
-    let last_prompt = || {
+    let prompts = || {
         let mut requests = model.requests();
         requests.retain(|seen| !seen.is_side_request());
-        requests.pop().expect("the model was asked")
+        requests
     };
+    let last_prompt = || prompts().pop().expect("the model was asked");
     let ann = &world.ann;
     ann.send_image(crate::enclosed::PNG, "what is this?").await;
     let answer = ann.see("A door.").await;
@@ -401,13 +402,13 @@ async fn what_people_send_reaches_the_agent_or_is_named_and_a_lost_file_is_no_pr
     let prompt = last_prompt().conversation.prompt;
     assert!(prompt.contains("Forwarded") && prompt.contains("\n> the gate is broken"), "{prompt}");
 
-    let asked = model.requests().len();
+    let asked = prompts().len();
     ann.send_document("film.mp4", b"short", Some(40 << 20)).await;
     ann.see("I did not get `film.mp4`: it is larger than 32 MB.").await;
     let gone = serde_json::json!({ "id": "999", "mime_type": "image/jpeg", "caption": "what is this?" });
     ann.send(serde_json::json!({ "type": "image", "image": gone })).await;
     ann.see("I did not get `image.jpg`").await;
-    assert_eq!(model.requests().len(), asked, "a lost file is no paid prompt");
+    assert_eq!(prompts().len(), asked, "a lost file is no paid prompt");
     ann.say("again").await;
     ann.see("Once more.").await;
     world.end();
