@@ -74,7 +74,8 @@ pub(super) async fn read_thread(
     let room = bot.room(place, Instant::now()).await?;
     let mut newest_first = Vec::new();
     let (mut from, mut is_before) = (None, false);
-    for _ in 0..PAGES {
+    let pages = if max > 1 { PAGES } else { 0 };
+    for _ in 0..pages {
         let options = RelationsOptions {
             from,
             limit: Some(UInt::from(PAGE)),

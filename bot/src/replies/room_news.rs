@@ -23,7 +23,7 @@ pub fn room_replaced(from: &str, carried: &CarriedOver) -> String {
     let parts = [
         session.then(|| "the session".to_owned()),
         (*rules > 0).then(|| count(*rules, "standing rule", "standing rules")),
-        model.as_ref().map(|model| format!("the model {}", code_span(model))),
+        model.as_ref().map(|model| format!("{} as the model", code_span(model))),
         verbosity.then(|| "the verbosity".to_owned()),
         ambient.then(|| "ambient mode".to_owned()),
         pipeline.then(|| "the news of the pipeline".to_owned()),
