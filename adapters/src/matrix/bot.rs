@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     MatrixConfig,
     client::AccountFiles,
+    config::can_be_named,
     errors::{RequestFailure, failure},
     event::TextContent,
     pace::SendPacer,
@@ -186,17 +187,14 @@ impl MatrixBot {
         let listed = &self.config.room_ids;
         self.memory.with_moves(|moves| {
             let is_listed = || moves.ancestry(room).any(|id| listed.iter().any(|it| it == id));
-            !moves.is_pending(room) && (listed.is_empty() || is_listed())
+            can_be_named(room) && !moves.is_pending(room) && (listed.is_empty() || is_listed())
         })
     }
 
     /// Whether the bot joins a room to which `inviter` invites it. Anybody can invite it, and a room that the operator did not
     /// list must not get its answers through a person on the allow-list.
     pub(super) fn follows_invitation(&self, room: &str, inviter: &str) -> bool {
-        match self.config.room_ids.is_empty() {
-            true => self.is_allowed(inviter),
-            false => self.is_served(room),
-        }
+        self.is_served(room) && (!self.config.room_ids.is_empty() || self.is_allowed(inviter))
     }
 
     /// Whether the homeserver could read and write along in this room although the operator forbids that.
@@ -220,5 +218,32 @@ impl MatrixBot {
 
     pub(super) fn stop(&self) {
         self.stop.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_room_calls_itself_a_thread_of_another_room() {
+        const ANN: &str = "@ann:evil.example";
+        let place = tempfile::tempdir().expect("a folder");
+        let people = AllowedPeople { allowed_users: vec![ANN.into()], ..AllowedPeople::default() };
+        let setting = AdapterContext { identity: Identity::default(), state: place.path().to_owned() };
+        let config = MatrixConfig { people, ..MatrixConfig::default() };
+        let listed = |ids: &[&str]| MatrixConfig {
+            room_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+            ..config.clone()
+        };
+        let forged = ["!abc/x:evil.example", "!abc/$x:evil.example"];
+        for config in [config.clone(), listed(&forged), listed(&["!abc"])] {
+            let bot = MatrixBot::new(config, setting.clone()).expect("a bot");
+            assert!(bot.is_served("!abc") == bot.follows_invitation("!abc", ANN));
+            for room in forged {
+                assert_eq!(Room::new("matrix", room).above(), Some(Room::new("matrix", "!abc")));
+                assert!(!bot.is_served(room) && !bot.follows_invitation(room, ANN), "{room}");
+            }
+        }
     }
 }
