@@ -12,7 +12,7 @@ use super::{
     web::WebApi,
 };
 use crate::{
-    AdapterError, MessageId, Quotation, QuotedAuthor,
+    AdapterError, MessageId, Quotation,
     slack::{
         call_failure::CallFailure,
         conversation::{ConversationAddress, is_ts, ts_order},
