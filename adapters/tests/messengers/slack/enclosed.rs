@@ -303,7 +303,8 @@ async fn a_thread_that_cannot_be_read_is_an_error_and_its_files_and_forwards_are
         read,
         [
             "Bob (U2): look\n[With a file that is not passed on: door.png]",
-            "Bob (U2): and this\n[Forwarded: Cleo: it squeaks]"
+            "Bob (U2): and this",
+            "Cleo (U3): [Forwarded: it squeaks]"
         ]
     );
     for fault in [Fault::Status(500), Fault::Garbage, Fault::Code("thread_not_found".into())] {
