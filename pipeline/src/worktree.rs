@@ -37,12 +37,11 @@ pub use self::{
     layout::WorktreeLayout,
     name::{BRANCH_PREFIX, BadWorktreeName, WorktreeName},
     owner::{ROOM_BRANCHES, RoomName, WorktreeOwner},
-    remove::{BranchFate, WorktreeRemains},
+    remove::{BranchFate, WorktreeRemains, remove_tree},
     worktrees::{AGENT_DOMAIN, SizeLimits, Worktree, Worktrees},
 };
 pub(crate) use self::{
     enclosed::show_settings,
     layout::{KEEP, WorktreeListLock},
-    remove::remove_tree,
 };
 // One path per entry: with `-z` a rename has a second one without a status.

@@ -20,7 +20,7 @@ use agents::{
     confine::environment,
     model_proxy::{ModelAccess, is_model_variable},
 };
-use pipeline::{Project, trust::ProjectTrust};
+use pipeline::{Project, trust::ProjectTrust, worktree::remove_tree};
 use tokio::process::Command;
 
 use self::machine::AttackedMachine;
@@ -77,10 +77,22 @@ pub async fn run(common: &CommonArgs, json: bool) -> ExitCode {
     }
 }
 
+/// Removed with whatever attackers and walls leave in it: nobody but root can list the working folders of layers, for example.
+struct MachineFolder(tempfile::TempDir);
+
+impl Drop for MachineFolder {
+    fn drop(&mut self) {
+        if let Err(error) = remove_tree(self.0.path()) {
+            tracing::warn!(%error, "the folder of the attacks could not be removed");
+        }
+    }
+}
+
 /// Makes the machine, and has a storkit attacked there. The machine goes with the temporary folder.
 async fn attacked(project: Option<&Project>, loaded: &LoadedConfig) -> io::Result<AttackReport> {
     let folder = tempfile::Builder::new().prefix("storkit-attack-").tempdir()?;
-    let machine = AttackedMachine::at(&folder.path().canonicalize()?);
+    let folder = MachineFolder(folder);
+    let machine = AttackedMachine::at(&folder.0.path().canonicalize()?);
     machine.make(&installation_settings(loaded), in_force(project).as_deref())?;
     if has_login(loaded) {
         machine.add_login()?;

@@ -121,7 +121,10 @@ fn names(folder: &Path) -> Result<Vec<WorktreeName>, WorktreeError> {
 }
 
 /// Removes a folder also where its owner may not write in parts of it. Links are removed, not followed.
-pub(crate) fn remove_tree(path: &Path) -> Result<(), WorktreeError> {
+///
+/// # Errors
+/// If something stays.
+pub fn remove_tree(path: &Path) -> Result<(), WorktreeError> {
     let removed = match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_up(path);
