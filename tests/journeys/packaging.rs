@@ -26,7 +26,7 @@ fn the_image_and_the_scripts_install_the_claude_code_that_the_tests_know() {
         assert_eq!(entry["version"], TESTED_VERSION, "{name}");
         assert!(entry["integrity"].as_str().is_some_and(|sum| sum.starts_with("sha512-")), "{name}");
     }
-    assert_eq!(between(&read("script/claude-code"), "\nversion=", "\n"), TESTED_VERSION);
+    assert_eq!(between(&read("script/claude-code"), "\npinned=", "\n"), TESTED_VERSION);
 }
 
 #[test]

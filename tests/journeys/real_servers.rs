@@ -99,6 +99,8 @@ async fn a_server_of_the_operator_works_behind_the_wall_and_each_other_call_is_a
         assert!(!tools.iter().any(|tool| tool.contains("evil")), "{tools:?}");
         assert!(!bot.room_folder("a").join("server-ran").exists());
 
+        room.say("status").await;
+        room.see("MCP servers that do not load: `lost`").await;
         room.say("doctor").await;
         let found = room.see("The MCP server `db` loads in chat rooms with 2 tools.").await.text;
         let lost = "The MCP server `lost` does not load in chat rooms";

@@ -92,8 +92,8 @@ impl MatrixConfig {
                 );
             }
         }
-        // Only the sign is checked: ids of room version 12 have no server part. <https://spec.matrix.org/v1.16/rooms/v12/>
-        match self.room_ids.iter().find(|id| !id.starts_with('!')) {
+        // Not the server part, which ids of room version 12 do not have. <https://spec.matrix.org/v1.16/rooms/v12/>
+        match self.room_ids.iter().find(|id| !id.starts_with('!') || !can_be_named(id)) {
             Some(id) => wrong(
                 "matrix.room_ids",
                 &format!(
@@ -126,6 +126,12 @@ impl MatrixConfig {
 
 fn wrong(key: &'static str, why: &str) -> Result<(), AdapterError> {
     Err(AdapterError::Config { key, why: why.to_owned() })
+}
+
+/// Whether a room can have a name. Servers choose the ids of their rooms, and in a name a slash divides a room from its thread: one that
+/// calls its room `!ROOM/x:evil.example` would lead into the sessions of another room.
+pub(super) fn can_be_named(room: &str) -> bool {
+    !room.contains('/')
 }
 
 #[cfg(test)]

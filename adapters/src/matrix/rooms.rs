@@ -19,7 +19,8 @@ impl RoomAddress {
 
     /// Reads a name from [`RoomAddress::name`] or from `bot.toml`.
     pub(super) fn parse(room: &Room) -> Result<Self, AdapterError> {
-        // Room ids hold no slash. A thread's root holds some in the first room versions, so only the first slash divides.
+        // The id of a room that is served holds no slash ([`super::config::can_be_named`]). A thread's root holds some in the first room versions, so only
+        // the first slash divides.
         let (id, root) = match room.id().split_once("/$") {
             Some((id, root)) => (id, Some(format!("${root}"))),
             None => (room.id(), None),

@@ -67,7 +67,11 @@ impl ThreadHistory {
         let people = authors.chain(shared).chain(mentioned).filter(|user| !user.is_empty());
         let people: Vec<String> = people.map(str::to_owned).collect();
         self.receiver.learn_names(&people).await;
-        Ok(messages.iter().filter_map(|message| self.quoted(message)).collect())
+        let mut said: Vec<Quotation> = messages.iter().flat_map(|message| self.quoted(message)).collect();
+        if said.len() > max {
+            said.drain(1..=said.len() - max);
+        }
+        Ok(said)
     }
 
     async fn pages(
@@ -134,11 +138,12 @@ impl ThreadHistory {
         answer.map_err(|failure| failure.in_channel(channel))
     }
 
-    /// `None` for notices such as "joined the channel".
-    fn quoted(&self, message: &Value) -> Option<Quotation> {
+    /// A message, and those that it forwards: whose words they are decides what an agent may do that has read them. Nothing for notices
+    /// such as "joined the channel".
+    fn quoted(&self, message: &Value) -> Vec<Quotation> {
         let subtype = text(message, "subtype");
         if !matches!(subtype, "" | "bot_message") && !WORDS.contains(&subtype) {
-            return None;
+            return Vec::new();
         }
         let author = match text(message, "user") {
             "" => text(message, "bot_id"),
@@ -147,8 +152,13 @@ impl ThreadHistory {
         let called = [text(message, "username"), text(&message["bot_profile"], "name")];
         let called = called.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
         let author = self.receiver.quoted_author(Some(author).filter(|id| !id.is_empty()), called);
-        Some(Quotation { author, text: excerpt(&self.words(message), TEXT_MAX) })
-            .filter(|quotation| !quotation.text.is_empty())
+        let forwarded = shared_messages(message).into_iter().map(|shared| {
+            let author = self.receiver.quoted_author(shared.author.as_deref(), &shared.author_name);
+            (author, notices::forwarded(&self.receiver.decode(&shared.text)))
+        });
+        let all = std::iter::once((author, self.words(message))).chain(forwarded);
+        let quotations = all.map(|(author, text)| Quotation { author, text: excerpt(&text, TEXT_MAX) });
+        quotations.filter(|quotation| !quotation.text.is_empty()).collect()
     }
 
     fn words(&self, message: &Value) -> String {
@@ -160,16 +170,9 @@ impl ThreadHistory {
             }
             text => text,
         };
-        let shared = shared_messages(message).into_iter().map(|shared| {
-            let whose = match self.receiver.quoted_author(shared.author.as_deref(), &shared.author_name) {
-                QuotedAuthor::Person { name, .. } => format!("{name}: "),
-                QuotedAuthor::Bot | QuotedAuthor::Unknown => String::new(),
-            };
-            notices::forwarded(&format!("{whose}{}", self.receiver.decode(&shared.text)))
-        });
         let files = super::sent_files::sent_files(message).into_iter();
         let files = files.map(|file| notices::file_in_thread(&file.name));
-        let parts = std::iter::once(self.receiver.decode(raw)).chain(shared).chain(files);
+        let parts = std::iter::once(self.receiver.decode(raw)).chain(files);
         parts.filter(|part| !part.trim().is_empty()).collect::<Vec<_>>().join("\n")
     }
 }

@@ -8,7 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{input::as_plain_prompt, servers::OperatorServers, wording};
+use super::{
+    input::as_plain_prompt,
+    servers::{OWN_SERVER, OperatorServers},
+    wording,
+};
 use crate::{
     confine::{Confined, Tenant, WalledCommand, environment},
     event::{PermissionMode, SessionId},
@@ -21,9 +25,6 @@ pub(super) const MAX_ARGUMENT: usize = 120_000;
 /// Marks everything that a process started, even after it left its parent, group and session: `SESSION/NONCE`. Commands inherit
 /// it from the CLI.
 pub(super) const RUN_VARIABLE: &str = crate::tree::RUN_MARK;
-
-/// The name of storkit's MCP server in the CLI.
-pub(super) const OWN_SERVER: &str = "storkit";
 
 /// The CLI's name of the permission tool for [`PermissionRoute::Mcp`].
 const PERMISSION_TOOL: &str = "mcp__storkit__prompt_permission";

@@ -12,8 +12,8 @@ use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use super::{
-    launch::OWN_SERVER,
     noise::{printable, without_leading_escapes},
+    servers::OWN_SERVER,
     wording::{self, ResultWords},
 };
 use crate::event::{

@@ -8,7 +8,8 @@ use hyper::header::{HeaderName, HeaderValue};
 use reqwest::Url;
 use serde_json::{Map, Value};
 
-use super::launch::OWN_SERVER;
+/// The name of storkit's own server in the CLI.
+pub(super) const OWN_SERVER: &str = "storkit";
 
 /// More characters of a name would not leave room for a tool's: the service takes 128 of both.
 const MAX_NAME: usize = 40;

@@ -100,10 +100,13 @@ impl RoomSender {
 }
 
 /// The room whose task a message is for. In a conversation of two, threads share one session and one worktree with the conversation:
-/// whoever answers below a message there goes on with the same work.
-pub fn serving_room(incoming: &Incoming) -> Room {
-    let above = incoming.room.above().filter(|_| !incoming.shared);
-    above.unwrap_or_else(|| incoming.room.clone())
+/// whoever answers below a message there goes on with the same work. A thread that `has_session` of its own, from when others read along,
+/// keeps it: its questions are open there, and its changes lie there.
+pub fn serving_room(incoming: &Incoming, has_session: impl FnOnce(&Room) -> bool) -> Room {
+    match incoming.room.above() {
+        Some(above) if !incoming.shared && !has_session(&incoming.room) => above,
+        Some(_) | None => incoming.room.clone(),
+    }
 }
 
 struct RoomHandle {
@@ -133,8 +136,7 @@ impl RoomDirectory {
     }
 
     /// Hands over a person's message; `false` where the room's mailbox is full or nobody serves it.
-    pub fn offer(&self, incoming: Incoming, addressed: bool) -> bool {
-        let room = serving_room(&incoming);
+    pub fn offer(&self, room: &Room, incoming: Incoming, addressed: bool) -> bool {
         let hand_over = |entry: &RoomHandle| {
             // Only messages from people count: the channel itself is unbounded, so that a flood of them can never
             // block or drop a question, a verdict or a shutdown.
@@ -145,7 +147,7 @@ impl RoomDirectory {
             let input = if addressed { RoomInput::Message(incoming) } else { RoomInput::Overheard(incoming) };
             entry.sender.send(input)
         };
-        self.with_entry(&room, hand_over).unwrap_or(false)
+        self.with_entry(room, hand_over).unwrap_or(false)
     }
 
     /// Removes a room whose task is about to exit, unless an input waits in its mailbox. The
@@ -242,6 +244,19 @@ mod tests {
         assert!(rooms.post(&room, RoomInput::Notice("two".into())));
         let mut second = mailboxes.lock().pop().unwrap();
         assert!(matches!(second.next().await, Some(RoomInput::Notice(text)) if text == "two"));
+    }
+
+    #[test]
+    fn a_yes_in_a_thread_that_others_have_left_settles_what_the_conversation_asked() {
+        let thread = Room::new("fake", "a/m1");
+        let served = |shared, has_session| {
+            let heard = adapters::testing::fake::Fake::new("fake").room("a/m1").incoming("ann", "yes");
+            let heard = Incoming { room: thread.clone(), shared, ..heard };
+            serving_room(&heard, |_| has_session)
+        };
+        assert_eq!(served(false, false), Room::new("fake", "a"), "two share the session of the conversation");
+        assert_eq!(served(true, false), thread, "whoever joins does not talk to it");
+        assert_eq!(served(false, true), thread, "what several people began there is answered there");
     }
 
     #[test]

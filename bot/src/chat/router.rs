@@ -112,7 +112,9 @@ impl Router<'_> {
 
     /// Hands one message on; `false` if nobody takes it.
     fn pass(&self, incoming: Incoming, now: SystemTime) -> bool {
-        let room = serving_room(&incoming);
+        let room = serving_room(&incoming, |thread| {
+            self.store.room(thread).is_ok_and(|record| record.session.is_some())
+        });
         let may_talk = self.access.role(&room, &incoming.sender.id).is_some();
         let admission = admit(&incoming, may_talk, self.ambient.is_on(&room), now, self.catch_up);
         let taken = match admission {
@@ -125,8 +127,8 @@ impl Router<'_> {
                 // room reports it as skipped.
                 return self.rooms.post(&room, RoomInput::Notice(replies::too_old(&incoming, age)));
             }
-            Admission::Addressed => self.rooms.offer(incoming, true),
-            Admission::Overheard => self.rooms.offer(incoming, false),
+            Admission::Addressed => self.rooms.offer(&room, incoming, true),
+            Admission::Overheard => self.rooms.offer(&room, incoming, false),
         };
         if !taken {
             tracing::warn!(%room, "the room is flooded or unknown; a message is dropped");

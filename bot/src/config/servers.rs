@@ -201,7 +201,7 @@ mod tests {
                 &format!("display_name = \"${{BOT}}\"\n[claude]\n{claude}\n[wall]\nwritable = [{shared:?}]"),
             );
             let lookup = |name: &str| match name {
-                "DB_TOKEN" | "BOT" | "MATRIX_PASSWORD" | "ANTHROPIC_API_KEY" => {
+                "DB_TOKEN" | "BOT" | "STORKIT_MONITOR_TOKEN" | "ANTHROPIC_API_KEY" => {
                     Some("s3cret-value".to_owned())
                 }
                 "HOME" => Some("/home/ann".into()),
@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn a_secret_of_storkits_own_cannot_be_given_to_a_server() {
         let machine = Machine::new();
-        for name in ["ANTHROPIC_API_KEY", "MATRIX_PASSWORD", "BOT", "AWS_SECRET_ACCESS_KEY"] {
+        for name in ["ANTHROPIC_API_KEY", "STORKIT_MONITOR_TOKEN", "BOT", "AWS_SECRET_ACCESS_KEY"] {
             let error = machine.fault(&format!(r#"{{"command": "x", "env": {{"A": "${{{name}}}"}}}}"#));
             assert!(error.contains("is a secret of storkit's own"), "{error}");
         }

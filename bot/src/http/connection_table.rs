@@ -1,6 +1,6 @@
 //! Which connections a listener has, and which one makes way when there are too many: the one that has waited longest without
 //! bringing a whole request. A flood of idle, slow or huge requests so displaces itself, and a normal request, which is
-//! whole within milliseconds, is served.
+//! whole within milliseconds, is served: none makes way before it had the time to come.
 
 use std::{
     collections::HashMap,
@@ -12,6 +12,10 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+/// Before this no connection makes way for others, however many wait to be accepted: on a busy machine they are accepted faster than the
+/// first bytes of each are read.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -74,10 +78,15 @@ impl ConnectionTable {
     pub async fn has_room(&self) {
         loop {
             let changed = self.shared.room.notified();
-            if self.shared.state.lock().has_room(self.limits.connections) {
-                return;
+            let next = self.shared.state.lock().next_room(self.limits.connections);
+            match next {
+                NextRoom::At(at) if at <= Instant::now() => return,
+                NextRoom::At(at) => tokio::select! {
+                    () = changed => {}
+                    () = tokio::time::sleep_until(at.into()) => {}
+                },
+                NextRoom::Unknown => changed.await,
             }
-            changed.await;
         }
     }
 
@@ -137,9 +146,20 @@ impl ConnectionTable {
     }
 }
 
+/// When one more connection can be accepted.
+enum NextRoom {
+    At(Instant),
+    /// All connections are being answered.
+    Unknown,
+}
+
 impl TableState {
-    fn has_room(&self, most: usize) -> bool {
-        self.connections.len() < most || self.connections.values().any(|row| row.waits_since.is_some())
+    fn next_room(&self, most: usize) -> NextRoom {
+        if self.connections.len() < most {
+            return NextRoom::At(Instant::now());
+        }
+        let oldest = self.connections.values().filter_map(|row| row.waits_since).min();
+        oldest.map_or(NextRoom::Unknown, |since| NextRoom::At(since + GRACE))
     }
 
     fn close_longest_waiting(&mut self, eligible: impl Fn(&ConnectionRow) -> bool) -> bool {
@@ -186,18 +206,19 @@ impl ConnectionPlace {
 
     /// The request is whole: from now until [`Self::is_answered`] the connection does not make way.
     pub fn request_is_whole(&self) {
-        self.set(None);
+        self.set(|_| None);
     }
 
-    /// The answer is sent; another request may come.
+    /// The answer is sent; another request may come. A connection that was refused before it had brought a whole one goes on waiting as
+    /// before: a refusal must not put it behind those that came later.
     pub fn is_answered(&self, now: Instant) {
-        self.set(Some(now));
+        self.set(|waits_since| waits_since.or(Some(now)));
     }
 
-    fn set(&self, waits_since: Option<Instant>) {
+    fn set(&self, waits_since: impl FnOnce(Option<Instant>) -> Option<Instant>) {
         let shared = &self.0.table.shared;
         if let Some(row) = shared.state.lock().connections.get_mut(&self.0.number) {
-            row.waits_since = waits_since;
+            row.waits_since = waits_since(row.waits_since);
             row.unfinished = 0;
         }
         shared.room.notify_one();
@@ -302,11 +323,28 @@ mod tests {
         assert_eq!(table.len(), 0);
     }
 
+    #[test]
+    fn a_connection_that_was_refused_unread_makes_way_before_those_that_came_later() {
+        let (table, now) = (ConnectionTable::new(LIMITS), Instant::now());
+        let later = |seconds| now + Duration::from_secs(seconds);
+        let flood: Vec<_> = (0..3).map(|_| table.admit(ip("127.0.0.1"), now).unwrap()).collect();
+        let honest = table.admit(ip("127.0.0.1"), later(1)).unwrap();
+        flood.iter().for_each(|place| place.is_answered(later(2)));
+        let _newer = table.admit(ip("127.0.0.1"), later(3)).unwrap();
+        assert!(!is_closed(&honest) && is_closed(&flood[0]));
+        honest.request_is_whole();
+        honest.is_answered(later(4));
+        let _newest: Vec<_> = (0..2).map(|_| table.admit(ip("127.0.0.1"), later(5)).unwrap()).collect();
+        assert!(!is_closed(&honest) && flood.iter().all(is_closed));
+    }
+
     #[tokio::test]
     async fn a_full_table_waits_for_room_before_it_accepts() {
         let (table, now) = (ConnectionTable::new(LIMITS), Instant::now());
         let here: Vec<_> = (0..4).map(|_| table.admit(ip("127.0.0.1"), now).unwrap()).collect();
+        assert!(futures::FutureExt::now_or_never(table.has_room()).is_none(), "they have just come");
         table.has_room().await;
+        assert!(now.elapsed() >= GRACE);
         here.iter().for_each(ConnectionPlace::request_is_whole);
         assert!(futures::FutureExt::now_or_never(table.has_room()).is_none());
         let waiting = tokio::spawn({

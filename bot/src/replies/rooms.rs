@@ -41,10 +41,21 @@ pub struct RoomPlace {
     /// From the main checkout, and the branch; `None` for the main checkout itself.
     pub worktree: Option<(String, String)>,
     pub own: Option<RoomStanding>,
+    /// MCP servers of the operator's that its session lacks.
+    pub missing_servers: Vec<String>,
 }
 
-/// The line of `status`; `worktree` if the room works in one of its own, made or not.
+/// The lines of `status`; `worktree` if the room works in one of its own, made or not.
 pub fn room_place(place: &RoomPlace, worktree: bool) -> String {
+    let mut text = where_it_works(place, worktree);
+    if !place.missing_servers.is_empty() {
+        let names: Vec<String> = place.missing_servers.iter().map(|name| code_span(name)).collect();
+        text.push_str(&format!("MCP servers that do not load: {}; `doctor` says why.\n", names.join(", ")));
+    }
+    text
+}
+
+fn where_it_works(place: &RoomPlace, worktree: bool) -> String {
     match &place.worktree {
         None if worktree => "Works in a worktree of its own, which the next prompt makes ready.\n".into(),
         None => "Works in the main checkout.\n".into(),
@@ -209,9 +220,14 @@ mod tests {
     fn a_room_says_where_it_works_and_how_it_stands() {
         let worktree = Some((".storkit/worktrees/room-a".to_owned(), "room/a/work".to_owned()));
         let own = Some(RoomStanding { ahead: 1, behind: 2, uncommitted: 3 });
-        insta::assert_snapshot!(room_place(&RoomPlace { worktree: worktree.clone(), own }, true), @"Works in `.storkit/worktrees/room-a` on `room/a/work`: 1 commit of its own, 3 files uncommitted, 2 commits behind the base branch");
-        insta::assert_snapshot!(room_place(&RoomPlace { worktree, own: None }, true), @"Works in `.storkit/worktrees/room-a` on `room/a/work`");
+        insta::assert_snapshot!(room_place(&RoomPlace { worktree: worktree.clone(), own, ..RoomPlace::default() }, true), @"Works in `.storkit/worktrees/room-a` on `room/a/work`: 1 commit of its own, 3 files uncommitted, 2 commits behind the base branch");
+        insta::assert_snapshot!(room_place(&RoomPlace { worktree, ..RoomPlace::default() }, true), @"Works in `.storkit/worktrees/room-a` on `room/a/work`");
         insta::assert_snapshot!(room_place(&RoomPlace::default(), false), @"Works in the main checkout.");
+        let lacking = RoomPlace { missing_servers: vec!["db".into(), "docs".into()], ..RoomPlace::default() };
+        insta::assert_snapshot!(room_place(&lacking, false), @r"
+        Works in the main checkout.
+        MCP servers that do not load: `db`, `docs`; `doctor` says why.
+        ");
         insta::assert_snapshot!(room_place(&RoomPlace::default(), true), @"Works in a worktree of its own, which the next prompt makes ready.");
     }
 

@@ -32,6 +32,8 @@ pub enum ServerHint {
     HiddenFile(String),
     /// A host, with its port, that rooms have to be asked about.
     ClosedHost(String),
+    /// A port of this machine, which no question opens.
+    ClosedPort(u16),
 }
 
 pub fn loads(name: &str, tools: Option<usize>) -> String {
@@ -40,7 +42,7 @@ pub fn loads(name: &str, tools: Option<usize>) -> String {
 }
 
 pub fn fails(name: &str, words: &str, hint: Option<&ServerHint>) -> String {
-    let why = match words.trim() {
+    let why = match words.trim_end_matches([':', ' ', '\n']) {
         "" => ".".to_owned(),
         words => format!(": {}", sentence(&inert(&visible_line(words, WORDS_MAX)))),
     };
@@ -61,6 +63,9 @@ fn remedy(hint: Option<&ServerHint>) -> String {
         Some(ServerHint::ClosedHost(host)) => format!(
             "It needs {}: add that to `network` below `[relay]` in `.storkit/bot.toml`, or each room is asked about it.",
             shown(host)
+        ),
+        Some(ServerHint::ClosedPort(port)) => format!(
+            "It needs a port of this machine: add `localhost:{port}` to `network` below `[relay]` in `.storkit/bot.toml`."
         ),
         None => "It runs behind the wall: what it reads has to be in `mcp_visible` below `[claude]` in `.storkit/bot.toml`, and what \
                  it connects to in `network` below `[relay]`."
@@ -113,6 +118,7 @@ mod tests {
             ServerHint::NoProgram("db-mcp".into()),
             ServerHint::HiddenFile("/srv/server.py".into()),
             ServerHint::ClosedHost("mcp.example.org:443".into()),
+            ServerHint::ClosedPort(8080),
         ];
         let mut texts: Vec<String> = hints.iter().map(|hint| fails("db", "", Some(hint))).collect();
         texts.extend([
@@ -129,6 +135,7 @@ mod tests {
         The MCP server `db` does not load in chat rooms. Its program `db-mcp` was not found: install it, or write its whole path.
         The MCP server `db` does not load in chat rooms. It runs behind the wall, where `/srv/server.py` does not exist: add that, or the folder around it, to `mcp_visible` below `[claude]` in `.storkit/bot.toml`.
         The MCP server `db` does not load in chat rooms. It needs `mcp.example.org:443`: add that to `network` below `[relay]` in `.storkit/bot.toml`, or each room is asked about it.
+        The MCP server `db` does not load in chat rooms. It needs a port of this machine: add `localhost:8080` to `network` below `[relay]` in `.storkit/bot.toml`.
         The MCP server `db` does not load in chat rooms: Connection closed ⏎ \u{202e}. It runs behind the wall: what it reads has to be in `mcp_visible` below `[claude]` in `.storkit/bot.toml`, and what it connects to in `network` below `[relay]`.
         The MCP server `db` loads in chat rooms with 1 tool.
         The MCP server `db` wants a login in a browser, which it cannot get here. If it takes a token, give it one in `headers`.

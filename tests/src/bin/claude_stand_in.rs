@@ -23,7 +23,7 @@
 //! | `spam N`, `longline N` | N MB of small pieces; one line of N MB |
 //! | `garbage`, `badutf8` | lines that are no JSON or no UTF-8, then an answer |
 //! | `die N`, `kill9` | exits with N in mid-turn; kills itself |
-//! | `silent`, `stubborn` | says nothing more; the second also ignores SIGTERM, SIGHUP and SIGINT |
+//! | `silent`, `stubborn` | says nothing more; the second says so and ignores SIGTERM, SIGHUP and SIGINT |
 //! | `error 401`, `429`, `500`, `529` | retry lines and the failed result; `flaky`: two retries, then an answer |
 //! | `busy N [STATUS EPOCH]` | 529 for the first N tries, with a `rate_limit_event`; then an answer |
 //! | `limit STATUS EPOCH` | a `rate_limit_event` |

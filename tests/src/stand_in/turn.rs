@@ -368,6 +368,8 @@ impl Talk {
     fn fall_silent(&mut self, stubborn: bool) -> ! {
         if stubborn {
             shell::be_stubborn();
+            self.begin_turn();
+            self.piece("no signal ends me");
         }
         loop {
             std::thread::park();

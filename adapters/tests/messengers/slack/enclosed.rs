@@ -257,6 +257,19 @@ async fn a_thread_is_read_up_to_the_prompt_with_the_generated_manifest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_threads_forwarded_words_are_their_authors() {
+    let (bench, bot) = open().await;
+    let root = bench.slack.say("C1", "U1", "root");
+    let words = json!({ "author_id": "U404", "author_name": "Eve", "text": "run this" });
+    bench.slack.forward_in_thread("C1", "U1", &root, words);
+    let prompt = bench.slack.say_in_thread("C1", "U1", &root, "prompt");
+    let read = thread(&bot, &root, &prompt, 20).await.expect("read");
+    assert_eq!(read, ["Ann (U1): root", "Ann (U1): look at this", "Eve (U404): [Forwarded: run this]"]);
+    let newest = thread(&bot, &root, &prompt, 2).await.expect("read");
+    assert_eq!(newest, ["Ann (U1): root", "Eve (U404): [Forwarded: run this]"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_limit_on_threads_is_kept_to_and_a_long_thread_costs_few_calls() {
     let (bench, bot) = open().await;
     let root = bench.slack.say("C1", "U1", "root");

@@ -104,7 +104,7 @@ impl RoomTask {
             return false;
         }
         let Some(thread) = self.adapter.open_thread(&self.room, message) else { return false };
-        self.services.rooms.offer(Incoming { room: thread, ..incoming.clone() }, true)
+        self.services.rooms.offer(&thread, Incoming { room: thread.clone(), ..incoming.clone() }, true)
     }
 }
 

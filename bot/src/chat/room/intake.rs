@@ -141,7 +141,7 @@ impl RoomTask {
             self.log_store_error(self.services.store.overhear(&thread, &talk, history));
         }
         self.mark_moved(&incoming.id);
-        if !self.services.rooms.offer(Incoming { room: thread, ..incoming.clone() }, true) {
+        if !self.services.rooms.offer(&thread, Incoming { room: thread.clone(), ..incoming.clone() }, true) {
             self.say(replies::queue_full(QUEUE_LIMIT), Tone::Failure, Some(incoming.id.clone()));
         }
     }

@@ -9,6 +9,8 @@ use agents::claude::{McpServer, McpServerState, SessionId};
 pub(super) struct SessionServers {
     session: Option<SessionId>,
     told: BTreeSet<String>,
+    /// As of the newest turn.
+    missing: Vec<String>,
 }
 
 impl SessionServers {
@@ -20,7 +22,7 @@ impl SessionServers {
         found: &[McpServer],
     ) -> Vec<&'a str> {
         if self.session.as_ref() != Some(session) {
-            *self = Self { session: Some(session.clone()), told: BTreeSet::new() };
+            *self = Self { session: Some(session.clone()), ..Self::default() };
         }
         // The agent program leaves out an entry that it cannot use.
         let is_there = |name: &str| {
@@ -29,7 +31,15 @@ impl SessionServers {
                 matches!(server.state, McpServerState::Connected | McpServerState::Pending)
             })
         };
-        expected.filter(|name| !is_there(name) && self.told.insert((*name).to_owned())).collect()
+        let mut missing: Vec<&str> = expected.filter(|name| !is_there(name)).collect();
+        self.missing = missing.iter().map(|name| (*name).to_owned()).collect();
+        missing.retain(|name| self.told.insert((*name).to_owned()));
+        missing
+    }
+
+    /// Those that the session lacked in its newest turn.
+    pub(super) fn lacking(&self) -> Vec<String> {
+        self.missing.clone()
     }
 }
 
@@ -54,6 +64,7 @@ mod tests {
         ];
         assert_eq!(servers.missing(names(), &one, &found), ["b", "d"]);
         assert!(servers.missing(names(), &one, &found).is_empty());
+        assert_eq!(servers.lacking(), ["b", "d"]);
         found[0].state = McpServerState::WantsLogin;
         assert_eq!(servers.missing(names(), &one, &found), ["a"], "it was lost later");
         assert_eq!(servers.missing(names(), &two, &found), ["a", "b", "d"]);

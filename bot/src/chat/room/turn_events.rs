@@ -167,7 +167,8 @@ impl RoomTask {
             let folder = workspace.folder.strip_prefix(root).unwrap_or(&workspace.folder);
             Some((folder.display().to_string(), workspace.branch.clone()?))
         });
-        RoomPlace { worktree, own: self.turn.place.own }
+        let missing_servers = self.turn.once.servers.lacking();
+        RoomPlace { worktree, own: self.turn.place.own, missing_servers }
     }
 
     fn start_attempt(&mut self) {

@@ -35,6 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(45);
 /// Between two questions about servers that are still connecting.
 const POLL: Duration = Duration::from_millis(250);
 
+/// This machine, as lists of hosts name it.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
 pub(super) async fn checks(project: &Project, store: &TrustStore, loaded: &LoadedConfig) -> Vec<DoctorCheck> {
     let servers = &loaded.servers.servers;
     if servers.is_empty() {
@@ -89,8 +92,13 @@ fn hint(transport: &ServerTransport, loaded: &LoadedConfig) -> Option<ServerHint
                 NetworkAccess::Ask(hosts) | NetworkAccess::Only(hosts) => hosts,
             };
             let target = HostTarget::new(host, *port)?;
-            let is_open = allowed(listed, host, *port).is_some();
-            (!is_open).then(|| ServerHint::ClosedHost(target.to_string()))
+            let is_here = LOOPBACK.contains(&target.host.as_str());
+            let names = if is_here { &LOOPBACK[..] } else { &[target.host.as_str()][..] };
+            let is_open = names.iter().any(|name| allowed(listed, name, *port).is_some());
+            (!is_open).then(|| match is_here {
+                true => ServerHint::ClosedPort(*port),
+                false => ServerHint::ClosedHost(target.to_string()),
+            })
         }
     }
 }
@@ -177,5 +185,46 @@ struct AsksNobody;
 impl HostGate for AsksNobody {
     fn decide(&self, _: HostTarget) -> BoxFuture<'static, HostDecision> {
         Box::pin(async { HostDecision::Refused(say::NOBODY_IS_ASKED.to_owned()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agents::claude::ServerVariable;
+
+    use super::*;
+    use crate::config::RoomServers;
+
+    fn hint_for(server: &str, network: &str) -> Option<ServerHint> {
+        let text = format!(r#"{{"mcpServers": {{"db": {server}}}}}"#);
+        let servers = OperatorServers::parse(&text, |_| ServerVariable::Unset).unwrap();
+        let config =
+            toml::from_str(&format!("[relay]\n{network}\n[wall]\nvisible = [\"/etc/ssl\"]")).unwrap();
+        let transport = servers.transport("db").unwrap();
+        let servers = RoomServers { servers, files: vec!["/etc/hosts".into()] };
+        hint(&transport, &LoadedConfig { config, servers, ..LoadedConfig::default() })
+    }
+
+    #[test]
+    fn a_program_a_file_and_a_host_that_are_missing_behind_the_wall_are_found() {
+        let shell = |arguments: &str| hint_for(&format!(r#"{{"command": "sh", "args": [{arguments}]}}"#), "");
+        assert_eq!(
+            shell(r#""-c", "/etc/hosts", "/etc/ssl/certs", "/usr/bin/env", "/not/there", "passwd""#),
+            None
+        );
+        assert_eq!(shell(r#""/etc/passwd""#), Some(ServerHint::HiddenFile("/etc/passwd".into())));
+        let none = hint_for(r#"{"command": "no-such-program"}"#, "");
+        assert_eq!(none, Some(ServerHint::NoProgram("no-such-program".into())));
+
+        let at =
+            |url: &str, network: &str| hint_for(&format!(r#"{{"type": "http", "url": {url:?}}}"#), network);
+        let closed = |host: &str| Some(ServerHint::ClosedHost(host.into()));
+        assert_eq!(at("https://a.example/mcp", ""), closed("a.example:443"));
+        assert_eq!(at("https://a.example/mcp", "network = false"), closed("a.example:443"));
+        assert_eq!(at("https://a.example/mcp", "network = [\"ask\", \"a.example\"]"), None);
+        assert_eq!(at("https://a.example/mcp", "network = true"), None);
+        assert_eq!(at("http://127.0.0.1:8080/", ""), Some(ServerHint::ClosedPort(8080)));
+        assert_eq!(at("http://127.0.0.1:8080/", "network = [\"localhost:8080\"]"), None);
+        assert_eq!(at("http://localhost:8080/", "network = [\"127.0.0.1:8080\"]"), None);
     }
 }

@@ -50,13 +50,13 @@ impl Slack {
 
     /// The person forwards a message, with or without words of their own.
     pub fn forward(&self, channel: &str, user: &str, text: &str, forwarded: Value) -> String {
-        let mut share = json!({
-            "id": 1, "is_msg_unfurl": true, "is_share": true, "color": "D0D0D0", "mrkdwn_in": ["text"], "channel_id": "C2",
-            "from_url": "https://stand-in.slack.com/archives/C2/p1700000000000100", "ts": "1700000000.000100", "footer": "Slack Conversation",
-            "fallback": "[November 14th, 2023 10:13 PM] somebody: something",
-        });
-        forwarded.as_object().into_iter().flatten().for_each(|(key, value)| share[key] = value.clone());
-        self.write(Message { more: json!({ "attachments": [share] }), ..written(channel, user, text) })
+        self.write(Message { more: share_of(&forwarded), ..written(channel, user, text) })
+    }
+
+    /// The same in the thread below a message.
+    pub fn forward_in_thread(&self, channel: &str, user: &str, root: &str, forwarded: Value) -> String {
+        let thread = Some(root.to_owned());
+        self.write(Message { thread, more: share_of(&forwarded), ..written(channel, user, "look at this") })
     }
 
     /// The messages with this text have more fields from now on.
@@ -127,4 +127,14 @@ pub(super) async fn serve(
 
 pub(super) async fn login() -> Html<&'static str> {
     Html("<!DOCTYPE html><html><head><title>Sign in | Slack</title></head></html>")
+}
+
+fn share_of(forwarded: &Value) -> Value {
+    let mut share = json!({
+        "id": 1, "is_msg_unfurl": true, "is_share": true, "color": "D0D0D0", "mrkdwn_in": ["text"], "channel_id": "C2",
+        "from_url": "https://stand-in.slack.com/archives/C2/p1700000000000100", "ts": "1700000000.000100", "footer": "Slack Conversation",
+        "fallback": "[November 14th, 2023 10:13 PM] somebody: something",
+    });
+    forwarded.as_object().into_iter().flatten().for_each(|(key, value)| share[key] = value.clone());
+    json!({ "attachments": [share] })
 }
