@@ -48,6 +48,7 @@ mod stories;
 mod talk;
 mod terminal;
 mod threads;
+mod transcripts;
 mod trouble;
 mod upkeep;
 mod week;

@@ -12,12 +12,12 @@ use scripted_model::{ModelScript, ScriptedModel};
 use services::whatsapp::{APP_SECRET, Call, Graph, NUMBER_ID, Person, TOKEN, VERIFY_TOKEN};
 
 /// A storkit that serves, and the people who write to it.
-struct World {
-    program: Program,
+pub(crate) struct World {
+    pub(crate) program: Program,
     serving: Serving,
-    graph: Graph,
+    pub(crate) graph: Graph,
     /// Known by user id and number, and may approve.
-    ann: Person,
+    pub(crate) ann: Person,
     /// Known by user id alone, and may not.
     bob: Person,
     /// The public listener.
@@ -39,7 +39,7 @@ impl World {
         Self::of(Program::with_stand_in(), level, lines).await
     }
 
-    async fn of(mut program: Program, level: &str, lines: &str) -> Self {
+    pub(crate) async fn of(mut program: Program, level: &str, lines: &str) -> Self {
         let graph = Graph::start().await;
         let ann = graph.person("Ann", Some("491701234567"), Some("DE.1001"));
         let bob = graph.person("Bob", None, Some("DE.1002"));
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Ends it in good order; its log.
-    fn end(self) -> String {
+    pub(crate) fn end(self) -> String {
         let (code, log) = self.serving.end();
         assert_eq!(code, Some(0), "{log}");
         log
