@@ -1,23 +1,26 @@
 //! How each messenger's connection is, for `status`, `/health` and the log.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt,
     time::{Duration, SystemTime},
 };
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
-use crate::Room;
+use crate::{MessengerNews, Room};
 
 // Beyond this many conversations new ones are only logged: then it is not the conversations that are at fault.
 const UNREACHABLE_MAX: usize = 100;
+// Bounds what waits for the bot; the oldest is in the log.
+const NEWS_MAX: usize = 100;
 
 /// The state of one adapter's connection: written by the adapter and its supervisor, read by `status` and `/health`.
 pub struct AdapterHealth {
     name: &'static str,
     state: Mutex<HealthState>,
+    has_news: Notify,
 }
 
 struct HealthState {
@@ -28,6 +31,7 @@ struct HealthState {
     last_error: Option<String>,
     note: Option<String>,
     unreached: BTreeMap<String, UnreachedConversation>,
+    news: VecDeque<MessengerNews>,
     // Besides `since`, which is for people and may jump with the wall clock.
     connected_at: Option<Instant>,
 }
@@ -73,9 +77,10 @@ impl AdapterHealth {
             last_error: None,
             note: None,
             unreached: BTreeMap::new(),
+            news: VecDeque::new(),
             connected_at: None,
         };
-        Self { name, state: Mutex::new(state) }
+        Self { name, state: Mutex::new(state), has_news: Notify::new() }
     }
 
     /// Records that the connection is up. A second call while it is up has no effect.
@@ -125,6 +130,28 @@ impl AdapterHealth {
     /// Records that a message arrived in a room.
     pub fn delivered(&self, room: &Room) {
         self.state.lock().unreached.remove(room.conversation());
+    }
+
+    /// Keeps news for the bot until it takes them.
+    pub fn report(&self, news: MessengerNews) {
+        tracing::info!(adapter = self.name, ?news);
+        let mut state = self.state.lock();
+        if state.news.len() >= NEWS_MAX {
+            state.news.pop_front();
+        }
+        state.news.push_back(news);
+        self.has_news.notify_one();
+    }
+
+    /// The next news, for the one task that tells people; waits for it.
+    pub async fn next_news(&self) -> MessengerNews {
+        loop {
+            // Kept for a `notify_one` between this look and the wait.
+            if let Some(news) = self.state.lock().news.pop_front() {
+                return news;
+            }
+            self.has_news.notified().await;
+        }
     }
 
     /// Records that the connection ended or could not be made.
@@ -191,6 +218,19 @@ mod tests {
         health.delivered(&thread);
         assert_eq!(health.snapshot().unreached, []);
         assert!(health.not_delivered(&channel, "archived"), "it is news again");
+    }
+
+    #[tokio::test]
+    async fn news_wait_in_order_for_the_one_who_tells_them() {
+        let health = std::sync::Arc::new(AdapterHealth::new("chat"));
+        let news = |n: usize| MessengerNews::CannotJoin { room: Room::new("chat", "C1"), why: n.to_string() };
+        let reader = health.clone();
+        let waiting = tokio::spawn(async move { reader.next_news().await });
+        tokio::task::yield_now().await;
+        health.report(news(0));
+        assert_eq!(waiting.await.expect("it ends"), news(0));
+        (1..=NEWS_MAX + 1).for_each(|n| health.report(news(n)));
+        assert_eq!((health.next_news().await, health.next_news().await), (news(2), news(3)));
     }
 
     #[test]

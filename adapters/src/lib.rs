@@ -28,8 +28,8 @@ pub use delivery::{
 pub use health::{AdapterHealth, HealthSnapshot, UnreachedConversation};
 pub use messenger::{
     Activity, ActivityState, Adapter, AdapterContext, AdapterError, Addressed, Attachment, Capabilities,
-    Choice, ChoiceForm, CommandInfo, Enclosed, Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct,
-    Quotation, QuotedAuthor, Room, Sender, SentFile, Tone,
+    Choice, ChoiceForm, CommandInfo, Enclosed, Identity, Inbox, Incoming, MessageId, MessengerNews, Outgoing,
+    PersonAct, Quotation, QuotedAuthor, Room, Sender, SentFile, Tone,
 };
 pub use people::AllowedPeople;
 pub use plugin::{BuiltMessenger, MessengerConfig, MessengerKind, MessengerSection, MessengerSections};

@@ -418,6 +418,12 @@ pub trait Adapter: Send + Sync + 'static {
         Err(AdapterError::Unsupported("reading a thread"))
     }
 
+    /// The room by which the bot knows one that `bot.toml` names. It differs where a messenger replaces rooms: the replacement goes on
+    /// under the name of the first one, and the bot uses no other.
+    fn known_as(&self, room: &Room) -> Room {
+        room.clone()
+    }
+
     /// The address at which people find a message again, where the messenger has such addresses.
     fn permalink(&self, _room: &Room, _message: &MessageId) -> Option<String> {
         None
@@ -445,6 +451,24 @@ pub trait Adapter: Send + Sync + 'static {
     async fn activity(&self, _room: &Room, _activity: &Activity) -> Result<(), AdapterError> {
         Err(AdapterError::Unsupported("showing activity"))
     }
+}
+
+/// What a messenger reports of a conversation, which no person did there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MessengerNews {
+    /// The messenger has replaced the conversation's room. It goes on in the new one, under its old name.
+    Replaced {
+        room: Room,
+        /// The messenger's ids, for people.
+        from: String,
+        to: String,
+    },
+    /// The bot cannot be in a conversation although it should. For the operator.
+    CannotJoin {
+        room: Room,
+        /// What is wrong and what to do, as a sentence without its full stop.
+        why: String,
+    },
 }
 
 /// Where an adapter delivers what people did and reports the state of its connection.
@@ -478,6 +502,11 @@ impl Inbox {
 
     pub fn set_connected(&self) {
         self.health.set_connected();
+    }
+
+    /// Reports what concerns the bot's conversations and is no person's act.
+    pub fn report(&self, news: MessengerNews) {
+        self.health.report(news);
     }
 
     /// Sets a note for `status` about a problem despite the connection; `None` clears it.

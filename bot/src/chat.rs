@@ -3,6 +3,7 @@
 pub mod ambient;
 pub mod delivery;
 pub mod network;
+pub mod news;
 pub mod notify;
 mod outbox;
 pub mod prompt;

@@ -35,10 +35,22 @@ impl ConnectedMessengers {
     /// The rooms that follow the pipeline now: those that `bot.toml` names, and those in which somebody is at a terminal.
     pub fn followers(&self, pipeline: &PipelineSection) -> Vec<Room> {
         let attended = self.0.iter().flat_map(|(adapter, _)| adapter.attended_rooms());
-        let mut rooms: Vec<Room> = pipeline.rooms().into_iter().chain(attended).collect();
+        let named = pipeline.rooms().into_iter().map(|room| self.known_as(room));
+        let mut rooms: Vec<Room> = named.chain(attended).collect();
         rooms.sort();
         rooms.dedup();
         rooms
+    }
+
+    /// The room by which the bot knows one that `bot.toml` names.
+    pub fn known_as(&self, room: Room) -> Room {
+        self.get(room.adapter()).map_or_else(|| room.clone(), |adapter| adapter.known_as(&room))
+    }
+
+    /// The same for names as `bot.toml` has them.
+    pub fn known_names(&self, rooms: &[String]) -> Vec<String> {
+        let name = |text: &String| Room::parse(text).map(|room| self.known_as(room).to_string());
+        rooms.iter().map(|text| name(text).unwrap_or_else(|| text.clone())).collect()
     }
 
     /// What a story remembers of the message with this text that asked for it.
@@ -52,6 +64,11 @@ impl ConnectedMessengers {
     /// The health of the messenger of this name.
     pub fn health_of(&self, name: &str) -> Option<Arc<AdapterHealth>> {
         self.0.iter().find(|(adapter, _)| adapter.name() == name).map(|(_, health)| health.clone())
+    }
+
+    /// Each messenger's own record, to wait for its news.
+    pub fn records(&self) -> Vec<Arc<AdapterHealth>> {
+        self.0.iter().map(|(_, health)| health.clone()).collect()
     }
 
     /// The health of each.

@@ -16,6 +16,8 @@ mod many;
 #[cfg(feature = "matrix")]
 mod matrix;
 #[cfg(feature = "matrix")]
+mod matrix_people;
+#[cfg(feature = "matrix")]
 mod matrix_picture;
 mod mcp_clients;
 mod messengers;

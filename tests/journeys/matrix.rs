@@ -12,18 +12,18 @@ use crate::{plan, real::bash};
 
 static SYNAPSE: OnceCell<Synapse> = OnceCell::const_new();
 
-pub(crate) async fn synapse() -> &'static Synapse {
+pub async fn synapse() -> &'static Synapse {
     SYNAPSE.get_or_init(|| Synapse::start(Limits::Off)).await
 }
 
 /// A project with a bot, and Ann and Bob in an encrypted room with it. Ann may approve, Bob may only ask.
-pub(crate) struct Team {
-    pub(crate) program: Program,
-    pub(crate) account: Account,
-    pub(crate) ann: Person,
-    bob: Person,
-    room: String,
-    pub(crate) more_rooms: Vec<String>,
+pub struct Team {
+    pub program: Program,
+    pub account: Account,
+    pub ann: Person,
+    pub bob: Person,
+    pub room: String,
+    pub more_rooms: Vec<String>,
 }
 
 impl Team {
@@ -31,7 +31,7 @@ impl Team {
         Self::with(synapse, Program::with_stand_in()).await
     }
 
-    pub(crate) async fn with(synapse: &Synapse, program: Program) -> Self {
+    pub async fn with(synapse: &Synapse, program: Program) -> Self {
         let (ann, bob) = tokio::join!(Person::new(synapse, "ann"), Person::new(synapse, "bob"));
         let account = synapse.register("timmy").await;
         let room = ann.create_room(true, &[&account.id, bob.id()]).await;
@@ -42,7 +42,7 @@ impl Team {
     }
 
     /// `more` are further keys of `[matrix]`, and sections.
-    pub(crate) fn configure(&self, homeserver: &str, more: &str) {
+    pub fn configure(&self, homeserver: &str, more: &str) {
         let Account { name, password, .. } = &self.account;
         self.program.write_config(&format!(
             "verbosity = 0\n[matrix]\nhomeserver = \"{homeserver}\"\nusername = \"{name}\"\npassword = \"{password}\"\n\
@@ -54,14 +54,14 @@ impl Team {
         ));
     }
 
-    pub(crate) fn serve(&self) -> Serving {
+    pub fn serve(&self) -> Serving {
         let mut serving = self.program.serve();
         serving.logs("\"adapter\":\"matrix\"");
         serving
     }
 
     /// Waits until the bot has followed its invitation.
-    pub(crate) async fn joined(&self, room: &str) {
+    pub async fn joined(&self, room: &str) {
         let joins = async {
             while self.ann.members(room).await.get(&self.account.id).is_none_or(|is| is != "join") {
                 tokio::time::sleep(Duration::from_millis(100)).await;
@@ -70,7 +70,7 @@ impl Team {
         tokio::time::timeout(Duration::from_secs(120), joins).await.expect("joined");
     }
 
-    async fn see(&self, words: &str) -> Message {
+    pub async fn see(&self, words: &str) -> Message {
         self.ann.see(&self.room, &self.account.id, words).await
     }
 

@@ -11,7 +11,7 @@ use services::slack::{BOT, BOT_TOKEN, Fault, Message, Slack};
 use crate::plan;
 
 /// Ann may everything, Bob may talk, and nobody else is heard.
-pub(crate) fn section(slack: &Slack) -> String {
+pub fn section(slack: &Slack) -> String {
     format!(
         "display_name = \"Timmy\"\n[slack]\nbot_token = \"${{SLACK_BOT_TOKEN}}\"\napp_token = \"${{SLACK_APP_TOKEN}}\"\n\
          channel_ids = [\"C1\", \"C11\", \"C12\", \"C13\", \"C14\", \"C15\"]\nallowed_users = [\"U1\", \"U2\"]\n\
@@ -426,11 +426,12 @@ async fn what_people_send_reaches_the_agent_or_is_named_to_both() {
     program.write_config(&section(&slack));
     let serving = program.serve();
     slack.connected(1).await;
-    let last_prompt = || {
+    let prompts = || {
         let mut requests = model.requests();
         requests.retain(|seen| !seen.is_side_request());
-        requests.pop().expect("the model was asked")
+        requests
     };
+    let last_prompt = || prompts().pop().expect("the model was asked");
     let image = slack.file("door.png", "image/png", crate::enclosed::PNG);
     let mut film = slack.file("film.mp4", "video/mp4", b"");
     film["size"] = (40_u64 << 20).into();
@@ -446,13 +447,17 @@ async fn what_people_send_reaches_the_agent_or_is_named_to_both() {
     let prompt = last_prompt().conversation.prompt;
     assert!(prompt.contains("by Cleo (U3)") && prompt.contains("\n> the @Bob gate is broken"), "{prompt}");
 
-    let asked = model.requests().len();
+    let asked = prompts().len();
     slack.send_files("D1", "U1", "", &[film]);
     let lost = |it: &&Message| it.shown().contains("I did not get `film.mp4`");
     slack.until("D1", "that it is lost", |all| all.iter().filter(lost).count() == 2).await;
-    assert_eq!(model.requests().len(), asked, "a message of nothing but lost files costs nothing");
-    slack.say("D1", "U1", "again");
-    slack.see("D1", "Once more.").await;
+    assert_eq!(prompts().len(), asked, "a message of nothing but lost files costs nothing");
+
+    let root = slack.say("C1", "U3", "the hinge is rusty");
+    slack.say_in_thread("C1", "U1", &root, &format!("<@{BOT}> again?"));
+    slack.see_which("C1", "an answer in the thread", in_thread(&root, "Once more.")).await;
+    let prompt = last_prompt().conversation.prompt;
+    assert!(prompt.contains("> Cleo (U3): the hinge is rusty"), "{prompt}");
     assert_eq!(serving.end().0, Some(0));
 }
 

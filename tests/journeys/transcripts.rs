@@ -25,8 +25,6 @@ trait ChatApp {
     const PAGE: ChatPage;
     /// Whether the bot learns what an act is about: a thread's root, or what Ann quotes.
     const TELLS_CONTEXT: bool = true;
-    /// Whether people can send images.
-    const GIVES_IMAGES: bool = true;
     /// Whether Ann's correction replaces the prompt that waits. Otherwise she takes it back, and says it again.
     const EDITS: bool = true;
     /// The bot's words when Ann has corrected a prompt or taken it back.
@@ -173,7 +171,7 @@ async fn show_an_image_and_ask_about_the_answer<A: ChatApp>(talk: &mut Conversat
     let act = talk.app.send_image("what is this?").await;
     talk.draft.add(0, act);
     let answer = talk.see("Its paint is peeling off.").await;
-    assert_eq!(talk.last_request().images.is_empty(), !A::GIVES_IMAGES);
+    assert_eq!(talk.last_request().images, ["image/png"]);
     talk.app.settle().await;
     let before = talk.count().await;
     let act = talk.app.say_about(&answer, "and which colour?").await;

@@ -12,12 +12,12 @@ use scripted_model::{ModelScript, ScriptedModel};
 use services::whatsapp::{APP_SECRET, Call, Graph, NUMBER_ID, Person, TOKEN, VERIFY_TOKEN};
 
 /// A storkit that serves, and the people who write to it.
-pub(crate) struct World {
-    pub(crate) program: Program,
+pub struct World {
+    pub program: Program,
     serving: Serving,
-    pub(crate) graph: Graph,
+    pub graph: Graph,
     /// Known by user id and number, and may approve.
-    pub(crate) ann: Person,
+    pub ann: Person,
     /// Known by user id alone, and may not.
     bob: Person,
     /// The public listener.
@@ -39,7 +39,7 @@ impl World {
         Self::of(Program::with_stand_in(), level, lines).await
     }
 
-    pub(crate) async fn of(mut program: Program, level: &str, lines: &str) -> Self {
+    pub async fn of(mut program: Program, level: &str, lines: &str) -> Self {
         let graph = Graph::start().await;
         let ann = graph.person("Ann", Some("491701234567"), Some("DE.1001"));
         let bob = graph.person("Bob", None, Some("DE.1002"));
@@ -53,7 +53,7 @@ impl World {
     }
 
     /// Ends it in good order; its log.
-    pub(crate) fn end(self) -> String {
+    pub fn end(self) -> String {
         let (code, log) = self.serving.end();
         assert_eq!(code, Some(0), "{log}");
         log
@@ -383,11 +383,12 @@ async fn what_people_send_reaches_the_agent_or_is_named_and_a_lost_file_is_no_pr
     let script = script.on("gate is broken").says("I see.").on("again").says("Once more.");
     let model = ScriptedModel::start(script).expect("a port");
     let world = World::of(Program::with_real_cli(&model), "debug", "").await;
-    let last_prompt = || {
+    let prompts = || {
         let mut requests = model.requests();
         requests.retain(|seen| !seen.is_side_request());
-        requests.pop().expect("the model was asked")
+        requests
     };
+    let last_prompt = || prompts().pop().expect("the model was asked");
     let ann = &world.ann;
     ann.send_image(crate::enclosed::PNG, "what is this?").await;
     let answer = ann.see("A door.").await;
@@ -401,13 +402,13 @@ async fn what_people_send_reaches_the_agent_or_is_named_and_a_lost_file_is_no_pr
     let prompt = last_prompt().conversation.prompt;
     assert!(prompt.contains("Forwarded") && prompt.contains("\n> the gate is broken"), "{prompt}");
 
-    let asked = model.requests().len();
+    let asked = prompts().len();
     ann.send_document("film.mp4", b"short", Some(40 << 20)).await;
     ann.see("I did not get `film.mp4`: it is larger than 32 MB.").await;
     let gone = serde_json::json!({ "id": "999", "mime_type": "image/jpeg", "caption": "what is this?" });
     ann.send(serde_json::json!({ "type": "image", "image": gone })).await;
     ann.see("I did not get `image.jpg`").await;
-    assert_eq!(model.requests().len(), asked, "a lost file is no paid prompt");
+    assert_eq!(prompts().len(), asked, "a lost file is no paid prompt");
     ann.say("again").await;
     ann.see("Once more.").await;
     world.end();

@@ -9,6 +9,7 @@ checked here with signedjson, so that nothing of matrix-sdk judges matrix-sdk.
 import asyncio
 import json
 import sys
+import tempfile
 import uuid
 
 import aiohttp
@@ -167,11 +168,13 @@ class Person:
             raise RuntimeError(f"{status} {answer}")
         return answer
 
-    async def create_room(self, encrypted=False, invite=(), direct=False):
+    async def create_room(self, encrypted=False, invite=(), direct=False, predecessor=None):
         state = []
         if encrypted:
             state.append({"type": "m.room.encryption", "state_key": "", "content": {"algorithm": "m.megolm.v1.aes-sha2"}})
         body = {"preset": "private_chat", "invite": list(invite), "is_direct": direct, "initial_state": state}
+        if predecessor:
+            body["creation_content"] = {"predecessor": {"room_id": predecessor}}
         room = (await self.asked("POST", "/_matrix/client/v3/createRoom", body))["room_id"]
         await self.until(lambda: room in self.client.rooms)
         return room
@@ -227,6 +230,34 @@ class Person:
     async def send_plain(self, room, content):
         path = f"/_matrix/client/v3/rooms/{room}/send/m.room.message/{uuid.uuid4()}"
         return (await self.asked("PUT", path, content))["event_id"]
+
+    async def send_file(self, room, kind, name, data, caption=None, info=None, plain=False, spoil=False):
+        """A file, encrypted where the room is; `spoil` gives it the hash of another one."""
+        content, encrypted = bytes.fromhex(data), self.client.rooms[room].encrypted and not plain
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            answer, key = await self.client.upload(
+                lambda *_: file.name, filename=name, encrypt=encrypted, filesize=len(content)
+            )
+        if not hasattr(answer, "content_uri"):
+            raise RuntimeError(str(answer))
+        if spoil:
+            key["hashes"]["sha256"] = encode_base64(bytes(32))
+        place = {"file": {**key, "url": answer.content_uri}} if encrypted else {"url": answer.content_uri}
+        event = {"body": caption or name, "info": {"size": len(content), **(info or {})}, **place}
+        if kind == "m.sticker":
+            return await self.send(room, event, kind)
+        return await self.send(room, {"msgtype": kind, "filename": name, "m.mentions": {}, **event})
+
+    async def upgrade(self, room):
+        path = f"/_matrix/client/v3/rooms/{room}/upgrade"
+        new = (await self.asked("POST", path, {"new_version": "12"}))["replacement_room"]
+        await self.until(lambda: new in self.client.rooms)
+        return new
+
+    async def set_state(self, room, kind, content):
+        await self.asked("PUT", f"/_matrix/client/v3/rooms/{room}/state/{kind}", content)
 
     async def redact_event(self, room, event):
         path = f"/_matrix/client/v3/rooms/{room}/redact/{event}/{uuid.uuid4()}"

@@ -10,11 +10,13 @@ use super::{
     ApprovalMode, MatrixConfig,
     bot::MatrixBot,
     client::{self, StoreLock},
-    identity, send, sync,
+    identity, media, quotations,
+    rooms::RoomAddress,
+    send, sync,
 };
 use crate::{
     Activity, Adapter, AdapterContext, AdapterError, AllowedPeople, Attachment, Capabilities, ChoiceForm,
-    Inbox, MessageId, Outgoing, Room,
+    Inbox, MessageId, Outgoing, Quotation, Room, SentFile,
 };
 
 // The shortest time between two edits of one message. On a homeserver that limits the bot it
@@ -125,7 +127,24 @@ impl Adapter for Matrix {
     }
 
     fn permalink(&self, room: &Room, message: &MessageId) -> Option<String> {
-        super::rooms::RoomAddress::parse(room).ok()?.permalink(message)
+        self.bot.place(room).ok()?.permalink(message)
+    }
+
+    fn known_as(&self, room: &Room) -> Room {
+        RoomAddress::parse(room).map_or_else(|_| room.clone(), |place| self.bot.name_of(&place))
+    }
+
+    async fn fetch_file(&self, file: &SentFile, max: u64) -> Result<Vec<u8>, AdapterError> {
+        media::fetch(&self.bot, file, max).await
+    }
+
+    async fn read_thread(
+        &self,
+        room: &Room,
+        before: &MessageId,
+        max: usize,
+    ) -> Result<Vec<Quotation>, AdapterError> {
+        quotations::read_thread(&self.bot, &self.bot.place(room)?, before, max).await
     }
 
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {

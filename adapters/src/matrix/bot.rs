@@ -1,23 +1,37 @@
 //! The state that the parts of the adapter share: settings, the client once logged in, and the memory.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use matrix_sdk::{Client, RoomState};
-use parking_lot::RwLock;
+use matrix_sdk::{
+    Client, RoomState,
+    ruma::{EventId, OwnedEventId, OwnedRoomId},
+};
+use parking_lot::{Mutex, RwLock};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    MatrixConfig, client::AccountFiles, errors::failure, pace::SendPacer, receipts::ReadReceipts,
-    rooms::RoomAddress, sent::SentMessages, typing::TypingNotices,
+    MatrixConfig,
+    client::AccountFiles,
+    errors::{RequestFailure, failure},
+    event::TextContent,
+    pace::SendPacer,
+    receipts::ReadReceipts,
+    rooms::RoomAddress,
+    sent::SentMessages,
+    typing::TypingNotices,
 };
 use crate::{
-    AdapterContext, AdapterError, AllowedPeople, Identity,
+    AdapterContext, AdapterError, AllowedPeople, Identity, Room,
     matrix::{notices, saved_state::MatrixMemory},
 };
+
+// Bounds the memory. For a forgotten message the bot asks the homeserver.
+const HERE_MAX: usize = 10_000;
 
 pub(super) struct MatrixBot {
     pub config: MatrixConfig,
@@ -30,6 +44,8 @@ pub(super) struct MatrixBot {
     pub receipts: ReadReceipts,
     // A new bot does not act on messages from before its start.
     pub started: SystemTime,
+    /// Messages of replacements, as far as that was of interest: the others may be in the rooms before them.
+    here: Mutex<BTreeSet<OwnedEventId>>,
     // Changes with `bot.toml`; `config.people` holds the list of the start.
     people: RwLock<AllowedPeople>,
     // A watch, so that a message sent during a new login waits for the new client instead of failing.
@@ -51,6 +67,7 @@ impl MatrixBot {
             typing: TypingNotices::default(),
             receipts: ReadReceipts::default(),
             started: SystemTime::now(),
+            here: Mutex::default(),
             client: watch::Sender::new(None),
             stop: CancellationToken::new(),
         }))
@@ -100,10 +117,77 @@ impl MatrixBot {
         })
     }
 
-    /// Whether the bot acts in this room: one of bot.toml. Without any in bot.toml, every room that it is in.
+    /// Where the bot writes what is meant for this room: in its replacement, if it was upgraded.
+    pub(super) fn place(&self, room: &Room) -> Result<RoomAddress, AdapterError> {
+        let mut place = RoomAddress::parse(room)?;
+        self.memory.with_moves(|moves| {
+            let current = OwnedRoomId::try_from(moves.current(place.room.as_str()));
+            place.room = current.unwrap_or_else(|_| place.room.clone());
+            let continued = place.thread.as_ref().and_then(|root| moves.continuation(root.as_str()));
+            if let Some(root) = continued.and_then(|root| root.try_into().ok()) {
+                place.thread = Some(root);
+            }
+        });
+        Ok(place)
+    }
+
+    /// The thread or room that a message belongs to. A reply to a message that continues a thread of a replaced room does to that one.
+    pub(super) fn place_of(&self, room: &matrix_sdk::Room, said: &TextContent) -> RoomAddress {
+        let continues = |id: &&String| self.memory.with_moves(|moves| moves.continues_thread(id));
+        let root = said.thread.as_ref().or(said.reply_to.as_ref().filter(continues));
+        let place = RoomAddress::new(room.room_id(), root.map(String::as_str));
+        if let Some(root) = &place.thread {
+            self.note_here(&place, root.clone());
+        }
+        place
+    }
+
+    /// The name by which the bot knows a place: a replacement has that of the room that it replaces.
+    pub(super) fn name_of(&self, place: &RoomAddress) -> Room {
+        self.memory.with_moves(|moves| {
+            let root = place.thread.as_ref().map(|root| moves.thread_name(root.as_str()));
+            let room = <&matrix_sdk::ruma::RoomId>::try_from(moves.name_of(place.room.as_str()));
+            RoomAddress::new(room.unwrap_or(&place.room), root).name()
+        })
+    }
+
+    /// Notes that a message is in the place's room. Only of replacements that is of interest.
+    pub(super) fn note_here(&self, place: &RoomAddress, event: OwnedEventId) {
+        if self.memory.with_moves(|moves| moves.is_replacement(place.room.as_str())) {
+            let mut here = self.here.lock();
+            if here.len() >= HERE_MAX {
+                here.clear();
+            }
+            here.insert(event);
+        }
+    }
+
+    /// Whether a message is in the place's room, and not in one that it replaces.
+    pub(super) async fn is_here(&self, place: &RoomAddress, event: &EventId) -> Result<bool, AdapterError> {
+        let is_replacement = self.memory.with_moves(|moves| moves.is_replacement(place.room.as_str()));
+        if !is_replacement || self.here.lock().contains(event) {
+            return Ok(true);
+        }
+        let room = self.room(place, Instant::now()).await?;
+        match room.event(event, None).await.map_err(|error| failure(&error)) {
+            Ok(_) => {
+                self.note_here(place, event.to_owned());
+                Ok(true)
+            }
+            Err(RequestFailure::Refused(_) | RequestFailure::Forbidden(_) | RequestFailure::NotMatrix(_)) => {
+                Ok(false)
+            }
+            Err(other) => Err(other.adapter_error()),
+        }
+    }
+
+    /// Whether the bot acts in this room: one of bot.toml, or the replacement of one. Without any in bot.toml, every room that it is in.
     pub(super) fn is_served(&self, room: &str) -> bool {
         let listed = &self.config.room_ids;
-        listed.is_empty() || listed.iter().any(|id| id == room)
+        self.memory.with_moves(|moves| {
+            let is_listed = || moves.ancestry(room).any(|id| listed.iter().any(|it| it == id));
+            !moves.is_pending(room) && (listed.is_empty() || is_listed())
+        })
     }
 
     /// Whether the bot joins a room to which `inviter` invites it. Anybody can invite it, and a room that the operator did not

@@ -64,9 +64,20 @@ pub(super) struct TextContent {
     pub thread: Option<String>,
     /// The message it replies to; in a thread only a reply that a person meant.
     pub reply_to: Option<String>,
+    pub file: Option<MediaContent>,
     /// A notice: by convention what bots write, and what bots must not react to.
     /// <https://spec.matrix.org/v1.15/client-server-api/#mnotice>
     pub is_notice: bool,
+}
+
+/// A file, image, voice message, film or sticker in a message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct MediaContent {
+    pub name: String,
+    /// In bytes, as its sender announces it.
+    pub size: Option<u64>,
+    /// The event's `file`, with the key, or its `url`, each below its name; nothing where the event has neither.
+    pub source: Value,
 }
 
 impl EventFields {
@@ -91,6 +102,9 @@ impl EventFields {
     pub(super) fn act(&self) -> Option<EventAct> {
         match self.kind.as_str() {
             "m.room.message" if self.state_key.is_none() => said(&self.content),
+            "m.sticker" if self.state_key.is_none() => {
+                text_content("m.sticker", &self.content).map(EventAct::Said)
+            }
             "m.reaction" => reacted(&self.content),
             "m.room.redaction" => {
                 // Room version 11 moved `redacts` into the content. <https://spec.matrix.org/v1.15/rooms/v11/>
@@ -118,7 +132,8 @@ fn said(content: &Value) -> Option<EventAct> {
         let new = &content["m.new_content"];
         let message = text_of(relation, "event_id")?;
         let said = text_content(new["msgtype"].as_str()?, new)?;
-        return Some(EventAct::Edited { message, said });
+        // Another file in place of the first one is nothing that was said.
+        return (!said.text.is_empty() || said.file.is_none()).then_some(EventAct::Edited { message, said });
     }
     text_content(kind, content).map(EventAct::Said)
 }
@@ -130,7 +145,7 @@ fn text_content(kind: &str, content: &Value) -> Option<TextContent> {
     // <https://spec.matrix.org/v1.15/client-server-api/#fallback-for-unthreaded-clients>
     let fallback = in_thread && relation["is_falling_back"].as_bool().unwrap_or(false);
     let reply_to = text_of(&relation["m.in_reply_to"], "event_id").filter(|_| !fallback);
-    let body = body_of(kind, content)?;
+    let (body, file) = body_and_file(kind, content)?;
     let text = if reply_to.is_some() || fallback { without_quotation(&body) } else { body.as_str() };
     Some(TextContent {
         text: text.trim().to_owned(),
@@ -138,22 +153,33 @@ fn text_content(kind: &str, content: &Value) -> Option<TextContent> {
         mentions: mentions_of(content),
         thread: text_of(relation, "event_id").filter(|_| in_thread),
         reply_to,
+        file,
         is_notice: kind == "m.notice",
     })
 }
 
 // A file's body is a caption only where it differs from the file's name.
 // <https://spec.matrix.org/v1.15/client-server-api/#media-captions>
-fn body_of(kind: &str, content: &Value) -> Option<String> {
-    let body = text_of(content, "body")?;
+fn body_and_file(kind: &str, content: &Value) -> Option<(String, Option<MediaContent>)> {
+    let body = text_of(content, "body");
     match kind {
-        "m.text" | "m.notice" | "m.emote" => Some(body),
+        "m.text" | "m.notice" | "m.emote" => Some((body?, None)),
         "m.file" | "m.image" | "m.audio" | "m.video" => {
-            let name = text_of(content, "filename")?;
-            (name != body).then_some(body)
+            let (body, name) = (body.unwrap_or_default(), text_of(content, "filename"));
+            let file = media_content(content, name.as_deref().unwrap_or(&body));
+            Some((name.filter(|name| *name != body).map(|_| body).unwrap_or_default(), Some(file)))
         }
+        // <https://spec.matrix.org/v1.15/client-server-api/#sticker-messages>
+        "m.sticker" => Some((String::new(), Some(media_content(content, &body?)))),
         _ => None,
     }
+}
+
+// One without an address, too: its sender is to hear that it did not arrive.
+fn media_content(content: &Value, name: &str) -> MediaContent {
+    let source = ["file", "url"].into_iter().find_map(|key| Some((key, content.get(key)?)));
+    let source = source.map_or(Value::Null, |(key, source)| serde_json::json!({ key: source }));
+    MediaContent { name: name.to_owned(), size: content["info"]["size"].as_u64(), source }
 }
 
 fn reacted(content: &Value) -> Option<EventAct> {
@@ -243,16 +269,39 @@ mod tests {
     }
 
     #[test]
-    fn stickers_files_without_words_broken_edits_and_state_are_no_words() {
+    fn stickers_taken_back_broken_edits_and_state_are_no_words() {
         let edit = json!({ "msgtype": "m.text", "body": "* x", "m.relates_to":
                            { "rel_type": "m.replace", "event_id": "$1" } });
-        let file = json!({ "msgtype": "m.image", "body": "cat.jpg", "filename": "cat.jpg" });
-        for content in [edit, file, json!({}), json!(null), json!({ "msgtype": 7, "body": [] })] {
+        for content in [edit, json!({}), json!(null), json!({ "msgtype": 7, "body": [] })] {
             assert_eq!(deed("m.room.message", &content), None, "{content}");
         }
-        assert_eq!(deed("m.sticker", &json!({ "body": "hi" })), None);
-        let captioned = json!({ "msgtype": "m.image", "body": "!what is this", "filename": "cat.jpg" });
-        assert_eq!(heard(&captioned).text, "!what is this");
+        assert_eq!(deed("m.sticker", &json!({})), None);
+    }
+
+    #[test]
+    fn a_file_has_its_name_its_size_and_its_address_and_its_caption_is_the_text() {
+        let image = |body: &str, name: Value| {
+            let content = json!({ "msgtype": "m.image", "body": body, "filename": name, "url": "mxc://x/1",
+                                  "info": { "size": 7 } });
+            let said = heard(&content);
+            let file = said.file.expect("a file");
+            assert_eq!((file.size, file.source), (Some(7), json!({ "url": "mxc://x/1" })));
+            (said.text, file.name)
+        };
+        let pair = |text: &str, name: &str| (text.to_owned(), name.to_owned());
+        assert_eq!(image("cat.jpg", Value::Null), pair("", "cat.jpg"));
+        assert_eq!(image("cat.jpg", json!("cat.jpg")), pair("", "cat.jpg"));
+        assert_eq!(image("!what is this", json!("cat.jpg")), pair("!what is this", "cat.jpg"));
+
+        let encrypted = json!({ "msgtype": "m.audio", "body": "Voice message.ogg", "url": "mxc://x/plain",
+                                "file": { "url": "mxc://x/1" }, "org.matrix.msc3245.voice": {} });
+        let voice = heard(&encrypted).file.expect("a file");
+        let key = json!({ "file": { "url": "mxc://x/1" } });
+        assert_eq!((voice.name.as_str(), voice.size, voice.source), ("Voice message.ogg", None, key));
+        let nowhere = heard(&json!({ "msgtype": "m.file", "body": "cat.jpg" })).file.expect("a file");
+        assert_eq!(nowhere.source, Value::Null, "its sender is told");
+        let sticker = deed("m.sticker", &json!({ "body": "hi", "url": "mxc://x/2" }));
+        assert!(matches!(sticker, Some(EventAct::Said(said)) if said.text.is_empty() && said.file.is_some()));
     }
 
     #[test]

@@ -7,12 +7,12 @@ use matrix_sdk::{Room, deserialized_responses::TimelineEventKind, ruma::UserId};
 use super::{
     bot::MatrixBot,
     event::{EventAct, EventFields, TextContent},
-    pills, reactions,
+    media, pills, quotations, reactions,
     rooms::RoomAddress,
     send,
 };
 use crate::{
-    Addressed, Incoming, MessageId, PersonAct, Sender,
+    Addressed, Enclosed, Incoming, MessageId, PersonAct, Sender,
     matrix::undecryptable,
     text::{address, mentions},
 };
@@ -30,19 +30,18 @@ pub(super) async fn read_event(
     }
     match event.act()? {
         EventAct::Said(said) => {
-            let place = RoomAddress::new(room.room_id(), said.thread.as_deref());
             if is_forgeable(bot, room, kind).await {
                 undecryptable::not_encrypted(bot, room, event);
                 return None;
             }
-            Some(read_message(bot, room, event, said, &place).await)
+            Some(read_message(bot, room, (event, kind), said).await)
         }
         // Each edit may cost a request, and nobody else's messages are acted on.
         EventAct::Edited { message, said } if bot.is_allowed(&event.sender) => {
             if is_forgeable(bot, room, kind).await {
                 return None;
             }
-            read_edit(bot, room, event, message, said).await
+            read_edit(bot, room, (event, kind), message, said).await
         }
         EventAct::Edited { .. } => None,
         EventAct::Reacted { on, emoji } => {
@@ -52,14 +51,14 @@ pub(super) async fn read_event(
             let key = bot.sent.picked(&on, &emoji)?;
             let (_, thread) = bot.sent.find(on.as_str())?;
             let place = RoomAddress::new(room.room_id(), thread.as_deref());
-            Some(to_incoming(room, event, PersonAct::Chose { on, key }, &place).await)
+            Some(to_incoming(bot, room, event, PersonAct::Chose { on, key }, &place).await)
         }
         EventAct::Redacted(message) => {
             // A redaction does not name a thread, so the bot remembers people's messages too.
             let thread = bot.sent.find(&message).and_then(|(_, thread)| thread);
             let place = RoomAddress::new(room.room_id(), thread.as_deref());
             let message = MessageId::new(message);
-            Some(to_incoming(room, event, PersonAct::Redacted { message }, &place).await)
+            Some(to_incoming(bot, room, event, PersonAct::Redacted { message }, &place).await)
         }
         EventAct::AsksForVerification | EventAct::Membership { .. } => None,
     }
@@ -69,7 +68,7 @@ pub(super) async fn read_event(
 async fn read_edit(
     bot: &MatrixBot,
     room: &Room,
-    event: &EventFields,
+    (event, kind): (&EventFields, &TimelineEventKind),
     message: String,
     said: TextContent,
 ) -> Option<Incoming> {
@@ -78,11 +77,12 @@ async fn read_edit(
         return None;
     }
     let place = RoomAddress::new(room.room_id(), thread.as_deref());
-    let mut incoming = to_incoming(room, event, PersonAct::Said { text: String::new() }, &place).await;
+    let mut incoming = to_incoming(bot, room, event, PersonAct::Said { text: String::new() }, &place).await;
     let (addressed, text) = addressed(bot, room.own_user_id(), &said, false, incoming.shared);
     incoming.sender.is_bot = said.is_notice;
     incoming.addressed = addressed;
     incoming.act = PersonAct::Edited { message: MessageId::new(message), text };
+    incoming.enclosed.files.extend(said.file.as_ref().map(|file| media::sent_file(file, kind)));
     Some(incoming)
 }
 
@@ -102,7 +102,7 @@ async fn author_of(bot: &MatrixBot, room: &Room, id: &str) -> Option<(String, Op
 
 // The homeserver may have written a plain message itself. In a room where everybody encrypts, such a message
 // proves nothing about its sender.
-async fn is_forgeable(bot: &MatrixBot, room: &Room, kind: &TimelineEventKind) -> bool {
+pub(super) async fn is_forgeable(bot: &MatrixBot, room: &Room, kind: &TimelineEventKind) -> bool {
     let plain = matches!(kind, TimelineEventKind::PlainText { .. });
     plain
         && bot.config.require_verified
@@ -112,20 +112,32 @@ async fn is_forgeable(bot: &MatrixBot, room: &Room, kind: &TimelineEventKind) ->
 async fn read_message(
     bot: &MatrixBot,
     room: &Room,
-    event: &EventFields,
+    (event, kind): (&EventFields, &TimelineEventKind),
     said: TextContent,
-    place: &RoomAddress,
 ) -> Incoming {
+    let place = bot.place_of(room, &said);
     bot.sent.add_of(&event.event_id, &event.sender, place.thread.as_ref().map(ToString::to_string));
-    let to_me = match &said.reply_to {
-        Some(id) => replies_to_me(bot, place, id).await,
-        None => false,
+    // Each quotation costs a request, and strangers are not acted on.
+    let quoted = match said.reply_to.as_deref().filter(|_| bot.is_allowed(&event.sender)) {
+        Some(id) => quotations::fetch(bot, room, id).await,
+        None => None,
     };
-    let mut incoming = to_incoming(room, event, PersonAct::Said { text: String::new() }, place).await;
+    let to_me = match (&quoted, &said.reply_to) {
+        (Some(quoted), _) => quoted.is_by_the_bot(),
+        (None, Some(id)) => replies_to_me(bot, &place, id).await,
+        (None, None) => false,
+    };
+    let mut incoming = to_incoming(bot, room, event, PersonAct::Said { text: String::new() }, &place).await;
     let (addressed, text) = addressed(bot, room.own_user_id(), &said, to_me, incoming.shared);
     incoming.sender.is_bot = said.is_notice;
     incoming.addressed = addressed;
     incoming.act = PersonAct::Said { text };
+    let file = said.file.as_ref().map(|file| media::sent_file(file, kind));
+    incoming.enclosed.files.extend(file);
+    if let Some(quoted) = quoted {
+        incoming.enclosed.files.extend(quoted.files);
+        incoming.enclosed.quotes.push(quoted.quotation);
+    }
     incoming.reply_to = said.reply_to.map(MessageId::new);
     incoming
 }
@@ -174,10 +186,16 @@ fn addressed(
     }
 }
 
-async fn to_incoming(room: &Room, event: &EventFields, act: PersonAct, place: &RoomAddress) -> Incoming {
+async fn to_incoming(
+    bot: &MatrixBot,
+    room: &Room,
+    event: &EventFields,
+    act: PersonAct,
+    place: &RoomAddress,
+) -> Incoming {
     Incoming {
         id: MessageId::new(event.event_id.as_str()),
-        room: place.name(),
+        room: bot.name_of(place),
         sender: Sender {
             id: event.sender.as_str().into(),
             name: name_of(room, &event.sender).await.as_str().into(),
@@ -189,11 +207,11 @@ async fn to_incoming(room: &Room, event: &EventFields, act: PersonAct, place: &R
         shared: !(1..=2).contains(&room.active_members_count()),
         reply_to: None,
         sent_at: event.sent_at(),
-        enclosed: crate::Enclosed::default(),
+        enclosed: Enclosed::default(),
     }
 }
 
-async fn name_of(room: &Room, id: &str) -> String {
+pub(super) async fn name_of(room: &Room, id: &str) -> String {
     let Ok(user) = <&UserId>::try_from(id) else { return id.to_owned() };
     // With lazy loading, members who have not written yet are unknown; only then does this cost a request.
     let member = match room.get_member_no_sync(user).await.ok().flatten() {

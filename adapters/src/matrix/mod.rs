@@ -26,11 +26,21 @@ mod identity;
 #[cfg(feature = "matrix")]
 mod incoming;
 #[cfg(feature = "matrix")]
+mod media;
+#[cfg(feature = "matrix")]
+mod membership;
+#[cfg(feature = "matrix")]
+mod moves;
+#[cfg(feature = "matrix")]
 mod notices;
 #[cfg(feature = "matrix")]
 mod pace;
 #[cfg(feature = "matrix")]
+mod pending_joins;
+#[cfg(feature = "matrix")]
 mod pills;
+#[cfg(feature = "matrix")]
+mod quotations;
 #[cfg(feature = "matrix")]
 mod reactions;
 #[cfg(feature = "matrix")]
@@ -49,6 +59,8 @@ mod sync;
 mod typing;
 #[cfg(feature = "matrix")]
 mod undecryptable;
+#[cfg(feature = "matrix")]
+mod upgrades;
 #[cfg(feature = "matrix")]
 mod verification;
 

@@ -1,4 +1,4 @@
-//! The state that outlives a restart besides matrix-sdk's own store: the sync token, and notices sent.
+//! The state that outlives a restart besides matrix-sdk's own store: the sync token, notices sent, and upgraded rooms.
 //!
 //! matrix-sdk stores its sync token before anybody has seen the events of that answer, so a kill would lose them. This token is
 //! stored only once the bot has accepted what came before it; what then arrives twice has the same ids.
@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::moves::RoomMoves;
 use crate::private_files;
 
 // The inbox is empty before the bot has written its last message to its own store. This delay covers that gap.
@@ -23,6 +24,7 @@ struct SavedMemory {
     // Milliseconds since 1970. Where the token is lost, reading continues after this time.
     heard_until: u64,
     told: VecDeque<String>,
+    moves: RoomMoves,
 }
 
 struct MemoryState {
@@ -127,6 +129,19 @@ impl MatrixMemory {
         true
     }
 
+    /// Reads which rooms were upgraded.
+    pub(super) fn with_moves<T>(&self, read: impl FnOnce(&RoomMoves) -> T) -> T {
+        read(&self.state.lock().kept.moves)
+    }
+
+    /// Changes which rooms were upgraded, and stores it.
+    pub(super) fn change_moves<T>(&self, change: impl FnOnce(&mut RoomMoves) -> T) -> T {
+        let mut state = self.state.lock();
+        let changed = change(&mut state.kept.moves);
+        self.save(&state);
+        changed
+    }
+
     fn save(&self, state: &MemoryState) {
         let written = serde_json::to_vec(&state.kept)
             .map_err(std::io::Error::other)
@@ -174,6 +189,13 @@ mod tests {
         assert!(memory.first_time("a") && !memory.first_time("a") && memory.first_time("b"));
         let again = at(&place);
         assert!(!again.first_time("b") && again.first_time("c"));
+    }
+
+    #[test]
+    fn a_room_that_was_followed_is_known_after_a_restart() {
+        let place = tempfile::tempdir().expect("a folder");
+        assert!(at(&place).change_moves(|moves| moves.follow("!old", "!new")));
+        assert_eq!(at(&place).with_moves(|moves| moves.current("!old").to_owned()), "!new");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(super) async fn send_message(
     room: &Room,
     message: &Outgoing,
 ) -> Result<MessageId, AdapterError> {
-    let place = RoomAddress::parse(room)?;
+    let (place, continued) = place_to_write(bot, room).await?;
     refuse_plain(bot, &place, priority_of(message)).await?;
     let choices = reactions::with_emoji(&message.choices);
     let mut content = content(message, &choices);
@@ -51,7 +51,7 @@ pub(super) async fn send_message(
         content["m.relates_to"] = relation;
     }
     let id = dispatch(bot, &place, "m.room.message", content, priority_of(message)).await?;
-    bot.sent.add(id.as_str(), MessageAuthor::Mine, place.thread.as_ref().map(ToString::to_string));
+    note_sent(bot, &place, continued, &id);
     if !choices.is_empty() {
         reactions::offer_choices(bot, &place, &id, &choices);
     }
@@ -68,7 +68,7 @@ pub(super) async fn edit(
     id: &MessageId,
     message: &Outgoing,
 ) -> Result<(), AdapterError> {
-    let place = RoomAddress::parse(room)?;
+    let place = bot.place(room)?;
     refuse_plain(bot, &place, priority_of(message)).await?;
     let not_mine = || AdapterError::Rejected(format!("`{id}` is no message of the bot"));
     // The homeserver accepts an edit of a foreign message, and clients ignore it: without this check the
@@ -76,6 +76,10 @@ pub(super) async fn edit(
     let event: OwnedEventId = id.as_str().try_into().map_err(|_| not_mine())?;
     if !is_mine(bot, &place, &event).await? {
         return Err(not_mine());
+    }
+    // The room was upgraded since: nothing changes in the old one any more.
+    if !bot.is_here(&place, &event).await? {
+        return Err(AdapterError::Rejected(format!("`{id}` is in the room before this one")));
     }
     let choices = reactions::with_emoji(&message.choices);
     let new = content(message, &choices);
@@ -99,7 +103,7 @@ pub(super) async fn upload(
     room: &Room,
     file: &Attachment,
 ) -> Result<MessageId, AdapterError> {
-    let place = RoomAddress::parse(room)?;
+    let (place, continued) = place_to_write(bot, room).await?;
     refuse_plain(bot, &place, Some(SendPriority::Final)).await?;
     let transaction = TransactionId::new();
     let attempt = |room: matrix_sdk::Room| -> BoxFuture<'_, matrix_sdk::Result<OwnedEventId>> {
@@ -113,8 +117,31 @@ pub(super) async fn upload(
         })
     };
     let id = send_with_retries(bot, &place, SendPriority::Final, attempt).await?;
-    bot.sent.add(id.as_str(), MessageAuthor::Mine, place.thread.as_ref().map(ToString::to_string));
+    note_sent(bot, &place, continued, &id);
     Ok(MessageId::new(id.as_str()))
+}
+
+/// Where a message for this room goes, and the root of its thread, if that is in a room that was replaced and nothing continues it yet.
+async fn place_to_write(
+    bot: &MatrixBot,
+    room: &Room,
+) -> Result<(RoomAddress, Option<OwnedEventId>), AdapterError> {
+    let mut place = bot.place(room)?;
+    let continued = match &place.thread {
+        Some(root) if !bot.is_here(&place, root).await? => place.thread.take(),
+        _ => None,
+    };
+    Ok((place, continued))
+}
+
+/// Remembers a message of the bot. A thread whose beginning is in a replaced room goes on below it.
+fn note_sent(bot: &MatrixBot, place: &RoomAddress, continued: Option<OwnedEventId>, id: &OwnedEventId) {
+    if let Some(root) = &continued {
+        bot.memory.change_moves(|moves| moves.continue_thread(root.as_str(), id.as_str()));
+    }
+    bot.note_here(place, id.clone());
+    let thread = if continued.is_some() { Some(id) } else { place.thread.as_ref() };
+    bot.sent.add(id.as_str(), MessageAuthor::Mine, thread.map(ToString::to_string));
 }
 
 /// Fails in a room without encryption, where the operator requires it. A passing state does not wait for the homeserver.
@@ -227,12 +254,19 @@ pub(super) async fn send_with_retries<'a, T>(
             }
             // The bot is in the room, as `bot.room` has seen.
             RequestFailure::Forbidden(why) => {
-                let me = own_id(bot);
-                return Err(AdapterError::Rejected(notices::may_not_write(place.room.as_str(), &me, &why)));
+                return Err(AdapterError::Rejected(why_not_writing(bot, place, &why)));
             }
             failure => return Err(failure.adapter_error()),
         }
     }
+}
+
+fn why_not_writing(bot: &MatrixBot, place: &RoomAddress, why: &str) -> String {
+    let (room, me) = (place.room.as_str(), own_id(bot));
+    bot.memory.with_moves(|moves| match moves.pending(room) {
+        Some(new) => notices::cannot_follow_upgrade(room, new, why, &me),
+        None => notices::may_not_write(room, &me, why),
+    })
 }
 
 fn own_id(bot: &MatrixBot) -> String {

@@ -3,18 +3,17 @@
 //! `Client::sync` waits a second whenever two answers come within one, so the loop is our own.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use matrix_sdk::{
-    Client, Room, RoomState,
+    Client, Room,
     config::{SyncSettings, SyncToken},
     deserialized_responses::{TimelineEvent, TimelineEventKind},
     room::MessagesOptions,
     ruma::{
-        OwnedEventId, OwnedRoomId, UInt,
+        OwnedEventId, UInt,
         api::client::{
             filter::{Filter, FilterDefinition, LazyLoadOptions, RoomEventFilter, RoomFilter},
             sync::sync_events,
@@ -27,17 +26,15 @@ use tokio::time::Instant;
 use super::{
     bot::MatrixBot,
     client::token_refused,
-    errors::{RequestFailure, error_chain, failure},
+    errors::{RequestFailure, failure},
     event::{EventAct, EventFields},
     incoming::{first_for_me, read_event},
+    membership::{JoinedRooms, read_all},
     receipts, verification,
 };
 use crate::{
     AdapterError, Inbox,
-    matrix::{
-        notices,
-        undecryptable::{self, UnreadableMessages},
-    },
+    matrix::undecryptable::{self, UnreadableMessages},
 };
 
 // How long the homeserver holds the request while nothing happens: well below the minute after which proxies
@@ -52,13 +49,7 @@ const MOST_PAGES: u32 = 100;
 
 pub(super) async fn run(bot: &Arc<MatrixBot>, client: &Client, inbox: &Inbox) -> Result<(), AdapterError> {
     let mut unread = UnreadableMessages::default();
-    let mut rooms = JoinedRooms {
-        bot,
-        client,
-        cannot: BTreeMap::new(),
-        plain: BTreeSet::new(),
-        removed: BTreeMap::new(),
-    };
+    let mut rooms = JoinedRooms::new(bot, client, inbox);
     let mut known = false;
     rooms.join_listed().await;
     inbox.set_note(rooms.note());
@@ -67,13 +58,14 @@ pub(super) async fn run(bot: &Arc<MatrixBot>, client: &Client, inbox: &Inbox) ->
         let since = bot.memory.sync_token();
         let answer = client.sync_once(settings(since.clone(), timeout)).await;
         let answer = answer.map_err(|error| sync_error(bot, since.is_some(), &error))?;
-        if since.is_none() || !answer.rooms.invited.is_empty() {
+        // Upgrades first: the invitation to a replacement may come with the end of the old room.
+        rooms.follow_upgrades().await;
+        if !known || !answer.rooms.invited.is_empty() {
             rooms.follow_invitations().await;
-            inbox.set_note(rooms.note());
         }
-        if rooms.note_removals(&answer) {
-            inbox.set_note(rooms.note());
-        }
+        rooms.try_again().await;
+        rooms.note_removals(&answer);
+        inbox.set_note(rooms.note());
         if !std::mem::replace(&mut known, true) {
             for room in client.joined_rooms() {
                 rooms.check_encryption(&room).await?;
@@ -91,7 +83,7 @@ pub(super) async fn run(bot: &Arc<MatrixBot>, client: &Client, inbox: &Inbox) ->
         // A message that cannot be decrypted yet was not handed over, so the token must not pass it.
         bot.memory.save_settled(inbox.is_drained() && unread.is_empty(), now);
         let busy = !unread.is_empty() || bot.memory.is_unsettled();
-        timeout = if busy { SOON } else { IDLE };
+        timeout = rooms.time_until_next_attempt().min(if busy { SOON } else { IDLE });
     }
 }
 
@@ -130,119 +122,6 @@ fn sync_error(bot: &MatrixBot, had_token: bool, error: &matrix_sdk::Error) -> Ad
     }
 }
 
-struct JoinedRooms<'a> {
-    bot: &'a Arc<MatrixBot>,
-    client: &'a Client,
-    cannot: BTreeMap<String, String>,
-    /// Rooms that are ignored because they are not encrypted.
-    plain: BTreeSet<String>,
-    /// Rooms from which somebody removed the bot, and who.
-    removed: BTreeMap<String, String>,
-}
-
-impl JoinedRooms<'_> {
-    async fn join_listed(&mut self) {
-        self.cannot.clear();
-        for id in &self.bot.config.room_ids {
-            let Ok(room) = OwnedRoomId::try_from(id.as_str()) else { continue };
-            if self.client.get_room(&room).is_some_and(|room| room.state() == RoomState::Joined) {
-                continue;
-            }
-            if let Err(error) = self.client.join_room_by_id(&room).await {
-                self.cannot.insert(id.clone(), reason(&error));
-            }
-        }
-    }
-
-    async fn follow_invitations(&mut self) {
-        for room in self.client.invited_rooms() {
-            let id = room.room_id().to_string();
-            let inviter = room.invite_details().await.map(|invite| invite.inviter_id.to_string());
-            let inviter = inviter.unwrap_or_default();
-            if !self.bot.follows_invitation(&id, &inviter) {
-                tracing::warn!(
-                    room = id,
-                    inviter,
-                    "an invitation is refused: the room is not in `room_ids`, or there are none and the person is not allowed"
-                );
-                if let Err(error) = room.leave().await {
-                    tracing::warn!(error = error_chain(&error), room = id, "it could not be refused");
-                }
-                continue;
-            }
-            match room.join().await {
-                Ok(()) => {
-                    tracing::info!(room = id, inviter, "joined");
-                    self.cannot.remove(&id);
-                }
-                Err(error) => {
-                    tracing::warn!(
-                        error = error_chain(&error),
-                        room = id,
-                        "an invitation could not be followed"
-                    )
-                }
-            }
-        }
-    }
-
-    /// Takes note of rooms that the bot was removed from, and of those it is in again. `true` if that changes the note.
-    fn note_removals(&mut self, answer: &SyncResponse) -> bool {
-        let before = self.removed.clone();
-        self.removed.retain(|room, _| !answer.rooms.joined.keys().any(|joined| joined.as_str() == room));
-        let me = self.client.user_id().map(ToString::to_string).unwrap_or_default();
-        for (id, update) in &answer.rooms.left {
-            let removals = read_all(&update.timeline.events).into_iter().filter(|(event, _)| {
-                let membership = event.act();
-                // Not an invitation that was refused or taken back.
-                matches!(&membership, Some(EventAct::Membership { of, from, .. })
-                    if *of == me && from.as_deref() == Some("join") && event.sender != me)
-            });
-            if let (true, Some((event, _))) = (self.bot.is_served(id.as_str()), removals.last()) {
-                self.removed.insert(id.to_string(), event.sender);
-            }
-        }
-        self.removed != before
-    }
-
-    /// Whether a room is ignored for its missing encryption; remembers that for the note.
-    async fn check_encryption(&mut self, room: &Room) -> Result<bool, AdapterError> {
-        let id = room.room_id().as_str();
-        let ignored = self.bot.is_served(id) && self.bot.lacks_encryption(room).await?;
-        match ignored {
-            true if self.plain.insert(id.to_owned()) => {
-                tracing::warn!(
-                    room = id,
-                    "the room is not encrypted and is ignored (`matrix.require_encryption`)"
-                );
-            }
-            true => {}
-            false => _ = self.plain.remove(id),
-        }
-        Ok(ignored)
-    }
-
-    fn note(&self) -> Option<String> {
-        let me = self.client.user_id().map(ToString::to_string).unwrap_or_default();
-        let cannot = self.cannot.iter().map(|(room, why)| notices::cannot_join(room, why, &me));
-        let removed = self.removed.iter().map(|(room, by)| notices::removed(room, &me, by));
-        let plain = self.plain.iter().map(|room| notices::not_encrypted(room));
-        let sentences: Vec<_> = cannot.chain(removed).chain(plain).collect();
-        (!sentences.is_empty()).then(|| sentences.join("; "))
-    }
-}
-
-/// The homeserver's own sentence, without what surrounds it.
-fn reason(error: &matrix_sdk::Error) -> String {
-    let body = error.as_client_api_error().map(|error| error.body.clone());
-    match body {
-        Some(matrix_sdk::ruma::api::error::ErrorBody::Standard(body)) => {
-            body.message.trim_end_matches('.').to_owned()
-        }
-        _ => error_chain(error),
-    }
-}
-
 /// One answer of the homeserver on its way to the inbox.
 struct SyncBatch<'a, 'b> {
     rooms: &'a mut JoinedRooms<'b>,
@@ -273,11 +152,8 @@ impl SyncBatch<'_, '_> {
 
     // The people there learn it once; their messages are ignored.
     async fn is_plain(&mut self, room: &Room, update: &JoinedRoomUpdate) -> Result<bool, AdapterError> {
-        let before = self.rooms.plain.len();
         let ignored = self.rooms.check_encryption(room).await?;
-        if self.rooms.plain.len() != before {
-            self.inbox.set_note(self.rooms.note());
-        }
+        self.inbox.set_note(self.rooms.note());
         if ignored {
             for (event, _) in read_all(&update.timeline.events) {
                 if matches!(event.act(), Some(EventAct::Said(_))) {
@@ -362,11 +238,6 @@ impl SyncBatch<'_, '_> {
         }
         true
     }
-}
-
-fn read_all(events: &[TimelineEvent]) -> Vec<(EventFields, TimelineEvent)> {
-    let read = |shown: &TimelineEvent| Some((EventFields::read(shown.raw().json().get())?, shown.clone()));
-    events.iter().filter_map(read).collect()
 }
 
 // An answer of `/sync` holds only a room's newest events. These are the ones between `since` and

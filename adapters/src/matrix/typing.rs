@@ -41,6 +41,11 @@ impl TypingNotices {
         }
     }
 
+    /// The room was replaced: what works for it types in the replacement from now on.
+    pub(super) fn forget(&self, room: &OwnedRoomId) {
+        self.working.lock().remove(room);
+    }
+
     fn is_working(&self, room: &OwnedRoomId) -> bool {
         self.working.lock().contains_key(room)
     }
@@ -51,7 +56,7 @@ pub(super) fn set_activity(
     room: &Room,
     activity: &Activity,
 ) -> Result<(), AdapterError> {
-    let place = RoomAddress::parse(room)?;
+    let place = bot.place(room)?;
     match activity.state {
         ActivityState::Working => {
             if bot.client().is_none() {

@@ -34,8 +34,8 @@ pub fn file_in_thread(name: &str) -> String {
     format!("[With a file that is not passed on: {name}]")
 }
 
+/// Why a file does not arrive; the end of a sentence, as are those below.
 #[cfg(feature = "slack")]
-/// Why a file does not arrive; the end of a sentence, as are the two below.
 pub fn absent_file(why: AbsentFile) -> &'static str {
     match why {
         AbsentFile::Deleted => "it is not in Slack any more",
@@ -55,8 +55,11 @@ pub fn too_large(max: u64) -> String {
 pub const FILES_NEED_SCOPE: &str = "this Slack app lacks the scope `files:read`; whoever runs me adds it at https://api.slack.com/apps under OAuth & \
      Permissions, Scopes, Bot Token Scopes, and presses Reinstall to Workspace";
 
-/// Slack names a place for a file that is not its own; the token must not go there.
+/// The token must not go to another host.
 pub const FOREIGN_ADDRESS: &str = "its address is not Slack's";
+
+/// One redirect follows another.
+pub const ENDLESS_REDIRECTS: &str = "Slack sends me in a circle for it";
 
 /// For `status`: the bot is not a member of channels that it is to serve.
 pub fn not_in_channels(channels: &[String], name: &str) -> String {

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -150,9 +151,8 @@ impl WebApi {
             if !self.is_slacks(&url) {
                 return Err(foreign());
             }
-            let bearer = format!("Bearer {}", self.bot.token_value.0);
             let request = http::Request::get(url.as_str())
-                .header(http::header::AUTHORIZATION, bearer)
+                .header(http::header::AUTHORIZATION, self.bearer())
                 .body(String::new());
             let answer = self.plain.request(request.map_err(|_| foreign())?).await;
             let answer = answer.map_err(|error| AdapterError::Unreachable(error_chain(&error)))?;
@@ -162,7 +162,15 @@ impl WebApi {
             let location = header_text(&answer, http::header::LOCATION);
             url = url.join(location).map_err(|_| foreign())?;
         }
-        Err(AdapterError::Rejected("Slack sends me in a circle for it".into()))
+        Err(AdapterError::Rejected(notices::ENDLESS_REDIRECTS.into()))
+    }
+
+    fn bearer(&self) -> HeaderValue {
+        let bearer = format!("Bearer {}", self.bot.token_value.0);
+        // A token that fits no header cannot be valid, and Slack refuses it like any other.
+        let mut bearer = HeaderValue::from_str(&bearer).unwrap_or(HeaderValue::from_static("Bearer"));
+        bearer.set_sensitive(true);
+        bearer
     }
 
     fn is_slacks(&self, url: &Url) -> bool {
@@ -177,7 +185,7 @@ impl WebApi {
 
     pub async fn scopes(&self) -> Option<Vec<String>> {
         let request = http::Request::post(format!("{}/auth.test", self.url))
-            .header(http::header::AUTHORIZATION, format!("Bearer {}", self.bot.token_value.0))
+            .header(http::header::AUTHORIZATION, self.bearer())
             .body(String::new())
             .ok()?;
         let answer = tokio::time::timeout(DEADLINE, self.plain.request(request)).await.ok()?.ok()?;

@@ -4,6 +4,10 @@ mod in_memory;
 #[cfg(feature = "matrix")]
 mod matrix;
 #[cfg(feature = "matrix")]
+mod matrix_content;
+#[cfg(feature = "matrix")]
+mod matrix_rooms;
+#[cfg(feature = "matrix")]
 mod matrix_trouble;
 #[cfg(feature = "matrix")]
 mod matrix_trust;

@@ -124,7 +124,7 @@ pub fn files_note(files: &[ReceivedFile]) -> String {
                 let shown = if image.is_some() { "; you see it as an image" } else { "" };
                 write!(note, "\n- {name}: {} ({media_type}, {size} bytes{shown})", path.display())
             }
-            Err(why) => write!(note, "\n- {name} did not arrive: {why}"),
+            Err(loss) => write!(note, "\n- {name} did not arrive: {}", loss.why()),
         };
     }
     note

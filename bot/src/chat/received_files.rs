@@ -37,8 +37,24 @@ const NAME_MAX: usize = 80;
 pub struct ReceivedFile {
     /// As its sender named it.
     pub name: String,
-    /// Or why it is not there, as the end of a sentence.
-    pub kept: Result<KeptFile, String>,
+    pub kept: Result<KeptFile, FileLoss>,
+}
+
+/// Why a file is not there, as the end of a sentence.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FileLoss {
+    /// It is not for the agent: sending it again changes nothing.
+    Refused(String),
+    /// It could not be had now.
+    Failed(String),
+}
+
+impl FileLoss {
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Refused(why) | Self::Failed(why) => why,
+        }
+    }
 }
 
 /// A file in the folder that the agent reads.
@@ -65,12 +81,12 @@ impl FileDelivery {
         let prepared = in_background(move || prepare(&folder).map(|()| folder)).await;
         for (number, file) in self.files.into_iter().enumerate() {
             let kept = match &prepared {
-                Ok(_) if number >= FILES_MAX => Err(replies::too_many_files(FILES_MAX)),
+                Ok(_) if number >= FILES_MAX => Err(FileLoss::Refused(replies::too_many_files(FILES_MAX))),
                 Ok(folder) => fetch(&*self.adapter, &file, folder).await,
-                Err(error) => Err(replies::file_not_written(error)),
+                Err(error) => Err(FileLoss::Failed(replies::file_not_written(error))),
             };
-            if let Err(why) = &kept {
-                tracing::warn!(why, "a file that a person sent was not received");
+            if let Err(loss) = &kept {
+                tracing::warn!(why = loss.why(), "a file that a person sent was not received");
             }
             received.push(ReceivedFile { name: file.name, kept });
         }
@@ -78,22 +94,22 @@ impl FileDelivery {
     }
 }
 
-async fn fetch(adapter: &dyn Adapter, file: &SentFile, folder: &Path) -> Result<KeptFile, String> {
+async fn fetch(adapter: &dyn Adapter, file: &SentFile, folder: &Path) -> Result<KeptFile, FileLoss> {
     if file.size.is_some_and(|size| size > SIZE_MAX) {
-        return Err(replies::file_too_large(SIZE_MAX));
+        return Err(FileLoss::Refused(replies::file_too_large(SIZE_MAX)));
     }
     let bytes = match tokio::time::timeout(FETCH_TIMEOUT, adapter.fetch_file(file, SIZE_MAX)).await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(AdapterError::Rejected(why))) => return Err(why),
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err(replies::file_took_too_long(FETCH_TIMEOUT)),
+        Ok(Err(AdapterError::Rejected(why))) => return Err(FileLoss::Refused(why)),
+        Ok(Err(error)) => return Err(FileLoss::Failed(error.to_string())),
+        Err(_) => return Err(FileLoss::Failed(replies::file_took_too_long(FETCH_TIMEOUT))),
     };
     let media_type = media_type(&bytes);
     let (path, size) = (folder.join(name_on_disk(&file.name, media_type, &bytes)), bytes.len());
     let bytes: Arc<[u8]> = bytes.into();
     let (place, content) = (path.clone(), bytes.clone());
     let written = in_background(move || private_files::write(&place, &content)).await;
-    written.map_err(|error| replies::file_not_written(&error))?;
+    written.map_err(|error| FileLoss::Failed(replies::file_not_written(&error)))?;
     let image = as_image(media_type, bytes);
     Ok(KeptFile { path, media_type, size, image })
 }
@@ -181,8 +197,8 @@ mod tests {
         let script = got[1].kept.as_ref().unwrap();
         assert!(script.image.is_none() && script.path.parent() == Some(&place), "{script:?}");
         assert!(script.path.to_str().unwrap().ends_with("-run_me.png"), "{script:?}");
-        assert_eq!(got[2].kept, Err("it is not there any more".into()));
-        assert_eq!(got[3].kept, Err(replies::file_too_large(SIZE_MAX)));
+        assert_eq!(got[2].kept, Err(FileLoss::Refused("it is not there any more".into())));
+        assert_eq!(got[3].kept, Err(FileLoss::Refused(replies::file_too_large(SIZE_MAX))));
     }
 
     #[tokio::test]

@@ -181,7 +181,7 @@ impl RoomTask {
     // process. A room that follows the pipeline stays, because questions arrive there unprompted and it has to
     // know whether people read along.
     fn may_exit(&self) -> bool {
-        !self.services.config().pipeline.rooms().contains(&self.room)
+        !self.services.commands.messengers.followers(&self.services.config().pipeline).contains(&self.room)
             && !self.is_busy()
             && self.questions.is_empty()
             && !self.ticker.is_running()

@@ -18,7 +18,7 @@ use crate::{
     chat::{
         ambient::AmbientRooms,
         network::{DayBudget, RoomConnections},
-        notify,
+        news, notify,
         room::RoomTask,
         rooms::{RoomDirectory, RoomInput},
         router,
@@ -185,6 +185,7 @@ impl App {
         }
         tracker.spawn(route(services.clone(), inbox));
         tracker.spawn(notify::run(services.clone(), events));
+        news::follow(services);
         tracker.spawn(reload::run(services.clone(), notices));
         tracker.spawn(prune(services.clone()));
         app.tell_of_restart();
@@ -396,6 +397,7 @@ fn chat_services(
         restart: restart.clone(),
         tasks: tasks.clone(),
     };
+    let ambient = messengers.known_names(&loaded.config.ambient_rooms);
     let commands = CommandServices {
         doctor: doctor_report(project.clone(), trust, settings.clone()),
         project,
@@ -418,7 +420,7 @@ fn chat_services(
         clock,
         broker,
         rooms,
-        ambient: AmbientRooms::new(loaded.path.clone(), &loaded.config.ambient_rooms),
+        ambient: AmbientRooms::new(loaded.path.clone(), &ambient),
         metrics: Arc::default(),
         retry,
         redactor: Arc::new(Redactor::new(&loaded, settings::environment::var)),

@@ -100,7 +100,8 @@ fn take_up(services: &ChatServices, path: &Path) -> Option<String> {
     loaded.secret_env.extend(before.secret_env.iter().cloned());
     loaded.secret_env.sort();
     loaded.secret_env.dedup();
-    let ambient_changed = services.ambient.replace(&loaded.config.ambient_rooms);
+    let ambient = services.commands.messengers.known_names(&loaded.config.ambient_rooms);
+    let ambient_changed = services.ambient.replace(&ambient);
     // The bot's own write of `ambient_rooms` comes back through the watch, and is no news.
     let told: Vec<_> = now.into_iter().filter(|key| key != "ambient_rooms" || ambient_changed).collect();
     let settled = only_at_once(&before, loaded);

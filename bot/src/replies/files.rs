@@ -27,6 +27,9 @@ pub fn files_not_received<'a>(lost: impl Iterator<Item = (&'a str, &'a str)>) ->
     }
 }
 
+/// After files that could not be had now, where the agent was not asked without them.
+pub const SEND_FILE_AGAIN: &str = "I did nothing with that message; send it again.";
+
 /// The end of a sentence about a file, as are those below.
 pub fn file_too_large(max: u64) -> String {
     format!("it is larger than {} MB", max >> 20)

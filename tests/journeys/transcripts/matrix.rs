@@ -1,13 +1,16 @@
 //! The conversation on Matrix: an encrypted room of Ann and the bot on a Synapse.
 
-use needs::needs;
 use e2e::Program;
+use needs::needs;
 use scripted_model::ScriptedModel;
 use serde_json::json;
-use services::matrix::Message;
+use services::matrix::{Message, PersonFile};
 
 use super::{Act, BotLine, ChatApp, ChatPage, Relation, converse, script};
-use crate::matrix::{Team, synapse};
+use crate::{
+    enclosed::PNG,
+    matrix::{Team, synapse},
+};
 
 struct MatrixApp<'t> {
     team: &'t Team,
@@ -53,15 +56,14 @@ impl ChatApp for MatrixApp<'_> {
         edits: true,
     };
 
-    const TELLS_CONTEXT: bool = false;
-    const GIVES_IMAGES: bool = false;
-
     async fn say(&mut self, words: &str) -> Act {
         Act::said(Some(self.team.ann.say(&self.room, words).await), words, Relation::None)
     }
 
     async fn send_image(&mut self, words: &str) -> Act {
-        self.say(words).await
+        let file = PersonFile { content: PNG, caption: Some(words), ..PersonFile::default() };
+        let id = self.team.ann.send_file(&self.room, "m.image", "door.png", &file).await;
+        Act { how: "Ann, with the image door.png".to_owned(), ..Act::said(Some(id), words, Relation::None) }
     }
 
     async fn say_about(&mut self, line: &BotLine, words: &str) -> Act {

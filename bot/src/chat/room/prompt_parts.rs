@@ -8,7 +8,7 @@ use super::{RoomTask, turn::CurrentTurn};
 use crate::{
     chat::{
         prompt,
-        received_files::ReceivedFile,
+        received_files::{FileLoss, ReceivedFile},
         thread::{ReadThread, ThreadExtent, UnreadThread},
     },
     replies,
@@ -72,10 +72,14 @@ impl RoomTask {
         let sent = files.iter().filter(|file| file.kept.is_ok());
         self.turn.asker.read().on_read(sent.map(|file| StrangerText::SentFile(file.name.clone())));
         let lost = replies::files_not_received(files.iter().filter_map(|file| {
-            let why = file.kept.as_ref().err()?;
-            Some((file.name.as_str(), why.as_str()))
+            let loss = file.kept.as_ref().err()?;
+            Some((file.name.as_str(), loss.why()))
         }));
+        let may_help_again = files.iter().any(|file| matches!(file.kept, Err(FileLoss::Failed(_))));
         match (lost, is_worth_asking) {
+            (Some(lost), false) if may_help_again => {
+                self.close_turn(&format!("{lost} {}", replies::SEND_FILE_AGAIN), Tone::Failure);
+            }
             (Some(lost), false) => self.close_turn(&lost, Tone::Failure),
             (Some(lost), true) => self.say(lost, Tone::Notice, None),
             (None, _) => {}
@@ -217,7 +221,7 @@ mod tests {
     }
 
     fn lost(name: &str) -> ReceivedFile {
-        ReceivedFile { name: name.into(), kept: Err("it is gone".into()) }
+        ReceivedFile { name: name.into(), kept: Err(FileLoss::Refused("it is gone".into())) }
     }
 
     #[tokio::test]
@@ -247,6 +251,26 @@ mod tests {
         assert!(!fixture.task.take_files(&[lost("b.pdf")]));
         assert_eq!(fixture.transcript().await, "bot (failure): I did not get `b.pdf`: it is gone.\n");
         assert!(!fixture.task.is_busy() && fixture.task.turn.session.sent_prompts() == 0);
+        let among_several = QueuedPrompt { text: String::new(), shared: true, ..QueuedPrompt::for_tests("") };
+        fixture.task.begin_turn(None, among_several);
+        assert!(!fixture.task.take_files(&[lost("b.pdf")]), "the sender's name is no question");
+    }
+
+    #[tokio::test]
+    async fn a_download_that_failed_is_no_prompt_and_a_file_that_is_refused_is_named_in_one() {
+        let mut fixture = RoomFixture::new().await;
+        fixture.task.begin_turn(None, QueuedPrompt::for_tests("what is this?"));
+        assert!(fixture.task.take_files(&[lost("b.pdf")]), "sending it again changes nothing");
+        fixture.transcript().await;
+        let mut fixture = RoomFixture::new().await;
+        let failed = ReceivedFile { kept: Err(FileLoss::Failed("no answer".into())), ..lost("b.pdf") };
+        fixture.task.begin_turn(None, QueuedPrompt::for_tests("what is this?"));
+        assert!(!fixture.task.take_files(&[failed.clone(), lost("c.pdf")]));
+        let told = fixture.transcript().await;
+        assert!(told.contains("no answer") && told.contains(replies::SEND_FILE_AGAIN), "{told}");
+        assert_eq!(fixture.task.turn.session.sent_prompts(), 0);
+        fixture.task.begin_turn(None, QueuedPrompt::for_tests("what is this?"));
+        assert!(fixture.task.take_files(&[failed, kept("door.png", None)]), "one of them is there");
     }
 
     #[tokio::test]

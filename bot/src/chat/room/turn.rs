@@ -23,8 +23,14 @@ use super::{
 };
 use crate::{
     chat::{
-        network::RoomSpending, outbox::LiveSlot, prompt, received_files::ReceivedFile, session::RoomSession,
-        thread::UnreadThread, transcript::TurnTranscript, workspace::EnteredRoom,
+        network::RoomSpending,
+        outbox::LiveSlot,
+        prompt,
+        received_files::{FileLoss, ReceivedFile},
+        session::RoomSession,
+        thread::UnreadThread,
+        transcript::TurnTranscript,
+        workspace::EnteredRoom,
     },
     permission::Asker,
     replies,
@@ -238,16 +244,20 @@ impl CurrentTurn {
         }
     }
 
-    /// Adds the prompt's files. `false` if nothing of the prompt is left: it was nothing but files, and none arrived.
+    /// Adds the prompt's files. `false` if the agent could do nothing without them: none arrived, and either there is nothing else
+    /// or sending them again may help.
     pub(super) fn add_files(&mut self, files: &[ReceivedFile]) -> bool {
         let AgentPrompt::Message { text, images } = &mut self.input else { return true };
         if files.is_empty() {
             return true;
         }
-        let is_empty = text.trim().is_empty() && files.iter().all(|file| file.kept.is_err());
+        let arrived = files.iter().any(|file| file.kept.is_ok());
+        let failed = files.iter().any(|file| matches!(file.kept, Err(FileLoss::Failed(_))));
+        // Not the composed text: among several people that begins with the sender's name.
+        let says_more = !self.prompt.text.trim().is_empty() || !self.prompt.enclosed.quotes.is_empty();
         *text = format!("{}\n\n{text}", prompt::files_note(files)).trim_end().to_owned();
         images.extend(files.iter().filter_map(|file| file.kept.as_ref().ok()?.image.clone()));
-        !is_empty
+        arrived || says_more && !failed
     }
 
     pub(super) fn begin_attempt(&mut self, resumed: bool) {

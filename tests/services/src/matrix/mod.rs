@@ -7,7 +7,7 @@ mod synapse;
 use std::path::PathBuf;
 
 use needs::Need;
-pub use person::{Message, Person, Seen};
+pub use person::{Message, Person, PersonFile, Seen};
 pub use proxy::{Fault, Proxy};
 pub use synapse::{Account, Limits, Synapse};
 

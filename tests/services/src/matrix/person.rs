@@ -56,6 +56,19 @@ pub struct Seen {
     pub unreadable: u32,
 }
 
+/// A file that a person sends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PersonFile<'a> {
+    pub content: &'a [u8],
+    pub caption: Option<&'a str>,
+    /// The size that the message names, if it is not the true one.
+    pub announced: Option<u64>,
+    /// Not encrypted, whatever the room is.
+    pub plain: bool,
+    /// Encrypted, with the hash of another file.
+    pub spoilt: bool,
+}
+
 pub struct Person {
     pub account: Account,
     pub device: String,
@@ -182,6 +195,32 @@ impl Person {
     /// Sends a message with this content.
     pub async fn send(&self, room: &str, content: Value) -> String {
         text(&self.ask(json!({ "do": "send", "room": room, "content": content })).await)
+    }
+
+    /// Sends a file, encrypted where the room is. `kind` is the message's type, or `m.sticker`.
+    pub async fn send_file(&self, room: &str, kind: &str, name: &str, file: &PersonFile<'_>) -> String {
+        let info = file.announced.map(|size| json!({ "size": size }));
+        let order = json!({
+            "do": "send_file", "room": room, "kind": kind, "name": name, "data": hex::encode(file.content),
+            "caption": file.caption, "info": info, "plain": file.plain, "spoil": file.spoilt,
+        });
+        text(&self.ask(order).await)
+    }
+
+    /// Upgrades a room as an app does, without inviting anybody; returns the replacement.
+    pub async fn upgrade(&self, room: &str) -> String {
+        text(&self.ask(json!({ "do": "upgrade", "room": room })).await)
+    }
+
+    /// Sets a part of the room's state.
+    pub async fn set_state(&self, room: &str, kind: &str, content: Value) {
+        self.ask(json!({ "do": "set_state", "room": room, "kind": kind, "content": content })).await;
+    }
+
+    /// Makes a room that says to replace another one, and invites these.
+    pub async fn create_replacement(&self, of: &str, invite: &[&str]) -> String {
+        let order = json!({ "do": "create_room", "encrypted": true, "invite": invite, "predecessor": of });
+        text(&self.ask(order).await)
     }
 
     /// Changes a message to this content.

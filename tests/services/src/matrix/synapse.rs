@@ -94,6 +94,12 @@ impl Synapse {
         self.post("/_matrix/client/v3/logout/all", Some(token), &json!({})).await;
     }
 
+    /// Joins a room as this token's user.
+    pub async fn join(&self, token: &str, room: &str) {
+        let answer = self.post(&format!("/_matrix/client/v3/join/{room}"), Some(token), &json!({})).await;
+        assert_eq!(answer["room_id"], room, "{answer}");
+    }
+
     /// Stops it and waits for that; its data stay.
     pub async fn stop(&mut self) {
         let mut server = self.server.take().expect("it runs");
