@@ -28,7 +28,7 @@ trait ChatApp {
     /// Whether Ann's correction replaces the prompt that waits. Otherwise she takes it back, and says it again.
     const EDITS: bool = true;
     /// The bot's words when Ann has corrected a prompt or taken it back.
-    const CORRECTED: &str = "Changed: when its turn comes";
+    const CORRECTED: &'static str = "Changed: when its turn comes";
 
     async fn say(&mut self, words: &str) -> Act;
 
@@ -55,13 +55,13 @@ trait ChatApp {
     async fn settle(&mut self) {}
 }
 
-struct Conversation<'a, A> {
+struct DoorConversation<'a, A> {
     app: A,
     draft: Draft,
     model: &'a ScriptedModel,
 }
 
-impl<A: ChatApp> Conversation<'_, A> {
+impl<A: ChatApp> DoorConversation<'_, A> {
     async fn say(&mut self, words: &str) -> Act {
         let before = self.count().await;
         let act = self.app.say(words).await;
@@ -125,7 +125,7 @@ fn script() -> ModelScript {
     ]);
     let question = json!({ "question": "Which colour shall the door get?", "header": "Colour", "multiSelect": false, "options": colours });
     let dries = json!({
-        "command": "until [ -e dry ]; do sleep 0.1; done", "description": "let the door dry", "run_in_background": true,
+        "command": "until [ -e dry ]; do sleep 0.1; done; echo dry >> door.txt", "description": "let the door dry", "run_in_background": true,
     });
     let tool = "mcp__storkit__plan_stories";
     ModelScript::new()
@@ -155,7 +155,7 @@ fn script() -> ModelScript {
 
 /// Has the conversation, checks what comes of it, and checks or writes the page.
 async fn converse<A: ChatApp>(app: A, program: &Program, model: &ScriptedModel) {
-    let mut talk = Conversation { app, draft: Draft::default(), model };
+    let mut talk = DoorConversation { app, draft: Draft::default(), model };
     show_an_image_and_ask_about_the_answer(&mut talk).await;
     answer_in_words(&mut talk, program).await;
     correct_what_waits_beside_background_work(&mut talk, program).await;
@@ -167,7 +167,7 @@ async fn converse<A: ChatApp>(app: A, program: &Program, model: &ScriptedModel) 
     talk.draft.check(&A::PAGE, &lines, program);
 }
 
-async fn show_an_image_and_ask_about_the_answer<A: ChatApp>(talk: &mut Conversation<'_, A>) {
+async fn show_an_image_and_ask_about_the_answer<A: ChatApp>(talk: &mut DoorConversation<'_, A>) {
     let act = talk.app.send_image("what is this?").await;
     talk.draft.add(0, act);
     let answer = talk.see("Its paint is peeling off.").await;
@@ -182,7 +182,7 @@ async fn show_an_image_and_ask_about_the_answer<A: ChatApp>(talk: &mut Conversat
     assert!(!A::TELLS_CONTEXT || prompt.contains(context), "{prompt}");
 }
 
-async fn answer_in_words<A: ChatApp>(talk: &mut Conversation<'_, A>, program: &Program) {
+async fn answer_in_words<A: ChatApp>(talk: &mut DoorConversation<'_, A>, program: &Program) {
     talk.say_next("paint it").await;
     let question = talk.see_question("Which colour shall the door get?").await;
     talk.answer(&question, "dark green, like the gate").await;
@@ -196,7 +196,7 @@ async fn answer_in_words<A: ChatApp>(talk: &mut Conversation<'_, A>, program: &P
 }
 
 async fn correct_what_waits_beside_background_work<A: ChatApp>(
-    talk: &mut Conversation<'_, A>,
+    talk: &mut DoorConversation<'_, A>,
     program: &Program,
 ) {
     talk.say_next("let it dry, and tell me when it is dry").await;
@@ -213,8 +213,11 @@ async fn correct_what_waits_beside_background_work<A: ChatApp>(
     talk.draft.add(before, act);
     talk.see(A::CORRECTED).await;
     if !A::EDITS {
+        let before = talk.count().await;
         talk.say("how much paint is left?").await;
-        talk.see("Queued, number 1").await;
+        let is_queued =
+            |lines: &[BotLine]| lines[before..].iter().any(|line| line.text.contains("queued, number 1"));
+        talk.app.until("queued again", |lines| is_queued(lines).then_some(())).await;
     }
     assert!(!program.file("width.txt").exists(), "a prompt is no answer");
     talk.choose(&question, "Allow").await;
@@ -224,7 +227,7 @@ async fn correct_what_waits_beside_background_work<A: ChatApp>(
     assert!(!prompts.iter().any(|prompt| prompt.contains("how much pain is")), "{prompts:?}");
 }
 
-async fn plan_without_the_roof<A: ChatApp>(talk: &mut Conversation<'_, A>, program: &Program) {
+async fn plan_without_the_roof<A: ChatApp>(talk: &mut DoorConversation<'_, A>, program: &Program) {
     talk.say_next(plan::WISH).await;
     let list = talk.see_question("Roof").await;
     talk.answer(&list, "yes, but without the roof").await;

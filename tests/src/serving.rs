@@ -173,9 +173,9 @@ impl Terminal {
     ///
     /// Panics with it, if it never is.
     pub fn until<T>(&mut self, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
-        let parsed = |line: &str| serde_json::from_str(line).expect("JSON");
         self.heard.extend(self.lines.try_iter());
-        let mut heard: Vec<Value> = self.heard.iter().map(|line| parsed(line)).collect();
+        let parsed = self.heard.iter().map(|line| serde_json::from_str(line).expect("JSON"));
+        let mut heard: Vec<Value> = parsed.collect();
         loop {
             if let Some(found) = find(&heard) {
                 return found;

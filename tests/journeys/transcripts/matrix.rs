@@ -26,7 +26,8 @@ impl MatrixApp<'_> {
             .filter(|it| it.sender == self.team.account.id)
             .map(|it| it.key.as_str())
             .collect();
-        let (text, legend) = message.text.rsplit_once('\n').unwrap_or((&message.text, ""));
+        let whole = self.with_fixed_names(&message.text);
+        let (text, legend) = whole.rsplit_once('\n').unwrap_or((&whole, ""));
         let legend: Vec<String> = legend.split(" · ").map(str::to_owned).collect();
         let explains = |entry: &String| offered.iter().any(|key| entry.starts_with(key));
         let is_open_question = !offered.is_empty() && legend.iter().all(explains);
@@ -34,17 +35,26 @@ impl MatrixApp<'_> {
         let relation = thread.map(Relation::InThread).or(reply.map(Relation::ReplyTo));
         BotLine {
             id: message.id.clone(),
-            text: if is_open_question { text.to_owned() } else { message.text.clone() },
+            text: if is_open_question { text.to_owned() } else { whole },
             choices: if is_open_question { legend } else { Vec::new() },
             is_open_question,
             relation: relation.unwrap_or(Relation::None),
         }
     }
 
+    /// The homeserver is shared by the tests, so the names of its accounts have numbers.
+    fn with_fixed_names(&self, text: &str) -> String {
+        let ann = &self.team.ann;
+        text.replace(ann.id(), "@ann:example.org").replace(&ann.account.name, "Ann")
+    }
+
     /// That a prompt is queued is left out: it depends on who is faster.
     fn lines(&self, all: &[Message]) -> Vec<BotLine> {
         let of_bot = all.iter().filter(|message| message.sender == self.team.account.id);
-        of_bot.map(|message| self.line(message)).filter(|line| !line.text.contains("Queued, number")).collect()
+        of_bot
+            .map(|message| self.line(message))
+            .filter(|line| !line.text.contains("Queued, number"))
+            .collect()
     }
 }
 
@@ -52,7 +62,8 @@ impl ChatApp for MatrixApp<'_> {
     const PAGE: ChatPage = ChatPage {
         file: "matrix.md",
         title: "A conversation on Matrix",
-        about: "Ann and Timmy are alone in an encrypted room. Timmy's answers are replies, and choices are reactions that he puts below his questions.",
+        about: "Ann and Timmy are alone in an encrypted room. Timmy's answers are replies, and choices are reactions that he puts below his questions. With \
+                `verbosity = 0` he does not name the tools that he uses.",
         edits: true,
     };
 

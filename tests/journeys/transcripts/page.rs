@@ -11,7 +11,8 @@ A test has this conversation, with the real Claude Code CLI and a scripted model
 offered below a message.";
 
 /// Where messages are edited.
-const EDITED: &str = " A question's message is edited when it is decided: the line after `→` is what it says then.";
+const EDITED: &str =
+    " A question's message is edited when it is decided: the line after `→` is what it says then.";
 
 /// A page, and what is special to its messenger.
 pub(super) struct ChatPage {
@@ -91,7 +92,8 @@ impl Draft {
 
     /// Compares the page with the one in `docs`, or writes it there. `lines` are the bot's messages in the end.
     pub(super) fn check(&self, page: &ChatPage, lines: &[BotLine], program: &Program) {
-        let text = self.page(page, lines).replace(&program.project().display().to_string(), "/home/ann/house");
+        let text =
+            self.page(page, lines).replace(&program.project().display().to_string(), "/home/ann/house");
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/transcripts").join(page.file);
         if std::env::var("STORKIT_TRANSCRIPTS").is_ok_and(|it| it == "write") {
             return fs::write(path, text).expect("written");

@@ -12,9 +12,9 @@ use crate::{enclosed::PNG, slack::section};
 const PLACE: &str = "D1";
 const ANN: &str = "U1";
 
-struct SlackApp(Slack);
+struct SlackApp<'s>(&'s Slack);
 
-impl SlackApp {
+impl SlackApp<'_> {
     /// Waits until storkit knows what Slack has shown: it answers a command behind that.
     async fn catch_up(&self) {
         let answers = |all: &[Message]| all.iter().filter(|message| message.only_for.is_some()).count();
@@ -28,7 +28,8 @@ fn line(message: &Message) -> BotLine {
     let choices = message.buttons();
     BotLine {
         id: message.ts.clone(),
-        text: message.shown().trim().to_owned(),
+        // As Slack shows a mention.
+        text: message.shown().trim().replace("<@U1>", "@Ann"),
         is_open_question: !choices.is_empty(),
         choices,
         relation: message.thread.clone().map_or(Relation::None, Relation::InThread),
@@ -41,7 +42,7 @@ fn lines(all: &[Message]) -> Vec<BotLine> {
     of_bot.map(line).filter(|line| !line.text.starts_with("Queued, number")).collect()
 }
 
-impl ChatApp for SlackApp {
+impl ChatApp for SlackApp<'_> {
     const PAGE: ChatPage = ChatPage {
         file: "slack.md",
         title: "A conversation on Slack",
@@ -96,6 +97,6 @@ async fn the_conversation_on_slack_is_as_its_page_says() {
     program.write_config(&section(&slack));
     let serving = program.serve();
     slack.connected(1).await;
-    converse(SlackApp(slack), &program, &model).await;
+    converse(SlackApp(&slack), &program, &model).await;
     assert_eq!(serving.end().0, Some(0));
 }

@@ -64,7 +64,7 @@ impl ChatApp for TerminalApp<'_> {
     };
     const TELLS_CONTEXT: bool = false;
     const EDITS: bool = false;
-    const CORRECTED: &str = "Dropped 1 prompt";
+    const CORRECTED: &'static str = "Dropped 1 prompt";
 
     async fn say(&mut self, words: &str) -> Act {
         self.terminal.say(words);

@@ -36,11 +36,12 @@ impl ChatApp for Phone<'_> {
         file: "whatsapp.md",
         title: "A conversation on WhatsApp",
         about: "WhatsApp has no threads, so Ann quotes what she means. A bot can't edit its messages there, so an outcome is a message of its own; and \
-                it does not hear of edits, so Ann deletes a prompt with a mistake in it and sends it again.",
+                it does not hear of edits, so Ann deletes a prompt with a mistake in it and sends it again. `verbosity = 0` saves the messages that name \
+                the tools.",
         edits: false,
     };
     const EDITS: bool = false;
-    const CORRECTED: &str = "Taken back";
+    const CORRECTED: &'static str = "Taken back";
 
     async fn say(&mut self, words: &str) -> Act {
         let id = self.world.ann.say(words).await;
@@ -87,7 +88,7 @@ impl ChatApp for Phone<'_> {
 async fn the_conversation_on_whatsapp_is_as_its_page_says() {
     needs!(Claude, Bubblewrap);
     let model = ScriptedModel::start(script()).expect("a port");
-    let world = World::of(Program::with_real_cli(&model), "debug", "").await;
+    let world = World::with_keys(Program::with_real_cli(&model), "debug", ("verbosity = 0", "")).await;
     converse(Phone { world: &world, last: String::new() }, &world.program, &model).await;
     world.end();
 }
