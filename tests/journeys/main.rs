@@ -50,6 +50,7 @@ mod stories;
 mod talk;
 mod terminal;
 mod threads;
+mod transcripts;
 mod trouble;
 mod upkeep;
 mod week;

@@ -23,7 +23,7 @@ pub struct Team {
     pub ann: Person,
     pub bob: Person,
     pub room: String,
-    more_rooms: Vec<String>,
+    pub more_rooms: Vec<String>,
 }
 
 impl Team {

@@ -15,15 +15,15 @@ pub const TEAM: &str = "gates = [\"true\"]\n[[agent]]\nname = \"coder\"\nstage =
 
 pub const WISH: &str = "we need a door bell, a door and a roof; bell after door";
 
-fn bell() -> Value {
+pub fn bell() -> Value {
     json!({ "title": "Door bell", "criteria": ["It rings at the door"], "after": [2] })
 }
 
-fn door() -> Value {
+pub fn door() -> Value {
     json!({ "title": "Door", "criteria": ["It opens", "It closes"] })
 }
 
-fn roof() -> Value {
+pub fn roof() -> Value {
     json!({ "title": "Roof", "criteria": ["No rain comes in"], "after": [2] })
 }
 

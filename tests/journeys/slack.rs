@@ -11,7 +11,7 @@ use services::slack::{BOT, BOT_TOKEN, Fault, Message, Slack};
 use crate::plan;
 
 /// Ann may everything, Bob may talk, and nobody else is heard.
-fn section(slack: &Slack) -> String {
+pub fn section(slack: &Slack) -> String {
     format!(
         "display_name = \"Timmy\"\n[slack]\nbot_token = \"${{SLACK_BOT_TOKEN}}\"\napp_token = \"${{SLACK_APP_TOKEN}}\"\n\
          channel_ids = [\"C1\", \"C11\", \"C12\", \"C13\", \"C14\", \"C15\"]\nallowed_users = [\"U1\", \"U2\"]\n\

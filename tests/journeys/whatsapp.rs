@@ -12,12 +12,12 @@ use scripted_model::{ModelScript, ScriptedModel};
 use services::whatsapp::{APP_SECRET, Call, Graph, NUMBER_ID, Person, TOKEN, VERIFY_TOKEN};
 
 /// A storkit that serves, and the people who write to it.
-struct World {
-    program: Program,
+pub struct World {
+    pub program: Program,
     serving: Serving,
-    graph: Graph,
+    pub graph: Graph,
     /// Known by user id and number, and may approve.
-    ann: Person,
+    pub ann: Person,
     /// Known by user id alone, and may not.
     bob: Person,
     /// The public listener.
@@ -39,21 +39,26 @@ impl World {
         Self::of(Program::with_stand_in(), level, lines).await
     }
 
-    async fn of(mut program: Program, level: &str, lines: &str) -> Self {
+    async fn of(program: Program, level: &str, lines: &str) -> Self {
+        Self::with_keys(program, level, ("", lines)).await
+    }
+
+    /// With these keys of bot.toml, and more lines in `[whatsapp]`.
+    pub async fn with_keys(mut program: Program, level: &str, (keys, lines): (&str, &str)) -> Self {
         let graph = Graph::start().await;
         let ann = graph.person("Ann", Some("491701234567"), Some("DE.1001"));
         let bob = graph.person("Bob", None, Some("DE.1002"));
         let public = free_address();
         graph.call_back(&format!("http://{public}/webhook/whatsapp"));
         program.set_env("RUST_LOG", level);
-        program.write_config(&settings(&graph, &public, TOKEN, lines));
+        program.write_config(&format!("{keys}\n{}", settings(&graph, &public, TOKEN, lines)));
         let serving = served(&program);
         graph.register_rightly().await;
         Self { program, serving, graph, ann, bob, public }
     }
 
     /// Ends it in good order; its log.
-    fn end(self) -> String {
+    pub fn end(self) -> String {
         let (code, log) = self.serving.end();
         assert_eq!(code, Some(0), "{log}");
         log

@@ -161,16 +161,36 @@ impl Terminal {
     /// As [`Terminal::see`], for the first message with one of these texts.
     pub fn see_any(&mut self, texts: &[&str]) -> String {
         loop {
-            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
-                panic!("never saw {texts:?}:\n{}", self.heard.join("\n"));
-            };
-            let line: Value = serde_json::from_str(&line).expect("JSON");
-            self.heard.push(line.to_string());
+            let line = self.receive(&format!("saw {texts:?}"));
             let shown = line["markdown"].as_str().or(line["reason"].as_str()).unwrap_or_default();
             if texts.iter().any(|text| shown.contains(text)) {
                 return shown.to_owned();
             }
         }
+    }
+
+    /// Waits until all that was received is so.
+    ///
+    /// Panics with it, if it never is.
+    pub fn until<T>(&mut self, what: &str, find: impl Fn(&[Value]) -> Option<T>) -> T {
+        self.heard.extend(self.lines.try_iter());
+        let parsed = self.heard.iter().map(|line| serde_json::from_str(line).expect("JSON"));
+        let mut heard: Vec<Value> = parsed.collect();
+        loop {
+            if let Some(found) = find(&heard) {
+                return found;
+            }
+            heard.push(self.receive(what));
+        }
+    }
+
+    fn receive(&mut self, what: &str) -> Value {
+        let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
+            panic!("never {what}:\n{}", self.heard.join("\n"));
+        };
+        let line: Value = serde_json::from_str(&line).expect("JSON");
+        self.heard.push(line.to_string());
+        line
     }
 
     /// Everything that was received so far, as JSON lines.

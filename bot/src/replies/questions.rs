@@ -262,7 +262,7 @@ pub fn queued_behind_questions(open: &[QuestionId], position: usize) -> String {
             format!("Questions {} still wait: yes or no, with the number.", ids.join(", "))
         }
     };
-    format!("{waits} Your message is queued, number {position}; it is no answer.")
+    format!("{waits} Your message is queued, number {position}; I did not take it for an answer.")
 }
 
 /// No question at all.

@@ -237,6 +237,16 @@ impl Graph {
         found.unwrap_or_else(|| panic!("never called: {what}\n{:#?}", self.calls()))
     }
 
+    /// Waits until this message is the last one that was marked as read, and nothing is being typed.
+    pub async fn marked_read(&self, id: &str) {
+        let is_last = |state: &State| {
+            let last = state.calls.iter().rfind(|call| call.body["status"] == "read")?;
+            let types = last.body["typing_indicator"].is_object();
+            (last.body["message_id"] == id && !types).then_some(())
+        };
+        self.until(is_last).await.unwrap_or_else(|| panic!("{id} is not done: {:#?}", self.calls()));
+    }
+
     async fn until<T>(&self, check: impl Fn(&State) -> Option<T>) -> Option<T> {
         let mut changes = self.inner.changes.subscribe();
         let found = async {

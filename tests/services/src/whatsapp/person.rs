@@ -275,6 +275,15 @@ impl Person {
         found.unwrap_or_else(|| panic!("never saw {text:?}: {:#?}", self.shown()))
     }
 
+    /// Waits until the messages to them are so; panics with these if they never are.
+    pub async fn until<T>(&self, what: &str, find: impl Fn(&[Shown]) -> Option<T>) -> T {
+        let mine = |state: &super::State| -> Vec<Shown> {
+            state.shown.iter().filter(|shown| self.is(&shown.to)).cloned().collect()
+        };
+        let found = self.graph.until(|state| find(&mine(state))).await;
+        found.unwrap_or_else(|| panic!("never {what}: {:#?}", self.shown()))
+    }
+
     /// Like [`Person::see`], for a message after the first `seen`.
     pub async fn see_after(&self, seen: usize, text: &str) -> Shown {
         let find = |state: &super::State| {
