@@ -4,6 +4,10 @@
 
 #[cfg(feature = "matrix")]
 mod matrix;
+#[cfg_attr(
+    not(all(feature = "matrix", feature = "slack", feature = "whatsapp")),
+    allow(dead_code, reason = "a terminal has neither threads nor edits")
+)]
 mod page;
 #[cfg(feature = "slack")]
 mod slack;

@@ -62,8 +62,8 @@ impl ChatApp for MatrixApp<'_> {
     const PAGE: ChatPage = ChatPage {
         file: "matrix.md",
         title: "A conversation on Matrix",
-        about: "Ann and Timmy are alone in an encrypted room. Timmy's answers are replies, and choices are reactions that he puts below his questions. With \
-                `verbosity = 0` he does not name the tools that he uses.",
+        about: "Ann and Timmy are alone in an encrypted room. Timmy's answers are replies, and choices are reactions that it puts below its questions.\n\
+                With `verbosity = 0` it does not name the tools that it uses.",
         edits: true,
     };
 

@@ -58,7 +58,7 @@ impl ChatApp for TerminalApp<'_> {
     const PAGE: ChatPage = ChatPage {
         file: "terminal.md",
         title: "A conversation in the terminal",
-        about: "A terminal has neither threads nor quotations nor edits. Ann says what she means in a line of its own, names the image by its path, \
+        about: "A terminal has neither threads nor quotations nor edits. Ann says what she means in a line of its own, names the image by its path,\n\
                 picks a choice by its number, and drops what waits when there is a mistake in it.",
         edits: true,
     };

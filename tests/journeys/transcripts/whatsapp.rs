@@ -35,8 +35,8 @@ impl ChatApp for Phone<'_> {
     const PAGE: ChatPage = ChatPage {
         file: "whatsapp.md",
         title: "A conversation on WhatsApp",
-        about: "WhatsApp has no threads, so Ann quotes what she means. A bot can't edit its messages there, so an outcome is a message of its own; and \
-                it does not hear of edits, so Ann deletes a prompt with a mistake in it and sends it again. `verbosity = 0` saves the messages that name \
+        about: "WhatsApp has no threads, so Ann quotes what she means. A bot can't edit its messages there, so an outcome is a message of its own; and\n\
+                it does not hear of edits, so Ann deletes a prompt with a mistake in it and sends it again. `verbosity = 0` saves the messages that name\n\
                 the tools.",
         edits: false,
     };
