@@ -96,7 +96,7 @@ async fn an_upgraded_room_goes_on_with_its_session_its_rules_and_its_settings_al
     let history = last_request(&model).conversation.history;
     assert!(history.iter().any(|prompt| prompt.contains("remember the door")), "{history:?}");
     ann.say(&new, "!rules").await;
-    ann.see(&new, bot, "touch one.txt").await;
+    ann.see(&new, bot, "`touch` with any files").await;
     ann.say(&new, "!status").await;
     ann.see(&new, bot, "write the new id there").await;
     assert_eq!(serving.end().0, Some(0));
