@@ -27,6 +27,9 @@ use self::{
 };
 use crate::{permission::AgentRequest, replies::tools as say};
 
+/// Before the names of storkit's tools, as the agent program calls them.
+pub const OWN_TOOLS: &str = "mcp__storkit__";
+
 // Without a `timeout` in its MCP config the CLI gives up on a call after 60 s. The operator's file has none.
 const LONGEST_CALL: Duration = Duration::from_secs(50);
 

@@ -91,13 +91,14 @@ async fn a_question_stands_below_what_was_said_and_freezes_it() {
     room.settled().await;
     insta::assert_snapshot!(room.transcript(), @r"
     ann: twice echo first ;; echo second
-    bot: - Bash `echo first` …
     bot: ✅ Question 1: ann allowed Bash `echo first`.
     ann: yes
-    bot: - Bash `echo second` …
+    bot: - Bash `echo first` ✓
     bot: ❌ Question 2: ann denied Bash `echo second`.
     ann: no
-    bot: first
+    bot: - Bash `echo second` ✗
+
+    first
     ann denied this. Do not try it again in another way; ask what to do instead.
     ");
     bot.app.shutdown().await;

@@ -49,7 +49,7 @@ async fn bots_and_strangers_are_not_heard_and_not_answered() {
     room.say_as("eve", "!status").await;
     room.say("bash touch guarded.txt").await;
     let question = room.see("Question 1").await;
-    assert_eq!(room.shown().len(), 2, "{}", room.transcript());
+    assert_eq!(room.shown().len(), 1, "{}", room.transcript());
     room.say_as("eve", "yes").await;
     let click = adapters::PersonAct::Chose { on: question.id, key: question.choices[0].key.clone() };
     room.send_incoming(Incoming { act: click, ..room.incoming("eve", "") }).await;

@@ -144,7 +144,7 @@ async fn a_sub_agents_question_outlives_its_turn_and_the_talk_after_it() {
     room.see("In the background: sub-agent `look around`").await;
     assert!(!room.transcript().contains("is closed"), "{}", room.transcript());
     room.say("yes").await;
-    room.see("In the background: sub-agent `look around` is done.").await;
+    room.see("The sub-agent `look around`, which ran in the background, is done.").await;
     assert!(bot.file("made-by-child").exists());
     room.see("I saw its end.").await;
     bot.app.shutdown().await;
@@ -173,7 +173,7 @@ async fn a_command_in_the_background_delays_the_idle_close_and_reports_its_end()
     }
     assert!(name(&bot, "fake:a").is_some(), "{}", room.transcript());
     fs::write(bot.file("go"), "").expect("written");
-    room.see("In the background: command `count` is done.").await;
+    room.see("The command `count`, which ran in the background, is done.").await;
     room.see("I saw its end.").await;
     bot.app.shutdown().await;
 }

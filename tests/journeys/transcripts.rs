@@ -165,7 +165,7 @@ async fn converse<A: ChatApp>(app: A, program: &Program, model: &ScriptedModel) 
     correct_what_waits_beside_background_work(&mut talk, program).await;
     plan_without_the_roof(&mut talk, program).await;
     fs::write(program.file("dry"), "").expect("written");
-    talk.see("`let the door dry` is done").await;
+    talk.see("`let the door dry`, which ran in the background, is done").await;
     talk.see("The door is dry.").await;
     let lines = talk.app.until("any", |lines| Some(lines.to_vec())).await;
     talk.draft.check(&A::PAGE, &lines, program);

@@ -149,6 +149,11 @@ impl RoomTask {
                 },
                 Some(answer) = self.commands.next_answer() => self.on_late_answer(answer),
                 () = sleep_until_some(self.turn.due()) => self.send_prompt_again(),
+                // While a question is open nothing is shown, and its end shows it.
+                () = sleep_until_some(self.turn.progress_due().filter(|_| self.questions.is_empty())) => {
+                    self.show_progress();
+                    continue;
+                }
                 () = sleep_until_some(self.ticker.due()) => self.tick(),
                 () = sleep_until(self.activity.last + IDLE_EXIT) => {
                     // Otherwise this branch would fire again at once, for as long as the room cannot exit. `continue`

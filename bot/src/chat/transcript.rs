@@ -5,10 +5,13 @@ use adapters::markdown::code_span;
 use agents::claude::{AgentEvent, ToolUse};
 use serde_json::Value;
 
-use crate::replies;
+use crate::{replies, tools::OWN_TOOLS};
 
 /// How much of an unfinished block is shown, in bytes: more than any messenger shows of a message on its way.
 const LONGEST_WRITING: usize = 256 * 1024;
+
+/// Tools that do nothing without asking people.
+const ASKING_TOOLS: [&str; 3] = ["AskUserQuestion", "ExitPlanMode", "plan_stories"];
 
 /// The model's words and tool calls in a turn so far.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -73,6 +76,15 @@ impl TurnTranscript {
         let runs =
             |item: &TranscriptItem| matches!(item, TranscriptItem::Tool { state: ToolState::Running, .. });
         self.items.iter().any(runs)
+    }
+
+    /// Whether nothing would be shown but calls that have no result yet.
+    pub fn shows_only_running_tools(&self) -> bool {
+        let is_running =
+            |item: &TranscriptItem| matches!(item, TranscriptItem::Tool { state: ToolState::Running, .. });
+        self.writing.is_empty()
+            && self.retrying.is_none()
+            && self.items.iter().skip(self.shown_before).filter(|item| item.is_shown()).all(is_running)
     }
 
     // Pieces beyond [`LONGEST_WRITING`] are dropped: the whole block follows when it is finished.
@@ -161,7 +173,7 @@ impl TurnTranscript {
                     push_lines(&mut lines, &mut blocks);
                     blocks.push(text.clone());
                 }
-                TranscriptItem::Tool { name, detail, state, .. } if verbosity > 0 => {
+                TranscriptItem::Tool { name, detail, state, .. } if verbosity > 0 && item.is_shown() => {
                     lines.push(tool_line(name, if verbosity > 1 { detail } else { "" }, *state));
                 }
                 TranscriptItem::Tool { .. } => {}
@@ -196,10 +208,15 @@ impl TranscriptItem {
     fn of(tool: &ToolUse) -> Self {
         Self::Tool {
             id: tool.id.clone(),
-            name: tool.name.clone(),
+            name: tool.name.strip_prefix(OWN_TOOLS).unwrap_or(&tool.name).to_owned(),
             detail: tool_detail(&tool.input),
             state: ToolState::Running,
         }
+    }
+
+    // The question of such a tool says it all.
+    fn is_shown(&self) -> bool {
+        !matches!(self, Self::Tool { name, .. } if ASKING_TOOLS.contains(&name.as_str()))
     }
 }
 
@@ -246,6 +263,20 @@ mod tests {
             assert!(transcript.apply(&event), "{event:?}");
         }
         transcript
+    }
+
+    #[test]
+    fn a_tool_that_only_asks_is_not_shown_beside_its_question() {
+        let mut transcript = TurnTranscript::default();
+        let call = |id: &str, name: &str| {
+            AgentEvent::ToolUse(ToolUse { id: id.into(), name: name.into(), input: Value::Null })
+        };
+        transcript.apply(&call("1", "AskUserQuestion"));
+        assert!(transcript.runs_a_tool() && transcript.shows_only_running_tools());
+        transcript.apply(&AgentEvent::ToolResult { id: "1".into(), is_error: false });
+        transcript.apply(&call("2", "mcp__storkit__list_stories"));
+        assert!(transcript.shows_only_running_tools());
+        assert_eq!(transcript.progress_text(1), "- list_stories …");
     }
 
     #[test]

@@ -41,7 +41,8 @@ impl CallConcern {
         concerns.extend(is_on("run_in_background").then_some(Self::InBackground));
         // One way of asking names no path: then it is looked for in the call.
         let outside = || AgentFolder(folder).outside(naming_texts(tool, input));
-        let reaches = blocked_path.map(str::to_owned).or_else(outside);
+        let blocked = blocked_path.filter(|path| !AgentFolder(folder).holds_plainly(path));
+        let reaches = blocked.map(str::to_owned).or_else(outside);
         concerns.extend(reaches.map(Self::BlockedPath));
         match AgentFolder(folder).links(naming_texts(tool, input)) {
             Some(links) => {
@@ -94,6 +95,14 @@ mod tests {
             "by MCP nobody says where it leads"
         );
         assert!(of("Read", json!({ "file_path": dir.path().join("x/../a") })).is_empty());
+        let inside = |name: &str| {
+            let path = dir.path().join(name).display().to_string();
+            CallConcern::of("Bash", &json!({ "command": "x" }), Some(dir.path()), Some(&path))
+        };
+        assert_eq!(inside("door.txt"), [], "the agent's own files are no news");
+        for named in [".git/config", "src/.env", "../a", "notes"] {
+            assert_eq!(inside(named).len(), 1, "{named}");
+        }
         let blocked = CallConcern::of("Read", &json!({}), None, Some("/etc/shadow"));
         assert_eq!(blocked, [CallConcern::BlockedPath("/etc/shadow".into())]);
         assert_eq!(of("Bash", json!({ "command": "a ".repeat(2_000) })), [CallConcern::UncheckedLinks]);

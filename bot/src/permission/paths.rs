@@ -63,6 +63,18 @@ impl AgentFolder<'_> {
         found.map(|path| path.display().to_string())
     }
 
+    /// Whether a path is a file of the folder itself: no link leads out of it, and nothing in it is hidden, as settings are.
+    pub fn holds_plainly(self, path: &str) -> bool {
+        let Some(root) = self.0.and_then(|root| root.canonicalize().ok()) else { return false };
+        let real = self.absolute(path).and_then(|path| reached_path(&path));
+        let below = real.as_deref().and_then(|real| real.strip_prefix(&root).ok());
+        let is_plain = |part: Component<'_>| match part {
+            Component::Normal(name) => !name.as_encoded_bytes().starts_with(b"."),
+            _ => false,
+        };
+        below.is_some_and(|below| below.components().all(is_plain))
+    }
+
     fn absolute(self, named: &str) -> Option<PathBuf> {
         let named = Path::new(named);
         match self.0 {

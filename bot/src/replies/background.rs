@@ -45,7 +45,7 @@ pub fn background_ended(task: &BackgroundTask, end: Option<TaskEnd>) -> String {
         Some(TaskEnd::Stopped) => "was stopped",
         None => "has ended",
     };
-    format!("In the background: {} {how}.", name(task))
+    format!("The {}, which ran in the background, {how}.", name(task))
 }
 
 /// A person ended these.
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn background_work_is_named() {
         let tasks = [task(BackgroundKind::Command, "run `all` tests"), task(BackgroundKind::SubAgent, "")];
-        insta::assert_snapshot!(background_ended(&tasks[0], Some(TaskEnd::Completed)), @"In the background: command ``run `all` tests`` is done.");
+        insta::assert_snapshot!(background_ended(&tasks[0], Some(TaskEnd::Completed)), @"The command ``run `all` tests``, which ran in the background, is done.");
         insta::assert_snapshot!(background_stopped(&tasks), @"Stopped in the background: command ``run `all` tests``, sub-agent `b1`.");
         insta::assert_snapshot!(background_closed(&tasks[1..], None), @"The session is closed. That ended in the background: sub-agent `b1`.");
         let minute = Duration::from_secs(60);

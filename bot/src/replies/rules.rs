@@ -18,7 +18,7 @@ pub fn offered_rule(scope: &RuleScope, owner: Option<&RuleOwner>) -> String {
     let calls = match scope {
         RuleScope::CommandPrefix { prefix } => listed(prefix),
         RuleScope::Command { .. } => {
-            "exactly this command, also when the files and programs it uses have changed".to_owned()
+            "exactly this command, even if the files and programs it uses change".to_owned()
         }
         RuleScope::Path { tool, path } => file(tool, path),
         RuleScope::Host { host } => page(host),
@@ -138,7 +138,7 @@ mod tests {
         `cat` with any files of its folder, except hidden ones, for every story's qa
         `grep` with any pattern and any files of its folder, except hidden ones, for every story's qa
         `cargo test` with any names of tests, for every story's qa
-        exactly this command, also when the files and programs it uses have changed, for every story's qa
+        exactly this command, even if the files and programs it uses change, for every story's qa
         `Edit` of `/p/a\u{202e}.rs` with any content, for every story's qa
         `WebFetch` of any page of `docs.rs`, for every story's qa
         exactly this call, for every story's qa

@@ -15,11 +15,8 @@ use crate::{
     chat::rooms::RoomInput,
     permission::Person,
     store::QueuedPrompt,
-    tools::{self, McpRun, MessageAnswer, RoomAccess, RoomTurnCaller},
+    tools::{self, McpRun, MessageAnswer, OWN_TOOLS, RoomAccess, RoomTurnCaller},
 };
-
-/// How the agent program names storkit's tools.
-const OWN_TOOLS: &str = "mcp__storkit__";
 
 /// The calls of one turn.
 pub(super) struct TurnTools {

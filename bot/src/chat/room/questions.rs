@@ -421,6 +421,7 @@ impl RoomTask {
         if let Some(slot) = self.questions.settle(question.id, outcome, self.services.clock.now()) {
             self.outbox.finish(slot, Outgoing::text(replies::settled(question, outcome)));
         }
+        self.show_progress();
     }
 
     pub(super) fn on_left_question(&mut self, id: QuestionId, question: &OpenQuestion, copy: MessageId) {

@@ -4,7 +4,7 @@ use std::{
     collections::HashSet,
     path::PathBuf,
     sync::{Arc, atomic::AtomicUsize},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use adapters::{Room, SentFile};
@@ -36,6 +36,9 @@ use crate::{
     replies,
     store::QueuedPrompt,
 };
+
+/// A call that runs for longer is shown. Most have a result before, or a question that names them.
+const CALLS_AFTER: Duration = Duration::from_secs(2);
 
 /// The room's session, where it works, and the turn that it works on.
 pub(super) struct RoomTurn {
@@ -100,15 +103,22 @@ pub(super) struct CurrentTurn {
     pub(super) transcript: TurnTranscript,
     /// The live message that shows it.
     pub(super) slot: Option<LiveSlot>,
+    /// When a message of nothing but running calls is due.
+    calls_due: Option<Instant>,
     /// Permission requests that wait.
     asked: Vec<String>,
+    attempts: TurnAttempts,
+    /// Whether its cost, or a part of it, is in the record.
+    pub(super) is_recorded: bool,
+}
+
+/// How far the attempts to get an answer are.
+struct TurnAttempts {
     phase: TurnPhase,
     retries: TurnRetries,
     /// Whether the attempt under way resumes a session.
     resumed: bool,
     entering: Option<EnteringTask>,
-    /// Whether its cost, or a part of it, is in the record.
-    pub(super) is_recorded: bool,
 }
 
 /// What belongs to the prompt and is not fetched yet.
@@ -167,9 +177,14 @@ impl RoomTurn {
         self.current.is_some()
     }
 
+    /// When progress is to be shown although nothing happens.
+    pub(super) fn progress_due(&self) -> Option<Instant> {
+        self.current.as_ref()?.progress_due()
+    }
+
     /// When the prompt is to be sent again.
     pub(super) fn due(&self) -> Option<Instant> {
-        match self.current.as_ref()?.phase {
+        match self.current.as_ref()?.attempts.phase {
             TurnPhase::Waiting { until } => Some(until),
             TurnPhase::Entering | TurnPhase::Running | TurnPhase::Stopping => None,
         }
@@ -217,24 +232,27 @@ impl CurrentTurn {
             input,
             transcript: TurnTranscript::default(),
             slot: None,
+            calls_due: None,
             asked: Vec::new(),
-            phase: TurnPhase::Entering,
-            retries: TurnRetries::new(Some(retry)),
-            resumed: false,
-            entering: None,
+            attempts: TurnAttempts {
+                phase: TurnPhase::Entering,
+                retries: TurnRetries::new(Some(retry)),
+                resumed: false,
+                entering: None,
+            },
             is_recorded: false,
         }
     }
 
     /// The workspace is made ready by this task.
     pub(super) fn begin_entering(&mut self, task: EnteringTask) {
-        self.phase = TurnPhase::Entering;
-        self.entering = Some(task);
+        self.attempts.phase = TurnPhase::Entering;
+        self.attempts.entering = Some(task);
     }
 
     /// Whether it waits for its workspace; an answer that comes after a stop is for nobody.
     pub(super) fn is_entering(&self) -> bool {
-        self.phase == TurnPhase::Entering
+        self.attempts.phase == TurnPhase::Entering
     }
 
     /// Puts what the prompt refers to before it.
@@ -261,9 +279,9 @@ impl CurrentTurn {
     }
 
     pub(super) fn begin_attempt(&mut self, resumed: bool) {
-        self.phase = TurnPhase::Running;
-        self.entering = None;
-        self.resumed = resumed;
+        self.attempts.phase = TurnPhase::Running;
+        self.attempts.entering = None;
+        self.attempts.resumed = resumed;
     }
 
     // The next attempt answers the same prompt from the start: the text of the failed one would appear twice.
@@ -273,7 +291,7 @@ impl CurrentTurn {
 
     /// What its message says when the bot goes down.
     pub(super) fn words_at_shutdown(&self) -> &'static str {
-        match self.phase {
+        match self.attempts.phase {
             TurnPhase::Entering | TurnPhase::Waiting { .. } => replies::RUN_AFTER_SHUTDOWN,
             TurnPhase::Running | TurnPhase::Stopping => replies::STOPPED_BY_SHUTDOWN,
         }
@@ -281,18 +299,18 @@ impl CurrentTurn {
 
     // A stop counts whatever else the attempt came to: a retry after it would run work that a person just stopped.
     pub(super) fn on_outcome(&mut self, outcome: TurnOutcome, now: SystemTime) -> RetryStep {
-        if self.phase == TurnPhase::Stopping {
+        if self.attempts.phase == TurnPhase::Stopping {
             return RetryStep::End(TurnOutcome::Stopped);
         }
-        let next = self.retries.next_step(outcome, self.resumed, now);
+        let next = self.attempts.retries.next_step(outcome, self.attempts.resumed, now);
         if let RetryStep::Wait(_, wait) = &next {
-            self.phase = TurnPhase::Waiting { until: Instant::now() + wait.wait };
+            self.attempts.phase = TurnPhase::Waiting { until: Instant::now() + wait.wait };
         }
         next
     }
 
     pub(super) fn stop(&mut self) -> StopAction {
-        match std::mem::replace(&mut self.phase, TurnPhase::Stopping) {
+        match std::mem::replace(&mut self.attempts.phase, TurnPhase::Stopping) {
             TurnPhase::Waiting { .. } | TurnPhase::Entering => StopAction::End,
             TurnPhase::Running | TurnPhase::Stopping => StopAction::Interrupt,
         }
@@ -308,7 +326,7 @@ impl CurrentTurn {
 
     /// The reason for a wait besides the model, for `status`.
     pub(super) fn waiting(&self) -> Option<String> {
-        match self.phase {
+        match self.attempts.phase {
             TurnPhase::Waiting { until } => {
                 Some(replies::waits_for_service(until.saturating_duration_since(Instant::now())))
             }
@@ -320,13 +338,30 @@ impl CurrentTurn {
 
     /// The text of its live message; `None` while there is nothing to show. A turn that may stay silent shows nothing
     /// until its text can no longer be the word for silence.
-    pub(super) fn progress(&self, verbosity: u8) -> Option<String> {
+    pub(super) fn progress(&mut self, verbosity: u8) -> Option<String> {
+        if self.slot.is_none() && self.transcript.shows_only_running_tools() {
+            let due = *self.calls_due.get_or_insert_with(|| Instant::now() + CALLS_AFTER);
+            if Instant::now() < due {
+                return None;
+            }
+        }
+        self.calls_due = None;
         let may_be_silent =
             self.prompt.addressed.is_none() && prompt::may_become_silence(&self.transcript.text());
-        if self.phase != TurnPhase::Running || may_be_silent {
+        if self.attempts.phase != TurnPhase::Running || may_be_silent {
             return None;
         }
         Some(self.transcript.progress_text(verbosity)).filter(|text| !text.trim().is_empty())
+    }
+
+    /// When progress is to be shown although nothing happens.
+    pub(super) fn progress_due(&self) -> Option<Instant> {
+        self.calls_due
+    }
+
+    /// A question names the call that it is about, so no message does.
+    pub(super) fn forget_due_calls(&mut self) {
+        self.calls_due = None;
     }
 
     /// The final message for the model's answer; `None` for a silent one.
@@ -356,7 +391,7 @@ mod tests {
     use std::time::Duration;
 
     use agents::{
-        claude::{AgentEvent, BusyService},
+        claude::{AgentEvent, BusyService, ToolUse},
         confine::{Confined, Confinement, WorktreePaths},
     };
 
@@ -452,11 +487,11 @@ mod tests {
         let (mut turn, now) = (turn(), SystemTime::now());
         let next = turn.on_outcome(busy(Some(now + 150 * HOUR)), now);
         assert!(matches!(next, RetryStep::Wait(_, wait) if wait.wait == 150 * HOUR && !wait.counted));
-        assert_eq!(turn.phase, TurnPhase::Waiting { until: Instant::now() + 150 * HOUR });
+        assert_eq!(turn.attempts.phase, TurnPhase::Waiting { until: Instant::now() + 150 * HOUR });
         assert!(turn.waiting().is_some_and(|waiting| waiting.contains("6d")), "{:?}", turn.waiting());
         assert_eq!(turn.progress(1), None, "what a failed attempt said does not change any more");
         turn.begin_attempt(true);
-        assert_eq!((turn.waiting(), turn.phase), (None, TurnPhase::Running));
+        assert_eq!((turn.waiting(), turn.attempts.phase), (None, TurnPhase::Running));
     }
 
     #[test]
@@ -510,6 +545,23 @@ mod tests {
         assert_eq!(turn.answer(1, "NOTHING_TO_ADD"), None);
         turn.transcript.apply(&AgentEvent::TextDelta(" is wrong".into()));
         assert_eq!(turn.progress(1).as_deref(), Some("NOTHING is wrong"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_alone_is_shown_once_it_takes_long() {
+        let call = |id: &str| {
+            AgentEvent::ToolUse(ToolUse { id: id.into(), name: "Bash".into(), input: Default::default() })
+        };
+        let mut turn = turn();
+        turn.begin_attempt(false);
+        turn.transcript.apply(&call("1"));
+        assert_eq!((turn.progress(1), turn.progress_due()), (None, Some(Instant::now() + CALLS_AFTER)));
+        tokio::time::advance(CALLS_AFTER).await;
+        assert_eq!((turn.progress(1).as_deref(), turn.progress_due()), (Some("- Bash …"), None));
+        turn.transcript.apply(&AgentEvent::ToolResult { id: "1".into(), is_error: false });
+        turn.transcript.apply(&call("2"));
+        let shown = turn.progress(1);
+        assert_eq!(shown.as_deref(), Some("- Bash ✓\n- Bash …"), "beside others at once");
     }
 
     #[test]

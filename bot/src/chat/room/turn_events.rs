@@ -351,7 +351,7 @@ impl RoomTask {
     }
 
     /// Shows the turn's state in its live message.
-    fn show_progress(&mut self) {
+    pub(super) fn show_progress(&mut self) {
         let verbosity = self.verbosity();
         // While a question is open no progress appears below it: people would scroll past the question.
         let Some(turn) = self.turn.current.as_mut().filter(|_| self.questions.is_empty()) else { return };
@@ -365,6 +365,7 @@ impl RoomTask {
     pub(super) fn pause_live_message(&mut self) {
         let verbosity = self.verbosity();
         let Some(turn) = &mut self.turn.current else { return };
+        turn.forget_due_calls();
         let Some(slot) = turn.slot else { return };
         let text = turn.transcript.cut_at_question(verbosity);
         if !text.trim().is_empty() {
@@ -459,6 +460,21 @@ mod tests {
             "below the question, in a new message"
         );
         assert_eq!((texts(&fixture)[0].as_str(), texts(&fixture).len()), ("Before.", 3));
+    }
+
+    #[tokio::test]
+    async fn a_call_that_asks_is_named_by_its_question_alone() {
+        let mut fixture = RoomFixture::asked("fix it").await;
+        let call = agents::claude::ToolUse { id: "1".into(), name: "Bash".into(), input: json!({}) };
+        fixture.event(AgentEvent::ToolUse(call));
+        let (_, decision) = fixture.asks_for_bash().await;
+        assert_eq!(fixture.room().shown().len(), 1);
+        fixture.says("ann", "yes").await;
+        decision.await.unwrap();
+        fixture.handles_all().await;
+        fixture.event(AgentEvent::ToolResult { id: "1".into(), is_error: false });
+        fixture.answers("Done.");
+        assert_eq!(fixture.last_shown().await.text, "- Bash ✓\n\nDone.");
     }
 
     #[tokio::test]
