@@ -30,7 +30,8 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-pub(crate) fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
+/// The content; `None` if there is no such file.
+pub fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
     unlinked::check(path)?;
     match fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
