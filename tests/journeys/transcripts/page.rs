@@ -34,6 +34,13 @@ pub(super) struct BotLine {
     pub relation: Relation,
 }
 
+impl BotLine {
+    /// A message of nothing but a call, which appears where that takes long.
+    pub(super) fn is_long_call(&self) -> bool {
+        self.text.starts_with("- ") && self.text.ends_with('…') && !self.text.contains('\n')
+    }
+}
+
 /// How a message belongs to an earlier one, by its id.
 #[derive(Clone, Debug)]
 pub(super) enum Relation {

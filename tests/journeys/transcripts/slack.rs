@@ -36,10 +36,10 @@ fn line(message: &Message) -> BotLine {
     }
 }
 
-/// Of the bot, for everybody. That a prompt is queued is left out: it depends on who is faster.
+/// Of the bot, for everybody. That a prompt is queued is left out, and a call that takes long: they depend on who is faster.
 fn lines(all: &[Message]) -> Vec<BotLine> {
     let of_bot = all.iter().filter(|message| message.user == BOT && message.only_for.is_none());
-    of_bot.map(line).filter(|line| !line.text.starts_with("Queued, number")).collect()
+    of_bot.map(line).filter(|line| !line.text.starts_with("Queued, number") && !line.is_long_call()).collect()
 }
 
 impl ChatApp for SlackApp<'_> {

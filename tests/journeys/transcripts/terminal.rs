@@ -38,6 +38,7 @@ fn lines(heard: &[Value]) -> Vec<BotLine> {
             None => lines.push(line),
         }
     }
+    lines.retain(|line| !line.is_long_call());
     lines
 }
 
