@@ -36,7 +36,8 @@ pub type Report = Box<dyn FnOnce(Result<Vec<MessageId>, &AdapterError>) + Send>;
 
 enum OutboxJob {
     Say {
-        place: MessagePlace,
+        /// A thread of the room, if the message belongs in one.
+        place: Option<Room>,
         message: Outgoing,
         attachment: Option<Attachment>,
         slot: Option<LiveSlot>,
@@ -64,10 +65,7 @@ enum OutboxJob {
     Flush(oneshot::Sender<()>),
 }
 
-/// The thread of the room in which a message belongs; `None` for the room itself.
-type MessagePlace = Option<Room>;
-
-/// How many of people's messages in threads the outbox knows.
+/// How many messages of people in threads the outbox remembers.
 const PLACES: usize = 500;
 
 /// Sends messages to the room. Calls return at once; everything is sent in the order of the calls.
@@ -76,7 +74,7 @@ pub struct Outbox {
     slots: u64,
     newest: Newest,
     redactor: Arc<Redactor>,
-    /// The threads of this room in which people's messages stand, oldest first. What replies to them goes there too.
+    /// People's messages in threads of this room, oldest first. Replies to them go to the same thread.
     places: VecDeque<(MessageId, Room)>,
 }
 
@@ -107,7 +105,7 @@ impl Outbox {
         Self { jobs, slots: 0, newest, redactor, places: VecDeque::new() }
     }
 
-    /// A person's message stands in this thread of the room.
+    /// Remembers the thread of a person's message, for the replies to it.
     pub fn set_thread(&mut self, message: MessageId, thread: Room) {
         self.places.retain(|(known, _)| *known != message);
         self.places.push_back((message, thread));
@@ -116,7 +114,7 @@ impl Outbox {
         }
     }
 
-    /// The thread of the room in which a person's message stands.
+    /// The thread of a person's message, if it is in one.
     pub fn thread_of(&self, message: &MessageId) -> Option<&Room> {
         self.places.iter().find(|(known, _)| known == message).map(|(_, thread)| thread)
     }
@@ -127,7 +125,7 @@ impl Outbox {
         self.say_near(message, near.as_ref());
     }
 
-    /// The same in the thread of a person's message, if that stands in one.
+    /// The same in the thread of a person's message, if it is in one.
     pub fn say_near(&self, message: Outgoing, near: Option<&MessageId>) {
         let place = near.and_then(|near| self.thread_of(near)).cloned();
         let message = self.redactor.message(message);
@@ -164,7 +162,7 @@ impl Outbox {
         self.send(OutboxJob::Revise { slot, message, report });
     }
 
-    /// A new live message, in the thread of a person's message if that stands in one; nothing is shown until [`Outbox::show`].
+    /// A new live message, in the thread of a person's message if it is in one; nothing is shown until [`Outbox::show`].
     pub fn open(&mut self, near: Option<&MessageId>) -> LiveSlot {
         self.slots += 1;
         let slot = LiveSlot(self.slots);
@@ -235,7 +233,7 @@ struct OutboxTask {
     adapter: Arc<dyn Adapter>,
     room: Room,
     live: HashMap<LiveSlot, LiveMessage>,
-    /// The threads of live messages that do not stand in the room itself.
+    /// The threads of live messages that are not in the room itself.
     threads: HashMap<LiveSlot, Room>,
     newest: Newest,
     report: DeliveryReport,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use adapters::{Adapter, AdapterError, MessageId, Quotation, Room};
 
-/// A messenger that takes longer has not got it now. The prompt does not wait for the rest.
+/// After this the prompt is sent without the thread.
 const READ_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The longest text of one message, in characters.
