@@ -28,6 +28,8 @@ use crate::{
 
 // The most messages that wait while the bot is behind or disconnected. Beyond that Meta stores them and sends them again.
 const WAITING_MAX: usize = 1_000;
+// How long a person's reference to an unknown message waits for Meta's answer to what is being sent to them.
+const ANSWER_MAX: Duration = Duration::from_secs(3);
 
 pub struct IncomingQueue {
     places: Arc<Semaphore>,
@@ -44,8 +46,10 @@ impl Default for IncomingQueue {
     }
 }
 
+/// A person's message, before it is read.
 struct IncomingDraft {
-    incoming: Incoming,
+    message: PersonMessage,
+    person: Arc<str>,
     _place: Option<OwnedSemaphorePermit>,
 }
 
@@ -110,23 +114,38 @@ impl WhatsApp {
         let room = Room::new(NAME, person.clone());
         // Before the new message reaches the bot, so that held messages go out ahead of its answer.
         self.open_window(&room);
-        let Some((act, addressed)) = self.read_act(&message, &person) else { return };
-        let enclosed = self.read_enclosed(&message, &person);
-        let reply_to = message.context.map(|id| MessageId::new(self.sending.recent.lock().known_as(&id)));
-        let name = message.who.name.unwrap_or_else(|| person.to_string());
-        let incoming = Incoming {
-            id: MessageId::new(message.id),
-            room,
-            sender: Sender { id: person, name: name.into(), is_bot: false },
+        // Cannot fail, since the receiver is a field of `self`.
+        let _ = self.queue.sender.send(IncomingDraft { message, person, _place: place });
+    }
+
+    // Meta may deliver our message, and the person refer to it, before Meta answers the call that sent it. The send lock
+    // is free once the answer is here.
+    async fn await_own_message(&self, IncomingDraft { message, person, .. }: &IncomingDraft) {
+        let is_known = message.refers_to().is_none_or(|id| self.sending.recent.lock().get(id).is_some());
+        if !is_known {
+            let turn = self.send_lock(&Room::new(NAME, person.clone()));
+            let _ = tokio::time::timeout(ANSWER_MAX, turn.lock()).await;
+        }
+    }
+
+    /// The message for the bot; `None` where nothing in it concerns it.
+    fn read_message(&self, IncomingDraft { message, person, .. }: &IncomingDraft) -> Option<Incoming> {
+        let (act, addressed) = self.read_act(message, person)?;
+        let enclosed = self.read_enclosed(message, person);
+        let known_as = |id: &String| MessageId::new(self.sending.recent.lock().known_as(id));
+        let reply_to = message.context.as_ref().map(known_as);
+        let name = message.who.name.as_deref().unwrap_or(person);
+        Some(Incoming {
+            id: MessageId::new(message.id.as_str()),
+            room: Room::new(NAME, person.clone()),
+            sender: Sender { id: person.clone(), name: name.into(), is_bot: false },
             act,
             addressed: Some(addressed),
             shared: false,
             reply_to,
             sent_at: message.at,
             enclosed,
-        };
-        // Cannot fail, since the receiver is a field of `self`.
-        let _ = self.queue.sender.send(IncomingDraft { incoming, _place: place });
+        })
     }
 
     /// The file of a message, and what it quotes or forwards. WhatsApp sends the text of no quoted message, so only what the bot
@@ -255,10 +274,13 @@ impl WhatsApp {
     pub(super) async fn deliver_queued(&self, inbox: &Inbox) -> Result<(), AdapterError> {
         let mut feed = self.queue.feed.lock().await;
         loop {
-            if let Some(draft) = &feed.next
-                && !inbox.deliver(draft.incoming.clone()).await
-            {
-                return Ok(());
+            if let Some(draft) = &feed.next {
+                self.await_own_message(draft).await;
+                if let Some(incoming) = self.read_message(draft)
+                    && !inbox.deliver(incoming).await
+                {
+                    return Ok(());
+                }
             }
             // Only now: a connection that breaks in between must not lose the one before.
             feed.next = None;

@@ -38,6 +38,16 @@ pub struct PersonMessage {
     pub kind: MessageKind,
 }
 
+impl PersonMessage {
+    /// The message that it answers, quotes or reacts to.
+    pub fn refers_to(&self) -> Option<&str> {
+        match &self.kind {
+            MessageKind::Reacted { on, .. } => Some(on),
+            _ => self.context.as_deref(),
+        }
+    }
+}
+
 /// A person, as Meta vouches for them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VouchedPerson {

@@ -141,6 +141,21 @@ async fn a_reply_quotes_the_bots_own_message_and_none_that_nobody_kept() {
 }
 
 #[tokio::test]
+async fn a_reply_that_comes_before_meta_answers_our_call_is_still_a_reply() {
+    let (place, mut bot) = talking().await;
+    let held = place.graph.hold_answers().await;
+    let (adapter, room) = (bot.adapter.clone(), place.room());
+    let sending = tokio::spawn(async move { adapter.send(&room, &Outgoing::text("It is done.")).await });
+    let shown = place.ann.see("It is done.").await;
+    place.ann.reply(&shown.id, "really?").await;
+    drop(held);
+    let heard = bot.hear().await;
+    assert_eq!(heard.enclosed.quotes.len(), 1, "{heard:?}");
+    assert_eq!(heard.reply_to, Some(sending.await.expect("it ends").expect("sent")));
+    bot.close().await;
+}
+
+#[tokio::test]
 async fn files_that_an_older_version_kept_are_removed() {
     let place = Place::new().await;
     std::fs::create_dir_all(place.file("files")).expect("made");

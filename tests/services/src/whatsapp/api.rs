@@ -62,6 +62,7 @@ impl Graph {
         self.state().calls.push(call);
         self.changed();
         self.tell_what_outruns().await;
+        drop(self.inner.answers.lock().await);
         respond(status, "application/json", answer.to_string().into())
     }
 

@@ -68,6 +68,8 @@ struct Inner {
     changes: watch::Sender<()>,
     ids: AtomicU64,
     http: reqwest::Client,
+    /// Locked while answers are held back.
+    answers: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Default)]
@@ -131,6 +133,7 @@ impl Graph {
             changes: watch::Sender::new(()),
             ids: AtomicU64::new(1),
             http,
+            answers: Arc::default(),
         };
         let graph = Self { inner: Arc::new(inner) };
         let served = graph.clone();
@@ -174,6 +177,11 @@ impl Graph {
     /// The next message is refused so. Twice called, the next two are.
     pub fn fail_next(&self, code: i64, status: u16) {
         self.state().faults.push_back(Fault { code, status });
+    }
+
+    /// What is sent arrives, but no call is answered until this is dropped.
+    pub async fn hold_answers(&self) -> tokio::sync::OwnedMutexGuard<()> {
+        self.inner.answers.clone().lock_owned().await
     }
 
     /// The next download of a file fails as it does while Meta is in trouble.
