@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use agents::{
     claude::{AgentEvent, AgentProcess, Launch, LaunchProgram, PromptMode, SessionId, SessionStart},
-    confine::{Bwrap, Confined, Confinement, HostFolders},
+    confine::{Bwrap, Confined, Confinement, HostFolders, LandlockWall, WorktreePaths},
 };
 use anyhow::{Context as _, bail};
 use futures::FutureExt as _;
@@ -27,8 +27,8 @@ pub const FIGURE: Figure = Figure {
     name: "sandbox",
     title: "The start of a sandboxed agent",
     method: "The real Claude Code CLI as a coder's run starts it (one prompt, on a PTY, in a story's worktree), from the start of the process until \
-             its first line and until its end, with a model that answers at once: in bubblewrap with its private copies of git's data made \
-             before, and plain. Alternately, on the same worktree.",
+             its first line and until its end, with a model that answers at once: in bubblewrap, by Landlock alone, and plain; the private \
+             copies of git's data are made before. Alternately, on the same worktree.",
     measure: |effort| measure(effort).boxed(),
 };
 
@@ -44,27 +44,32 @@ type Times = (f64, f64);
 
 async fn measure(effort: Effort) -> anyhow::Result<Outcome> {
     let bench = Bench::new()?;
-    let (mut confined, mut plain, mut copies) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut bubblewrap, mut landlock, mut plain, mut copies) = (vec![], vec![], vec![], vec![]);
     for round in 0..=effort.pick(15, 3) {
         let start = Instant::now();
-        let walls = bench.walls()?;
+        let place = bench.worktree.enclose()?;
         let copied = millis(start.elapsed());
-        let within = bench.run(Some(walls)).await?;
+        let by_bubblewrap = bench.run(Some(bench.bubblewrap(place.clone())?)).await?;
+        let by_landlock = bench.run(Some(bench.landlock(place)?)).await?;
         let without = bench.run(None).await?;
         // The first round fills caches.
         if round > 0 {
             copies.push(copied);
-            confined.push(within);
+            bubblewrap.push(by_bubblewrap);
+            landlock.push(by_landlock);
             plain.push(without);
         }
     }
     let of = |times: &[Times], part: fn(&Times) -> f64| median(&times.iter().map(part).collect::<Vec<_>>());
-    let first = (of(&confined, |times| times.0), of(&plain, |times| times.0));
-    let end = (of(&confined, |times| times.1), of(&plain, |times| times.1));
+    let first = |times: &[Times]| (of(times, |times| times.0), of(&plain, |times| times.0));
+    let end = |times: &[Times]| (of(times, |times| times.1), of(&plain, |times| times.1));
+    let row = |name, pair| Row::at_most(name, pair, 1.15, "ms", "plain");
     Ok(Outcome {
         rows: vec![
-            Row::at_most("until the first line", first, 1.1, "ms", "plain"),
-            Row::at_most("until the end of the run", end, 1.1, "ms", "plain"),
+            row("bubblewrap, until the first line", first(&bubblewrap)),
+            row("bubblewrap, until the end of the run", end(&bubblewrap)),
+            row("Landlock, until the first line", first(&landlock)),
+            row("Landlock, until the end of the run", end(&landlock)),
             Row::alone("private copies of git's data, before", median(&copies), "ms"),
         ],
         remarks: vec!["The image's size by layer is in `docker/README.md`.".into()],
@@ -81,17 +86,26 @@ impl Bench {
         Ok(Self { place, project, worktree, model })
     }
 
-    fn walls(&self) -> anyhow::Result<Confined> {
-        let home = self.place.project().with_file_name("home");
-        // The sandbox hides `/tmp`, and this checkout may be there.
-        let cli = real_cli()?;
-        let host = HostFolders { programs: vec![cli], ..HostFolders::of_home(&home) };
-        let bwrap = Bwrap::for_host(host);
+    fn bubblewrap(&self, place: WorktreePaths) -> anyhow::Result<Confined> {
+        let bwrap = Bwrap::for_host(self.host()?);
         if let Err(why) = bwrap.try_out() {
             bail!("{why}");
         }
-        let place = self.worktree.enclose()?;
         Ok(Confined { confinement: Confinement::Bwrap(bwrap), place, variables: Vec::new() })
+    }
+
+    fn landlock(&self, place: WorktreePaths) -> anyhow::Result<Confined> {
+        let wall = LandlockWall::for_host(self.host()?).context("this program cannot be called again")?;
+        if let Err(why) = wall.try_out() {
+            bail!("{why}");
+        }
+        Ok(Confined { confinement: Confinement::Landlock(wall), place, variables: Vec::new() })
+    }
+
+    fn host(&self) -> anyhow::Result<HostFolders> {
+        let home = self.place.project().with_file_name("home");
+        // The wall hides `/tmp`, and this checkout may be there.
+        Ok(HostFolders { programs: vec![real_cli()?], ..HostFolders::of_home(&home) })
     }
 
     async fn run(&self, confine: Option<Confined>) -> anyhow::Result<Times> {
