@@ -243,7 +243,7 @@ fn asked(id: StoryId, title: &str, why: &str, wanted: WantedDecision) -> Outgoin
             vec![choice(format!("cost {id}"), "Cost"), choice(format!("retry {id}"), "Continue")],
         ),
         WantedDecision::Start => (
-            format!("`show {id}` shows it; `start {id}` starts it."),
+            format!("`show {id}` shows it."),
             vec![choice(format!("show {id}"), "Show"), choice(format!("start {id}"), "Start")],
         ),
     };
