@@ -693,6 +693,7 @@ mod tests {
             ("yes 2", "[2]"),
             ("only 1 and 3", "[1, 3]"),
             ("yes, but without 2", "[1, 3]"),
+            ("yes without 2", "[1, 3]"),
             ("no", "none: "),
             ("no, too many", "none: too many"),
             ("a smaller one first", "none: a smaller one first"),
