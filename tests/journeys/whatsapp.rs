@@ -270,6 +270,9 @@ async fn status_tells_of_strangers_held_notices_and_failures() {
             assert!(status.contains(part), "{part} is missing:\n{status}");
         }
     });
+    let health = reqwest::get(format!("http://127.0.0.1:{}/health", world.serving.port)).await;
+    let health = health.expect("an answer").text().await.expect("its text");
+    assert!(health.contains("Not delivered to +49 170 1234567: (131053)"), "{health}");
     assert!(eve.shown().is_empty(), "a stranger is not answered");
     world.bob.say("hello").await;
     world.bob.see("A first one").await;
@@ -408,6 +411,8 @@ async fn what_people_send_reaches_the_agent_or_is_named_and_a_lost_file_is_no_pr
     assert!(prompt.contains("Forwarded") && prompt.contains("\n> the gate is broken"), "{prompt}");
 
     let asked = prompts().len();
+    ann.send_image(crate::enclosed::PNG, "/whoami").await;
+    ann.see("I did not pass on `image").await;
     ann.send_document("film.mp4", b"short", Some(40 << 20)).await;
     ann.see("I did not get `film.mp4`: it is larger than 32 MB.").await;
     let gone = serde_json::json!({ "id": "999", "mime_type": "image/jpeg", "caption": "what is this?" });
