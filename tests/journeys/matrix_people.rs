@@ -26,6 +26,8 @@ async fn an_image_a_voice_message_and_a_quotation_reach_the_agent_and_what_is_to
         .says("A red door.")
         .on("what about that")
         .says("Bob is right.")
+        .on("and this")
+        .says("It needs oil.")
         .on("read it")
         .says("There is nothing to read.")
         .on("Voice message")
@@ -48,6 +50,13 @@ async fn an_image_a_voice_message_and_a_quotation_reach_the_agent_and_what_is_to
     let prompt = last_request(&model).conversation.prompt;
     let whose = format!("refers to this one by {} ({})", team.bob.account.name, team.bob.id());
     assert!(prompt.contains(&whose) && prompt.contains("\n> the bell is broken"), "{whose} in {prompt}");
+
+    let root = team.bob.say(room, "the hinge is rusty").await;
+    ann.say_in_thread(room, &root, "Timmy and this?").await;
+    assert_eq!(team.see("It needs oil.").await.thread.as_deref(), Some(root.as_str()));
+    let prompt = last_request(&model).conversation.prompt;
+    let said = format!("> {} ({}): the hinge is rusty", team.bob.account.name, team.bob.id());
+    assert!(prompt.contains(&said), "{said} in {prompt}");
 
     ann.send_file(room, "m.image", "door.png", &file(Some("!whoami"))).await;
     team.see("I did not pass on `door.png`").await;

@@ -544,6 +544,9 @@ async fn a_wish_in_plain_words_becomes_two_merged_stories_in_its_thread() {
     press("C1", &question.ts, "U1", "Allow").await;
     for (number, title) in [(4, "Door"), (5, "Door bell")] {
         let question = slack.see("C11", &format!("Question {number}")).await;
+        // It is the coder's, so it outlives what is stopped in this room.
+        slack.say("C11", "U1", "!stop");
+        slack.see("C11", "Nothing runs here").await;
         press("C11", &question.ts, "U1", "Allow").await;
         let merged = format!("{} {title}", number - 3);
         let told = |it: &Message| in_thread(&root, &merged)(it) && it.shown().contains("merged as");

@@ -9,7 +9,9 @@ use std::{
 use e2e::{Program, Serving};
 use needs::needs;
 use scripted_model::{ModelScript, ScriptedModel};
-use services::whatsapp::{APP_SECRET, Call, Graph, NUMBER_ID, Person, TOKEN, VERIFY_TOKEN};
+use services::whatsapp::{APP_SECRET, Call, Graph, NUMBER_ID, Person, Shown, TOKEN, VERIFY_TOKEN};
+
+use crate::plan;
 
 /// A storkit that serves, and the people who write to it.
 pub struct World {
@@ -421,6 +423,48 @@ async fn what_people_send_reaches_the_agent_or_is_named_and_a_lost_file_is_no_pr
     assert_eq!(prompts().len(), asked, "a lost file is no paid prompt");
     ann.say("again").await;
     ann.see("Once more.").await;
+    world.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_wish_in_plain_words_becomes_two_merged_stories() {
+    needs!(Claude);
+    let model = ScriptedModel::start(plan::house()).expect("a port");
+    let program = Program::with_real_cli(&model);
+    program.write_settings(plan::TEAM);
+    let world = World::of(program, "debug", "[pipeline]\nrooms = [\"whatsapp:+49 170 1234567\"]").await;
+    let (ann, bob) = (&world.ann, &world.bob);
+    let wish = ann.say(plan::WISH).await;
+    let list = ann.see("Roof").await;
+    ann.reply(&list.id, "yes, but without the roof").await;
+    let list = ann.see("*Question 2*").await;
+    assert!(!list.text.contains("Roof"), "{list:?}");
+    ann.press(&list.id, "Create all").await;
+    ann.see("Number 1 is story 2 (starts after story 1).").await;
+    bob.say("delete the door").await;
+    bob.see("I was told: Only approvers can have this done").await;
+
+    ann.say("start them").await;
+    let question = ann.see("may I start").await;
+    let allowed = ann.press(&question.id, "Allow").await;
+    ann.see("works on story 1 now").await;
+    world.graph.marked_read(&allowed).await;
+    for (number, title) in [(4, "Door"), (5, "Door bell")] {
+        let question = ann.see(&format!("*Question {number}*")).await;
+        // It is the coder's, so it outlives what is stopped in this room.
+        ann.say("stop").await;
+        ann.see("Nothing runs here").await;
+        ann.press(&question.id, "Allow").await;
+        let story = format!("{} {title}", number - 3);
+        let merged = ann
+            .until("its merge", |shown| {
+                let is_told = |it: &&Shown| it.text.contains(&story) && it.text.contains("merged as");
+                shown.iter().find(is_told).cloned()
+            })
+            .await;
+        assert_eq!(merged.reply_to, Some(wish.clone()), "in the conversation that asked for it");
+    }
+    assert!(world.program.file("door.txt").exists() && world.program.file("bell.txt").exists());
     world.end();
 }
 
