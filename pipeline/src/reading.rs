@@ -1,7 +1,7 @@
 //! Reads for people and agents that the snapshot does not have: texts, logs, branches, merge commits. Nothing here
 //! writes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use git2::{Oid, Repository};
 
@@ -11,7 +11,7 @@ use crate::{
     event::RunId,
     handle::{Pipeline, PipelineError, StoryOverview, WorkDone},
     merge::{MergeProof, diff_of, merged_story, trailers},
-    run::{branch_content, last_lines, log_folder},
+    run::{branch_content, last_lines, log_folder, newest_run},
     story::StoryId,
     worktree::{SizeLimits, WorktreeName, WorktreeRemains, Worktrees},
 };
@@ -70,21 +70,20 @@ impl Pipeline {
         self.reading(move |project| overview(&project, &base, story).map_err(refused)).await
     }
 
-    /// The last lines of a run's output; `None` where nothing ran.
+    /// The last lines of the newest run's log; `None` where nothing ran, or the log is gone.
     pub async fn log(&self, of: LogOf, lines: usize) -> Result<Option<(RunId, Vec<String>)>, PipelineError> {
-        let entries = self.ledger().entries().into_iter().rev();
-        let run = match of {
-            LogOf::Story(id) => entries.clone().find(|entry| entry.story == id),
-            LogOf::Agent(name) => entries.clone().find(|entry| entry.slot == name || entry.agent == name),
-        };
-        let Some(run) = run else { return Ok(None) };
         self.reading(move |project| {
-            let path = log_folder(&project).join(format!("{}.log", run.run));
-            let lines = match last_lines(&path, lines) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-                lines => lines.map_err(|source| WorkError::Disk { path, source })?,
+            let folder = log_folder(&project);
+            let is_wanted = |story: StoryId, slot: &str| match &of {
+                LogOf::Story(id) => story == *id,
+                LogOf::Agent(name) => is_worker_of(slot, name),
             };
-            Ok(Some((RunId(run.run.as_str().into()), lines)))
+            let disk = |path: &Path, source| WorkError::Disk { path: path.to_owned(), source };
+            let run = newest_run(&folder, is_wanted).map_err(|source| disk(&folder, source))?;
+            let Some(run) = run else { return Ok(None) };
+            let path = folder.join(format!("{run}.log"));
+            let lines = last_lines(&path, lines).map_err(|source| disk(&path, source))?;
+            Ok(Some((run, lines)))
         })
         .await
     }
@@ -110,6 +109,12 @@ impl Pipeline {
         let project = self.project().clone();
         tokio::task::spawn_blocking(move || read(project)).await.unwrap_or(Err(PipelineError::Gone))
     }
+}
+
+/// Whether a worker is this agent's: `coder-2` is one of the agent `coder`.
+fn is_worker_of(slot: &str, name: &str) -> bool {
+    let number = slot.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
+    slot == name || number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 fn refused(error: impl std::fmt::Display) -> PipelineError {
@@ -162,4 +167,20 @@ fn merge_commit(repository: &Repository, base: &str, story: StoryId) -> Result<O
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_found_by_its_own_name_and_by_its_agents() {
+        assert!(is_worker_of("coder", "coder") && is_worker_of("coder-2", "coder"));
+        assert!(is_worker_of("coder-2", "coder-2") && is_worker_of("front-end", "front-end"));
+        for (slot, name) in
+            [("coder-x", "coder"), ("coder", "coder-2"), ("coders", "coder"), ("coder2", "coder")]
+        {
+            assert!(!is_worker_of(slot, name), "{slot} {name}");
+        }
+    }
 }

@@ -22,7 +22,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 pub(crate) use self::workspace::needs;
 pub(crate) use self::{
     check::branch_content,
-    log::{folder as log_folder, last_lines},
+    log::{folder as log_folder, last_lines, newest as newest_run},
     outcome::{RunEnd, RunFailure, RunOutcome},
     plan::{RunContext, RunControl, RunPlan, RunSignals, RunUpdate},
 };

@@ -28,7 +28,7 @@ async fn a_package_that_is_not_on_base_leads_a_person_to_a_rule() {
     room.see("Question 1**").await;
     room.say("yes 1").await;
     let question = room.see("Question 2**").await.text;
-    let line = "has read text by strangers: `node_modules/evil/README.md`, which is not on the base branch";
+    let line = "has read text by strangers: `node_modules/evil/README.md` (not on the base branch)";
     assert!(question.contains(line), "{question}");
     assert!(!question.contains("or `always`"), "{question}");
     room.say("no 2").await;

@@ -47,7 +47,7 @@ async fn a_file_lies_where_the_agent_behind_its_wall_reads_it_and_cannot_change_
     let files = vec![room.file("notes.txt", Ok(b"the door is red"))];
     room.say_with("read it", Enclosed { files, quotes: Vec::new() }).await;
     let question = room.see("may I use **Bash**").await;
-    assert!(question.text.contains("`notes.txt`, a file that was sent"), "{question:?}");
+    assert!(question.text.contains("the file `notes.txt`"), "{question:?}");
     room.say("yes").await;
     room.see("the door is red").await;
     room.settled().await;

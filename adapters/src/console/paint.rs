@@ -2,7 +2,7 @@
 //! relayed is made inert here.
 
 use crossterm::style::{Attribute, Color, SetAttribute, SetForegroundColor};
-use unicode_width::UnicodeWidthChar;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr as _};
 
 use super::{
     live::{OpenMessage, PrintRequest},
@@ -44,9 +44,11 @@ impl TerminalStyle {
         format!("{start}{}{text}{end}", SetForegroundColor(color))
     }
 
-    fn markdown(self, text: &str) -> String {
+    /// `indent` columns of the first line are taken.
+    fn markdown(self, text: &str, indent: usize) -> String {
         let text = markdown::inert(text);
-        let rendered = if self.color { markdown::ansi(&text, self.columns) } else { markdown::plain(&text) };
+        let columns = self.columns.saturating_sub(indent);
+        let rendered = if self.color { markdown::ansi(&text, columns) } else { markdown::plain(&text) };
         rendered.trim_end().to_owned()
     }
 
@@ -64,13 +66,13 @@ impl TerminalStyle {
     }
 
     fn message(self, shown: &ShownMessage) -> String {
-        let body = self.markdown(&shown.markdown);
-        let head = match shown.tone {
-            Tone::Answer | Tone::Notice => String::new(),
-            Tone::Question => self.mark(LineMark::Ask, "? "),
-            Tone::Failure => self.mark(LineMark::Fail, "✗ "),
+        let (mark, sign) = match shown.tone {
+            Tone::Answer | Tone::Notice => (LineMark::Dim, ""),
+            Tone::Question => (LineMark::Ask, "? "),
+            Tone::Failure => (LineMark::Fail, "✗ "),
         };
-        let text = format!("{head}{body}");
+        let body = self.markdown(&shown.markdown, sign.width());
+        let text = format!("{}{body}", self.mark(mark, sign));
         let choices = if shown.lists_choices() { Vec::new() } else { self.choices(shown) };
         std::iter::once(text).chain(choices).collect::<Vec<_>>().join("\n")
     }
@@ -261,6 +263,15 @@ mod tests {
                 colored.contains('\x1b') && !colored.contains("\x1b]") && !colored.contains("\x1b[2J"),
                 "{print:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_sign_before_a_question_takes_columns_of_its_lines() {
+        let narrow = TerminalStyle { color: true, columns: 12, rows: 20 };
+        for text in ["ten signs; two", "0123456789; two", "one two three four five"] {
+            let printed = narrow.print(&PrintRequest::Message(shown(text, Tone::Question)));
+            assert!(printed.lines().all(|line| columns(line) <= 12), "{printed}");
         }
     }
 

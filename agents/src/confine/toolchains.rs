@@ -50,6 +50,26 @@ const VARIABLES: [&str; 9] = [
     "DOTNET_ROOT",
 ];
 
+/// Variables that name files and folders which builds read: certificates, local packages, libraries.
+const READ_BY_BUILDS: [&str; 16] = [
+    "AWS_CA_BUNDLE",
+    "CARGO_HTTP_CAINFO",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "NIX_SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "PIP_FIND_LINKS",
+    "CPATH",
+    "LD_LIBRARY_PATH",
+    "LIBRARY_PATH",
+    "PKG_CONFIG_PATH",
+];
+
 /// A folder of programs belongs to a toolchain if one of these is next to it.
 const BESIDE: [&str; 4] = ["lib", "lib64", "libexec", "pkg"];
 
@@ -68,9 +88,15 @@ fn found(
 ) -> Vec<PathBuf> {
     let in_home = IN_HOME.iter().map(|name| home.join(name));
     let named = VARIABLES.iter().filter_map(|name| variable(name));
+    let lists = READ_BY_BUILDS.iter().filter_map(|name| variable(name));
+    let read: Vec<PathBuf> =
+        lists.flat_map(|list| std::env::split_paths(&list).collect::<Vec<_>>()).collect();
+    // A folder in such a place may hold more than what the variable is for: certificates lie beside private keys.
+    let is_private = |path: &Path| path.starts_with(home) || path.starts_with("/etc");
+    let read = read.into_iter().filter(|path| path.is_file() || !is_private(path));
     let cargo = variable("CARGO_HOME").map(|cargo| cargo.join("bin"));
     let on_path = path.flat_map(|folder| [with_libraries(&folder, home, root), Some(folder)]).flatten();
-    let all = in_home.chain(named).chain(cargo).chain(on_path);
+    let all = in_home.chain(named).chain(read).chain(cargo).chain(on_path);
     all.filter(|path| may_be_shown(path, home, root) && path.exists()).collect()
 }
 
@@ -139,6 +165,27 @@ mod tests {
             ["home/.cargo/bin", "home/.cargo/bin", "opt/go", "opt/go/bin", "opt/x/bin"]
         );
         assert_eq!(machine.shown(&[], Some("opt/x")), ["home/.cargo/bin", "opt/x/bin"]);
+    }
+
+    #[test]
+    fn what_builds_read_is_shown_and_in_the_home_files_only() {
+        let machine = Machine::new(&["home/p", "home/.mitmproxy", "opt/wheels", "opt/cuda/lib"]);
+        let at = |name: &str| machine.0.path().join(name);
+        fs::write(at("home/.mitmproxy/ca-cert.pem"), "").expect("a file");
+        let shown = |name: &'static str, value: String| {
+            let variable = |asked: &str| (asked == name).then(|| value.clone().into());
+            found(&at("home"), &at("home/p"), variable, std::iter::empty())
+        };
+        let path = |name: &str| at(name).display().to_string();
+        assert_eq!(shown("PIP_FIND_LINKS", path("opt/wheels")), [at("opt/wheels")]);
+        let list = format!("{}:{}:lib:/", path("opt/cuda/lib"), path("opt/none"));
+        assert_eq!(shown("LD_LIBRARY_PATH", list), [at("opt/cuda/lib")]);
+        let certificate = path("home/.mitmproxy/ca-cert.pem");
+        assert_eq!(shown("REQUESTS_CA_BUNDLE", certificate), [at("home/.mitmproxy/ca-cert.pem")]);
+        for hidden in [path("home/.mitmproxy"), path("home"), path("home/p"), "/etc/ssl".into()] {
+            assert_eq!(shown("SSL_CERT_DIR", hidden), Vec::<PathBuf>::new());
+        }
+        assert_eq!(shown("PIP_FIND_LINKS", "https://example.org/wheels".into()), Vec::<PathBuf>::new());
     }
 
     #[test]

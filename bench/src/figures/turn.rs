@@ -21,7 +21,7 @@ pub const FIGURE: Figure = Figure {
     title: "A later prompt in a live session",
     method: "The real CLI on both sides, its model a script on loopback that answers at once (a server for each side). storkit: from the \
              person's text at the messenger in memory to the final message there. Beside it: a second CLI with the very arguments \
-             and environment of storkit's own (its session id aside), without a wall, in a PTY with its prompts through a FIFO, from the write of \
+             and environment of storkit's own (its session id and storkit's tools aside), without a wall, in a PTY with its prompts through a FIFO, from the write of \
              the prompt to the read of its result line. Prompts alternate between the two.",
     measure: |effort| measure(effort).boxed(),
 };
@@ -106,6 +106,11 @@ fn twin(world: &World, model: &ScriptedModel) -> anyhow::Result<Bare> {
     let own = cwd.with_file_name("twin-settings.json");
     fs::write(&own, settings.to_string())?;
     *argv.get_mut(file).context("no settings")? = own.into();
+    // storkit's own tools are answered by the bot, and nobody answers here.
+    let file = argv.iter().position(|word| word == "--mcp-config").context("no --mcp-config")? + 1;
+    let own = cwd.with_file_name("twin-mcp.json");
+    fs::write(&own, r#"{"mcpServers":{}}"#)?;
+    *argv.get_mut(file).context("no MCP servers")? = own.into();
     Bare::start(&argv, &environment, &cwd)
 }
 

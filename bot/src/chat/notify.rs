@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::{
     chat::{rooms::RoomInput, services::ChatServices},
-    replies,
+    replies::{self, PipelineNotice},
 };
 
 /// Events within this time share a message.
@@ -55,7 +55,7 @@ pub async fn run(services: Arc<ChatServices>, mut events: Receiver<Arc<NumberedE
                     due = Some(due.map_or(at, |due| due.min(at)));
                 }
                 Err(RecvError::Lagged(missed)) => {
-                    tell(&services, Outgoing::text(replies::events_missed(missed)));
+                    tell(&services, Outgoing::text(replies::events_missed(missed)).into());
                 }
                 Err(RecvError::Closed) => return,
             },
@@ -63,18 +63,21 @@ pub async fn run(services: Arc<ChatServices>, mut events: Receiver<Arc<NumberedE
                 due = None;
                 let cost = |story| services.commands.pipeline.ledger().story_usd(story);
                 let events = std::mem::take(&mut waiting);
-                for message in replies::digest(&events, &cost) {
-                    tell(&services, message);
+                for notice in replies::digest(&events, &cost) {
+                    tell(&services, notice);
                 }
                 tell_origins(&services, &events);
+                for story in gone_on(&events) {
+                    close_decisions(&services, story);
+                }
             }
         }
     }
 }
 
-fn tell(services: &ChatServices, message: Outgoing) {
+fn tell(services: &ChatServices, notice: PipelineNotice) {
     for room in &services.commands.messengers.followers(&services.config().pipeline) {
-        if !services.rooms.post(room, RoomInput::Tell(message.clone())) {
+        if !services.rooms.post(room, RoomInput::Tell(notice.clone())) {
             tracing::warn!(%room, "a room that follows the pipeline cannot be told");
         }
     }
@@ -90,22 +93,52 @@ fn tell_origins(services: &ChatServices, events: &[Arc<NumberedEvent>]) {
     }
     let followers = services.commands.messengers.followers(&services.config().pipeline);
     for (story, events) in by_story {
-        let origin = services.store.story_origin(story).unwrap_or_else(|error| {
-            tracing::error!(%error, %story, "the conversation of a story cannot be read");
-            None
-        });
-        let Some((room, message)) = origin else { continue };
-        let (room, message) = place_of(services, room, message);
+        let Some((room, message)) = origin_of(services, story) else { continue };
         if followers.contains(&room) {
             continue;
         }
         let cost = |story| services.commands.pipeline.ledger().story_usd(story);
         for notice in replies::digest(&events, &cost) {
-            let notice = notice.replying_to(message.clone());
-            if !services.rooms.post(&room, RoomInput::Tell(notice)) {
+            let message = notice.message.replying_to(message.clone());
+            if !services.rooms.post(&room, RoomInput::Tell(PipelineNotice { message, ..notice })) {
                 tracing::warn!(%room, %story, "the conversation of a story cannot be told about it");
             }
         }
+    }
+}
+
+/// The conversation in which a story was asked for, and the message there.
+fn origin_of(services: &ChatServices, story: StoryId) -> Option<(Room, Option<MessageId>)> {
+    let origin = services.store.story_origin(story).unwrap_or_else(|error| {
+        tracing::error!(%error, %story, "the conversation of a story cannot be read");
+        None
+    });
+    let (room, message) = origin?;
+    Some(place_of(services, room, message))
+}
+
+/// Stories of which the last that is reported is that they go on.
+fn gone_on(events: &[Arc<NumberedEvent>]) -> Vec<StoryId> {
+    let mut stories = BTreeMap::new();
+    for event in events {
+        match &event.event {
+            PipelineEvent::NeedsPerson { story, .. } => _ = stories.insert(*story, false),
+            PipelineEvent::StoryMoved { story, .. } | PipelineEvent::StoryDeleted { story, .. } => {
+                stories.insert(*story, true);
+            }
+            PipelineEvent::RunStarted { run } => _ = stories.insert(run.story, true),
+            _ => {}
+        }
+    }
+    stories.into_iter().filter_map(|(story, goes_on)| goes_on.then_some(story)).collect()
+}
+
+fn close_decisions(services: &ChatServices, story: StoryId) {
+    let followers = services.commands.messengers.followers(&services.config().pipeline);
+    let origin = origin_of(services, story).map(|(room, _)| room);
+    for room in followers.iter().chain(&origin) {
+        // A room that is gone shows nothing that could be closed.
+        let _ = services.rooms.post(room, RoomInput::WentOn(story));
     }
 }
 
@@ -151,6 +184,7 @@ fn weight(event: &PipelineEvent) -> EventWeight {
         | PipelineEvent::Quarantined { .. }
         | PipelineEvent::Released { .. }
         | PipelineEvent::StoryDeleted { .. }
+        | PipelineEvent::RunStarted { .. }
         | PipelineEvent::ProblemFound { .. } => EventWeight::Some,
         // The person who created it already has an answer in the room.
         PipelineEvent::StoryCreated { by: Actor::Person(_) | Actor::Approved(_), .. } => EventWeight::Nothing,
@@ -163,7 +197,6 @@ fn weight(event: &PipelineEvent) -> EventWeight {
             EventWeight::Much
         }
         PipelineEvent::StoryChanged { .. }
-        | PipelineEvent::RunStarted { .. }
         | PipelineEvent::RunPhase { .. }
         | PipelineEvent::RunSaid { .. }
         | PipelineEvent::RunEnded { .. }
@@ -181,5 +214,24 @@ mod tests {
         let quiet = PipelineEvent::StoryChanged { story: StoryId(1), title: "x".into() };
         assert_eq!(weight(&quiet), EventWeight::Nothing);
         assert_eq!(weight(&PipelineEvent::Alarm { story: None, text: "x".into() }), EventWeight::Much);
+    }
+
+    #[test]
+    fn a_story_goes_on_if_that_is_the_last_that_happened_to_it() {
+        let waits = |id| PipelineEvent::NeedsPerson {
+            story: StoryId(id),
+            title: "x".into(),
+            why: "its retries are used up".into(),
+            wanted: pipeline::event::WantedDecision::Retry,
+        };
+        let deleted = |id| PipelineEvent::StoryDeleted {
+            story: StoryId(id),
+            title: "x".into(),
+            stage: pipeline::stage::Stage::Current,
+            by: Actor::Pipeline,
+        };
+        let events = [waits(1), deleted(1), deleted(2), waits(2), waits(3)];
+        let events: Vec<_> = events.map(|event| Arc::new(NumberedEvent { seq: 0, at: 0, event })).into();
+        assert_eq!(gone_on(&events), [StoryId(1)]);
     }
 }

@@ -8,6 +8,7 @@ mod answer_text;
 mod answers;
 mod awaited;
 mod background;
+mod decisions;
 mod edits;
 #[cfg(test)]
 pub(super) mod fixture;
@@ -208,7 +209,8 @@ impl RoomTask {
             RoomInput::ToolsAnswered { request_id, answered } => self.on_tools_answered(request_id, answered),
             RoomInput::LeftQuestion { id, question, copy } => self.on_left_question(id, &question, copy),
             RoomInput::LeftPrompt { number, state, prompt } => self.on_left_prompt(number, state, prompt),
-            RoomInput::Tell(message) => self.outbox.say(message),
+            RoomInput::Tell(notice) => self.on_pipeline_notice(notice),
+            RoomInput::WentOn(story) => self.close_decision(story),
             RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),
             // The loop handles `Shutdown` itself. `OutboxDrained` arrives here when something happened after the room
             // decided to exit, so the exit is off.

@@ -8,15 +8,16 @@ use std::{
     },
 };
 
-use adapters::{Incoming, Outgoing, Room};
+use adapters::{Incoming, Room};
 use agents::claude::PermissionAnswer;
 use parking_lot::Mutex;
+use pipeline::story::StoryId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     chat::{session::SessionUpdate, workspace::EnteredRoom},
     permission::{Question, QuestionId, QuestionOutcome, QuestionRooms, TrialNews},
-    replies::RoomWork,
+    replies::{PipelineNotice, RoomWork},
     store::{OpenQuestion, PromptState, QueuedPrompt},
     tools::MessageAnswer,
 };
@@ -64,7 +65,9 @@ pub enum RoomInput {
     /// Something the room should know, e.g. that the state was damaged.
     Notice(String),
     /// News of the pipeline that the room follows.
-    Tell(Outgoing),
+    Tell(PipelineNotice),
+    /// A story that waited for a person may go on.
+    WentOn(StoryId),
     /// All messages from before the room decided to exit are sent.
     OutboxDrained,
     /// Stop the turn, announce it, and answer when everything is sent.

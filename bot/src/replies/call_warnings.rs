@@ -59,10 +59,13 @@ pub fn stranger_texts<'a>(read: impl IntoIterator<Item = &'a StrangerText>) -> S
         StrangerText::SearchResults => "results of a web search".into(),
         StrangerText::Program(program) => format!("what {} printed", name(program)),
         StrangerText::Server(server) => format!("answers of the MCP server {}", name(server)),
-        StrangerText::File(path) => format!("{}, which is not on the base branch", name(path)),
-        StrangerText::Commit(commit) => format!("{}, a commit that is not on the base branch", name(commit)),
-        StrangerText::Story(id) => format!("story {id}, which is in quarantine"),
-        StrangerText::SentFile(file) => format!("{}, a file that was sent", name(file)),
+        StrangerText::File(path) if path.starts_with(['/', '~']) => {
+            format!("{} (outside of the project)", name(path))
+        }
+        StrangerText::File(path) => format!("{} (not on the base branch)", name(path)),
+        StrangerText::Commit(commit) => format!("commit {} (not on the base branch)", name(commit)),
+        StrangerText::Story(id) => format!("story {id} (in quarantine)"),
+        StrangerText::SentFile(file) => format!("the file {}", name(file)),
         StrangerText::Message(author) if author.is_empty() => "a forwarded message".into(),
         StrangerText::Message(author) => format!("a message by {}", name(author)),
     };
@@ -125,7 +128,7 @@ mod tests {
             StrangerText::Program("gh".into()),
             StrangerText::Story(StoryId(7)),
         ];
-        insta::assert_snapshot!(warnings(&[], &read), @"⚠️ Since a person last spoke to it, this agent has read text by strangers: `1.example`, results of a web search, what `gh` printed, story 7, which is in quarantine. So there is no `always`.");
+        insta::assert_snapshot!(warnings(&[], &read), @"⚠️ Since a person last spoke to it, this agent has read text by strangers: `1.example`, results of a web search, what `gh` printed, story 7 (in quarantine). So there is no `always`.");
         let many: Vec<_> = (1..=10).map(page).collect();
         assert!(stranger_texts(&many).ends_with("`8.example`, 2 more"));
         assert!(stranger_texts(&many[..8]).ends_with("`8.example`"));

@@ -37,40 +37,56 @@ struct StoryDigest {
     diff: Option<String>,
 }
 
+/// A message about the pipeline.
+#[derive(Clone, Debug)]
+pub struct PipelineNotice {
+    pub message: Outgoing,
+    /// The story that waits until a person decides.
+    pub asks_about: Option<StoryId>,
+}
+
+impl From<Outgoing> for PipelineNotice {
+    fn from(message: Outgoing) -> Self {
+        Self { message, asks_about: None }
+    }
+}
+
 /// The messages, the most urgent last, so that people see it first. `cost` is a story's in US dollars.
-pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> Vec<Outgoing> {
+pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> Vec<PipelineNotice> {
     let mut stories: BTreeMap<StoryId, StoryDigest> = BTreeMap::new();
     let mut problems = Vec::new();
-    let (mut urgent, mut in_quarantine) = (Vec::new(), Vec::new());
+    let (mut urgent, mut in_quarantine) = (Vec::<PipelineNotice>::new(), Vec::new());
     for event in events {
         match &event.event {
             PipelineEvent::NeedsPerson { story, title, why, wanted } => {
-                urgent.push(asked(*story, title, why, *wanted))
+                let message = asked(*story, title, why, *wanted);
+                urgent.push(PipelineNotice { message, asks_about: Some(*story) });
             }
             PipelineEvent::Alarm { text, .. } => {
                 let text = format!("**Alarm**: {}", inert(&shorten(text, 1_500)));
-                urgent.push(Outgoing::text(text).with_tone(Tone::Question));
+                urgent.push(Outgoing::text(text).with_tone(Tone::Question).into());
             }
             PipelineEvent::Paused { why: Some(why) } => {
                 urgent.push(
                     Outgoing::text(sentence(&format!("No agents start for now: {}", inert(why))))
-                        .with_tone(Tone::Failure),
+                        .with_tone(Tone::Failure)
+                        .into(),
                 );
             }
             PipelineEvent::Paused { why: None } => {
-                urgent.push(Outgoing::text("Agents start again.").with_tone(Tone::Notice));
+                urgent.push(Outgoing::text("Agents start again.").with_tone(Tone::Notice).into());
             }
             PipelineEvent::Quarantined { story, title, why } => {
                 in_quarantine.push((*story, title.as_str(), why.as_str()));
             }
             PipelineEvent::Released { story, title, by } => {
-                urgent.push(released(*story, title, by));
+                urgent.push(released(*story, title, by).into());
             }
             PipelineEvent::ProblemFound { problem } => problems.push(problem.clone()),
             other => collect(&mut stories, other),
         }
     }
-    let mut messages = Vec::new();
+    let mut messages = Vec::<PipelineNotice>::new();
     let mut lines: Vec<String> = if stories.len() > MOST {
         counted(&stories)
     } else {
@@ -82,9 +98,9 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
         lines.push(format!("And {more} that cannot be read."));
     }
     if !lines.is_empty() {
-        messages.push(Outgoing::text(lines.join("\n\n")).with_tone(Tone::Notice));
+        messages.push(Outgoing::text(lines.join("\n\n")).with_tone(Tone::Notice).into());
     }
-    messages.extend(quarantined(&in_quarantine));
+    messages.extend(quarantined(&in_quarantine).map(PipelineNotice::from));
     messages.extend(urgent);
     messages
 }
@@ -222,6 +238,11 @@ fn released(id: StoryId, title: &str, by: &Actor) -> Outgoing {
     Outgoing::text(text).with_tone(Tone::Notice)
 }
 
+/// Takes the place of a message that asked for a decision, once it is taken or replaced.
+pub fn decision_closed(story: StoryId) -> Outgoing {
+    Outgoing::text(format!("Story {story} no longer waits for this decision.")).with_tone(Tone::Notice)
+}
+
 fn asked(id: StoryId, title: &str, why: &str, wanted: WantedDecision) -> Outgoing {
     let choice =
         |line: String, label: &str| Choice { key: format!("cmd:{line}"), label: label.into(), emoji: None };
@@ -243,7 +264,7 @@ fn asked(id: StoryId, title: &str, why: &str, wanted: WantedDecision) -> Outgoin
             vec![choice(format!("cost {id}"), "Cost"), choice(format!("retry {id}"), "Continue")],
         ),
         WantedDecision::Start => (
-            format!("`show {id}` shows it; `start {id}` starts it."),
+            format!("`show {id}` shows it."),
             vec![choice(format!("show {id}"), "Show"), choice(format!("start {id}"), "Start")],
         ),
     };
@@ -276,7 +297,7 @@ mod tests {
     }
 
     fn texts(events: Vec<PipelineEvent>) -> Vec<String> {
-        digest(&numbered(events), &|_| 0.5).into_iter().map(|message| message.markdown).collect()
+        digest(&numbered(events), &|_| 0.5).into_iter().map(|notice| notice.message.markdown).collect()
     }
 
     #[test]
@@ -288,7 +309,7 @@ mod tests {
         };
         let said = |events: Vec<PipelineEvent>| {
             let messages = digest(&numbered(events), &|_| 0.0);
-            messages.into_iter().map(|message| message.markdown).collect::<Vec<_>>().join("\n")
+            messages.into_iter().map(|notice| notice.message.markdown).collect::<Vec<_>>().join("\n")
         };
         insta::assert_snapshot!(said(vec![event(7, "Theirs")]), @"**7 Theirs** is in quarantine: its file came with the repository. Its runs reach package registries only and get no secrets, and a person accepts the changes. `show 7` shows it; once you have read it, `release 7` lifts that.");
         insta::assert_snapshot!(said(vec![event(7, "x"), event(8, "y")]), @"2 stories are in quarantine, since strangers may have written them: 7, 8. Their runs reach package registries only and get no secrets, and a person accepts the changes. `show ID` shows one; once you have read it, `release ID` lifts that.");
@@ -345,8 +366,9 @@ mod tests {
             wanted: WantedDecision::Review,
         };
         let messages = digest(&numbered(vec![asked]), &|_| 0.0);
-        insta::assert_snapshot!(messages[0].markdown, @r"**3 A door** needs a person. Story 3: waits for a person to accept or reject it. `show 3`, then `accept 3` or `reject 3 WHY`.");
-        assert_eq!(messages[0].choices[1].key, "cmd:accept 3");
-        assert_eq!(messages[0].tone, Tone::Question);
+        insta::assert_snapshot!(messages[0].message.markdown, @r"**3 A door** needs a person. Story 3: waits for a person to accept or reject it. `show 3`, then `accept 3` or `reject 3 WHY`.");
+        assert_eq!(messages[0].message.choices[1].key, "cmd:accept 3");
+        assert_eq!(messages[0].message.tone, Tone::Question);
+        assert_eq!(messages[0].asks_about, Some(StoryId(3)));
     }
 }

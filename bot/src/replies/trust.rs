@@ -12,7 +12,7 @@ use super::text::count;
 
 pub const QUESTION: &str = "Let storkit run exactly this here? (yes/no) [no] ";
 pub const CONFIRMED: &str = "Confirmed. A running storkit takes it up within a few seconds.\n";
-pub const NOT_CONFIRMED: &str = "Not confirmed. Nothing changes: what you confirmed before stays in effect, and nothing else of this repository runs.\n";
+pub const NOT_CONFIRMED: &str = "Not confirmed. Of this repository only what you confirmed before runs.\n";
 pub const STATE_QUESTION: &str = "Is all of this your own? (yes/no) [no] ";
 /// No terminal and no `--yes`.
 pub const NOBODY_TO_ASK: &str =

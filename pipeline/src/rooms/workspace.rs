@@ -270,7 +270,7 @@ async fn set_up(
     }
     // Also after a failure: each prompt would repeat it, and people can have the agent do it.
     let _ = fs::write(done, "");
-    result.map_err(|error| format!("This room's worktree is not set up completely. {error}"))
+    result.map_err(|error| format!("This room's worktree is not set up completely: {error}"))
 }
 
 /// Names of rooms' worktrees that nobody has used for long. Blocks.

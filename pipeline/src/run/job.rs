@@ -240,6 +240,9 @@ impl RunJob {
                 ComponentProgress::Missing { component } => {
                     lines.push(format!("setup {component}: passed over, its folder is not here"));
                 }
+                ComponentProgress::Ended { result, .. } if !result.passed() => {
+                    lines.extend([result.tail.clone(), result.to_string()]);
+                }
                 ComponentProgress::Ended { .. } => {}
             };
             let cancel = self.stop_token();
@@ -478,13 +481,19 @@ mod tests {
     #[tokio::test]
     async fn a_setup_that_fails_is_repeated_by_the_next_run() {
         let mut fixture = RunFixture::coder(WORKS);
-        fixture.config().components = vec![setup(&["test -e ../../../ready"])];
+        fixture.config().components = vec![setup(&["test -e ../../../ready || (echo why; exit 1)"])];
         let run = fixture.run().await;
+        assert_eq!(run.said()[1], "why", "its output is in the log");
         let RunOutcome::Failed(RunFailure { cause: FailureCause::SetupFailed { why }, .. }) = run.outcome()
         else {
             panic!("{:?}", run.end)
         };
-        assert!(why.starts_with("setup of the component `app`: `test -e ../../../ready` failed"), "{why}");
+        assert!(
+            why.starts_with(
+                "setup of the component `app`: `test -e ../../../ready || (echo why; exit 1)` failed"
+            ),
+            "{why}"
+        );
         assert_eq!(fixture.arguments(1), None);
         fixture.git.write("ready", "");
         fixture.next();

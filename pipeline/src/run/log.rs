@@ -1,7 +1,7 @@
 //! The log of a run: `.storkit/logs/agents/RUN.log`, lines without escape sequences, cut at the beginning when it grows.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{self, Read as _, Seek as _, SeekFrom, Write as _},
     path::{Path, PathBuf},
 };
@@ -10,7 +10,7 @@ use agents::claude::ToolUse;
 use serde_json::Value;
 use settings::unlinked;
 
-use crate::{Project, event::RunId};
+use crate::{Project, event::RunId, story::StoryId};
 
 // A log that grows beyond this loses its beginning.
 const MOST: u64 = 8 << 20;
@@ -24,6 +24,31 @@ const LINE: usize = 500;
 /// The folder of all logs.
 pub(crate) fn folder(project: &Project) -> PathBuf {
     project.dir().join("logs/agents")
+}
+
+/// The newest run with a log, among those of which story and worker are wanted.
+pub(crate) fn newest(folder: &Path, is_wanted: impl Fn(StoryId, &str) -> bool) -> io::Result<Option<RunId>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    let mut newest: Option<(u64, String)> = None;
+    for entry in entries {
+        let name = entry?.file_name();
+        let Some(run) = name.to_str().and_then(|name| name.strip_suffix(".log")) else { continue };
+        let Some((story, slot, number)) = parts(run) else { continue };
+        if is_wanted(story, slot) && newest.as_ref().is_none_or(|(other, _)| number > *other) {
+            newest = Some((number, run.to_owned()));
+        }
+    }
+    Ok(newest.map(|(_, run)| RunId(run.into())))
+}
+
+/// Story, worker and number of a run's name.
+fn parts(run: &str) -> Option<(StoryId, &str, u64)> {
+    let (story, rest) = run.split_once('-')?;
+    let (slot, number) = rest.rsplit_once('-')?;
+    Some((story.parse().ok()?, slot, number.parse().ok()?))
 }
 
 /// A run's log, being written. A disk that is full costs the log, not the run.
@@ -155,8 +180,6 @@ pub(crate) fn last_lines(path: &Path, lines: usize) -> io::Result<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     #[test]
@@ -166,6 +189,21 @@ mod tests {
         assert_eq!(plain("whole\u{1b}"), "whole");
         assert_eq!(plain(&"é".repeat(LINE)), "é".repeat(LINE));
         assert_eq!(plain(&"é".repeat(LINE + 1)), format!("{}…", "é".repeat(LINE)));
+    }
+
+    #[test]
+    fn the_newest_log_is_the_one_with_the_highest_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let newest = |slot: &str| {
+            newest(folder.path(), |story, of| story == StoryId(1) && (slot.is_empty() || of == slot)).unwrap()
+        };
+        assert_eq!(newest(""), None);
+        for name in ["1-coder-9", "1-coder-2-10", "1-qa-8", "11-coder-12", "1-x", "1-coder-more"] {
+            fs::write(folder.path().join(format!("{name}.log")), "").unwrap();
+        }
+        assert_eq!(newest(""), Some(RunId("1-coder-2-10".into())));
+        assert_eq!(newest("coder"), Some(RunId("1-coder-9".into())));
+        assert_eq!(newest("mergemaster"), None);
     }
 
     fn log() -> (RunLog, PathBuf, tempfile::TempDir) {

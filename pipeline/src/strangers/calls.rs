@@ -107,19 +107,19 @@ fn of_command(command: &str, files: Option<&FamiliarFiles>) -> BTreeSet<Stranger
         texts.insert(StrangerText::Program("a long command".into()));
     }
     let words = &words[..words.len().min(MOST_WORDS)];
-    let reads_git = words.iter().any(|word| READING_GIT.contains(&word.text));
-    if reads_git && words.iter().any(|word| program(word.text) == "git") {
+    let reads_git = words.iter().any(|word| READING_GIT.contains(&word.text.as_str()));
+    if reads_git && words.iter().any(|word| program(&word.text) == "git") {
         let foreign = words.iter().filter(|word| {
-            ALL_COMMITS.iter().any(|all| word.text.starts_with(all)) || files.foreign_commit(word.text)
+            ALL_COMMITS.iter().any(|all| word.text.starts_with(all)) || files.foreign_commit(&word.text)
         });
-        texts.extend(foreign.map(|word| StrangerText::Commit(word.text.to_owned())));
+        texts.extend(foreign.map(|word| StrangerText::Commit(word.text.clone())));
     }
     for word in words.iter().filter(|word| !word.is_written) {
-        for name in names_in(word.text) {
+        for name in names_in(&word.text) {
             if name.starts_with("~/") {
                 // A private folder, which is empty at first.
                 texts.insert(StrangerText::File(name.to_owned()));
-            } else if files.may_exist(name) && !is_address(word.text) {
+            } else if files.may_exist(name) && !is_address(&word.text) {
                 texts.extend(files.unfamiliar(name).map(StrangerText::File));
             }
         }
@@ -127,22 +127,52 @@ fn of_command(command: &str, files: Option<&FamiliarFiles>) -> BTreeSet<Stranger
     texts
 }
 
-/// A word of a command.
-struct CommandWord<'a> {
-    text: &'a str,
+/// A word of a command, without its quotes.
+struct CommandWord {
+    text: String,
     /// Output goes there.
     is_written: bool,
 }
 
-fn words_of(command: &str) -> Vec<CommandWord<'_>> {
-    let ends = |c: char| c.is_whitespace() || "'\"`;&|<>(){}$".contains(c);
-    let start_of = |word: &str| word.as_ptr() as usize - command.as_ptr() as usize;
-    let word = |text| {
-        let before =
-            command[..start_of(text)].trim_end_matches(|c: char| c.is_whitespace() || "'\"".contains(c));
-        CommandWord { text, is_written: before.ends_with('>') }
-    };
-    command.split(ends).filter(|word| !word.is_empty()).map(word).collect()
+/// Commands inside of quotes inside of quotes: no more than that are looked into.
+const MOST_QUOTES: u8 = 4;
+
+/// The words that a shell reads, and those of the commands that stand in quotes (`sh -c '...'`, `"$(...)"`).
+fn words_of(command: &str) -> Vec<CommandWord> {
+    let mut words = Vec::new();
+    add_words(command, MOST_QUOTES, &mut words);
+    words
+}
+
+fn add_words(command: &str, depth: u8, words: &mut Vec<CommandWord>) {
+    let is_separator = |c: char| c.is_whitespace() || "`;&|<>(){}$".contains(c);
+    let (mut text, mut quote, mut was_quoted, mut separator) = (String::new(), None, false, ' ');
+    let mut chars = command.chars();
+    loop {
+        let next = chars.next();
+        match (next, quote) {
+            (Some(c), Some(open)) if c == open => quote = None,
+            (Some('\\'), None | Some('"')) => text.extend(chars.next()),
+            (Some(c), Some(_)) => text.push(c),
+            (Some(c @ ('\'' | '"')), None) => (quote, was_quoted) = (Some(c), true),
+            (Some(c), None) if !is_separator(c) => text.push(c),
+            (Some(_) | None, _) => {
+                let ended = !text.is_empty();
+                if was_quoted && depth > 0 && text.contains(is_separator) {
+                    add_words(&text, depth - 1, words);
+                }
+                if ended {
+                    let text = std::mem::take(&mut text);
+                    words.push(CommandWord { text, is_written: separator == '>' });
+                }
+                (separator, was_quoted) = match next {
+                    Some(c) if c.is_whitespace() && !ended => (separator, false),
+                    Some(c) => (c, false),
+                    None => return,
+                };
+            }
+        }
+    }
 }
 
 /// The names in a word: itself, and what stands behind an option (`--file=a`, `-fa/b`, `@a`).
@@ -162,17 +192,18 @@ fn fixed_part(path: &str) -> &str {
 }
 
 // Every address in a command that fetches counts, and so does the program where it names none (`gh issue view 7`).
-fn fetched_by(words: &[CommandWord<'_>]) -> BTreeSet<StrangerText> {
+fn fetched_by(words: &[CommandWord]) -> BTreeSet<StrangerText> {
     let fetcher = words.iter().enumerate().find_map(|(at, word)| {
-        let name = program(word.text);
-        let with = |commands: &[&str]| words[at + 1..].iter().any(|word| commands.contains(&word.text));
+        let name = program(&word.text);
+        let with =
+            |commands: &[&str]| words[at + 1..].iter().any(|word| commands.contains(&word.text.as_str()));
         let fetches = FETCHERS.contains(&name)
             || FETCHING_COMMANDS.iter().any(|(other, commands)| *other == name && with(commands));
         fetches.then_some(name)
     });
     let Some(fetcher) = fetcher else { return BTreeSet::new() };
-    let addresses = words.iter().filter(|word| is_address(word.text));
-    let pages: BTreeSet<_> = addresses.map(|word| StrangerText::Page(host_of(word.text))).collect();
+    let addresses = words.iter().filter(|word| is_address(&word.text));
+    let pages: BTreeSet<_> = addresses.map(|word| StrangerText::Page(host_of(&word.text))).collect();
     if pages.is_empty() { BTreeSet::from([StrangerText::Program(fetcher.to_owned())]) } else { pages }
 }
 
@@ -258,12 +289,21 @@ mod tests {
             "git add --all && git commit --all -m x",
             "sed -n '/a/,/b/p' known.txt",
             "awk '/foo/ { print }' known.txt",
+            r#"sed -i 's/"a word"/"another word"/' known.txt"#,
         ] {
             assert_eq!(of(known), "", "{known}");
         }
         assert_eq!(of("cat ~/page.html"), r#"File("~/page.html")"#);
         let readme = r#"File("node_modules/evil/README.md")"#;
-        for command in ["cat node_modules/evil/README.md", "head -c9 < 'node_modules/evil/README.md'"] {
+        for command in [
+            "cat node_modules/evil/README.md",
+            "head -c9 < 'node_modules/evil/README.md'",
+            r#"cat nod'e_mod'ules/"evil"/READ\ME.md"#,
+            r#"sh -c 'cat "node_modules/evil/README.md"'"#,
+            r#"echo "$(cat node_modules/evil/README.md)""#,
+            "bash -c \"sh -c 'cat node_modules/evil/README.md'\"",
+            "cat 'node_modules/evil/README.md",
+        ] {
             assert_eq!(of(command), readme, "{command}");
         }
         assert_eq!(of("cat node_modules/*/README.md"), r#"File("node_modules")"#);

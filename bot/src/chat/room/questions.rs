@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::{
     RoomTask,
     answer_text::{AnswerText, ParsedAnswer},
+    decisions::AskedDecision,
     trials::{EffectPlace, SharedEffect, ShownEffect},
 };
 use crate::{
@@ -41,6 +42,8 @@ pub(super) const BEFORE_CONFIRMED: Duration = Duration::from_millis(500);
 pub(super) struct OpenQuestions {
     open: BTreeMap<QuestionId, QuestionCopy>,
     settled: VecDeque<QuestionCopy>,
+    /// Decisions about stories, of which the newest is the last.
+    pub(super) decisions: VecDeque<AskedDecision>,
 }
 
 /// A question's message in this room.

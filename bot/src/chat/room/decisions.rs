@@ -1,0 +1,42 @@
+//! News of the pipeline in a room. A message that asks for a decision about a story loses its buttons once somebody took it.
+
+use pipeline::story::StoryId;
+
+use super::RoomTask;
+use crate::{
+    chat::outbox::LiveSlot,
+    replies::{self, PipelineNotice},
+};
+
+/// Older ones keep their buttons.
+const MOST: usize = 100;
+
+/// A decision that people were asked for.
+pub(super) struct AskedDecision {
+    story: StoryId,
+    slot: LiveSlot,
+}
+
+impl RoomTask {
+    pub(super) fn on_pipeline_notice(&mut self, notice: PipelineNotice) {
+        // Where nothing can be edited, an old message keeps its buttons: one more message for each would be noise.
+        let story = notice.asks_about.filter(|_| self.adapter.capabilities().edit.is_some());
+        let Some(story) = story else { return self.outbox.say(notice.message) };
+        self.close_decision(story);
+        let near = notice.message.reply_to.clone();
+        let slot = self.outbox.ask(notice.message, None, near.as_ref(), Box::new(|_| ()));
+        self.questions.decisions.push_back(AskedDecision { story, slot });
+        if self.questions.decisions.len() > MOST {
+            self.questions.decisions.pop_front();
+        }
+    }
+
+    pub(super) fn close_decision(&mut self, story: StoryId) {
+        let decisions = &mut self.questions.decisions;
+        if let Some(at) = decisions.iter().position(|asked| asked.story == story)
+            && let Some(asked) = decisions.remove(at)
+        {
+            self.outbox.finish(asked.slot, replies::decision_closed(story));
+        }
+    }
+}
