@@ -434,7 +434,7 @@ async fn a_wish_in_plain_words_becomes_two_merged_stories() {
     program.write_settings(plan::TEAM);
     let world = World::of(program, "debug", "[pipeline]\nrooms = [\"whatsapp:+49 170 1234567\"]").await;
     let (ann, bob) = (&world.ann, &world.bob);
-    let wish = ann.say(plan::WISH).await;
+    ann.say(plan::WISH).await;
     let list = ann.see("Roof").await;
     ann.reply(&list.id, "yes, but without the roof").await;
     let list = ann.see("*Question 2*").await;
@@ -456,13 +456,11 @@ async fn a_wish_in_plain_words_becomes_two_merged_stories() {
         ann.see("Nothing runs here").await;
         ann.press(&question.id, "Allow").await;
         let story = format!("{} {title}", number - 3);
-        let merged = ann
-            .until("its merge", |shown| {
-                let is_told = |it: &&Shown| it.text.contains(&story) && it.text.contains("merged as");
-                shown.iter().find(is_told).cloned()
-            })
-            .await;
-        assert_eq!(merged.reply_to, Some(wish.clone()), "in the conversation that asked for it");
+        ann.until("its merge", |shown| {
+            let is_told = |it: &&Shown| it.text.contains(&story) && it.text.contains("merged as");
+            shown.iter().find(is_told).cloned()
+        })
+        .await;
     }
     assert!(world.program.file("door.txt").exists() && world.program.file("bell.txt").exists());
     world.end();

@@ -12,7 +12,7 @@ use super::{
     questions::{AnswerForm, AnswerReference, AnswerSender, NotMeant, UnseenQuestion},
 };
 use crate::{
-    commands::command::ParsedText,
+    commands::command::{CommandSpec, ParsedText},
     config::access::UserRole,
     permission::{AnswerKind, BoardQuestion, ConsentWords, Person, PersonAnswer, Question, QuestionId},
     replies,
@@ -21,11 +21,19 @@ use crate::{
 /// Commands that are words like others to a question that takes words.
 const ANSWERS: &[&str] = &["allow", "deny", "always"];
 
+/// Answers that no plan and no question with options takes.
+const ANSWERS_TO_CALLS: &[&str] = &["try", "keep"];
+
 /// Words by which also a question with options is refused.
 const REFUSALS: &[&str] = &["deny", "denied", "reject", "rejected"];
 
 /// A longer remark on a plan is a wish, however it begins.
 const SHORT_REMARK: usize = 3;
+
+/// Whether a command answers a question.
+pub(super) fn is_answer(command: &CommandSpec) -> bool {
+    ANSWERS.contains(&command.name) || ANSWERS_TO_CALLS.contains(&command.name)
+}
 
 impl RoomTask {
     /// Takes the text as an answer if a question is open here and the text reads like one, or if it comes too late.
@@ -115,12 +123,18 @@ impl RoomTask {
 
     /// What sounds like an answer where only threads of this room have open questions: it may be meant for one of them, so it is no prompt.
     pub(super) fn may_answer_in_thread(&self, call: &CommandCall, text: &str) -> bool {
-        if !self.questions.is_empty() || AnswerText::of(text) == AnswerText::Other {
+        let named = match AnswerText::of(text) {
+            AnswerText::Other => return false,
+            AnswerText::Unclear => None,
+            AnswerText::Answer(parsed) => parsed.question,
+        };
+        if !self.questions.is_empty() || self.is_about_a_story(text) {
             return false;
         }
         let is_below = |room: &Room| room.above().is_some_and(|above| above == self.room);
         let open = self.services.broker.open_questions();
-        let below: Vec<_> = open.iter().filter(|question| question.rooms.iter().any(is_below)).collect();
+        let meant = open.iter().filter(|question| named.is_none_or(|named| named == question.id));
+        let below: Vec<_> = meant.filter(|question| question.rooms.iter().any(is_below)).collect();
         if !below.is_empty() {
             let ids = below.iter().map(|question| question.id);
             self.say(replies::waits_in_thread(ids), Tone::Failure, call.message.clone());
@@ -661,6 +675,20 @@ mod tests {
             let expected = format!("bot (failure): {}\n", replies::waits_in_thread([first].into_iter()));
             assert!(fixture.transcript().await.ends_with(&expected), "{said}");
         }
+        for said in ["!yes", "!allow", "yes 2", "no 2 too risky", "!keep", "!no"] {
+            fixture.says("ann", said).await;
+            let expected = format!("bot (failure): {}\n", replies::waits_in_thread([first].into_iter()));
+            assert!(fixture.transcript().await.ends_with(&expected), "{said}");
+        }
+        fixture.says("ann", "yes 99").await;
+        assert!(
+            fixture
+                .transcript()
+                .await
+                .ends_with(&format!("bot (failure): {}\n", replies::not_open(QuestionId(99))))
+        );
+        fixture.says("ann", "!whoami").await;
+        assert!(fixture.transcript().await.contains("role: approver"), "another command is one");
         let second = asks("a/m2").await;
         fixture.says("ann", "yes").await;
         let both = replies::waits_in_thread([first, second].into_iter());

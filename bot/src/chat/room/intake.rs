@@ -7,11 +7,12 @@ use adapters::{Addressed, Incoming, PersonAct, Room, Tone};
 use super::{
     QUEUE_LIMIT, RoomTask,
     answer_text::{self, SaidText},
+    answers,
     prompt_queue::CommandCall,
 };
 use crate::{
     chat::{prompt, rooms::RoomInput},
-    commands::command::{CommandSpec, ParsedText},
+    commands::command::{Command, CommandSpec, ParsedText},
     permission::Question,
     replies,
     store::{OverheardTalk, QueuedPrompt},
@@ -86,13 +87,18 @@ impl RoomTask {
         }
         let services = self.services.clone();
         let form = form_of(text, incoming.addressed);
+        let question_open = !self.questions.is_empty();
+        let is_meant =
+            |command: &dyn Command, args| is_meant(command.spec(), (text, args), form, question_open);
         match services.commands.registry.parse(text, incoming.addressed) {
             ParsedText::AgentOnly(word, why) => {
                 self.say(replies::only_in_the_cli(word, why), Tone::Failure, call.message);
             }
             ParsedText::Command(command, args)
-                if is_meant(command.spec(), (text, args), form, !self.questions.is_empty()) =>
-            {
+                if is_meant(&*command, args)
+                    && answers::is_answer(command.spec())
+                    && self.may_answer_in_thread(&call, text) => {}
+            ParsedText::Command(command, args) if is_meant(&*command, args) => {
                 self.mark_acted_on(&incoming.id);
                 self.call_command(command, args.to_owned(), call).await;
                 self.tell_unused_files(incoming);
