@@ -126,8 +126,11 @@ impl<A: ChatApp> Asked<'_, A> {
         self.app.say("status").await;
         self.see("In the background: sub-agent", 1).await;
         assert!(!self.program.file("made-by-child").exists());
-        // So soon after another question closed, only a number or a reply says beyond doubt which one is meant.
-        self.app.answer(&question, "go ahead with 5").await;
+        // So soon after another question closed, bare words or a typed position could be meant for that one.
+        match A::TELLS_CONTEXT {
+            true => self.app.choose(&question, "Allow").await,
+            false => self.app.answer(&question, "go ahead with 5").await,
+        };
         self.see("which ran in the background, is done", 1).await;
         assert!(self.program.file("made-by-child").exists());
         self.see("I saw its end.", 1).await;
