@@ -8,6 +8,7 @@ mod caches;
 mod claude_home;
 mod egress;
 pub mod environment;
+mod etc;
 mod file_passing;
 mod host_folders;
 mod host_gate;

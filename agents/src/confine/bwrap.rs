@@ -11,6 +11,7 @@ use std::{
 };
 
 use super::{
+    etc,
     host_folders::HostFolders,
     layers::{self, LayeredPrefix},
     paths::{WorktreePaths, write_new},
@@ -99,12 +100,19 @@ impl Bwrap {
     /// Tries whether this machine permits such a sandbox; the error is a sentence. Once it has worked, no other is started.
     pub fn try_out(&self) -> Result<(), String> {
         let is_limited = self.reach != NetworkReach::Everything;
-        let kind = (self.program.clone(), is_limited);
-        if WORKED.lock().unwrap_or_else(PoisonError::into_inner).contains(&kind) {
+        let kind = |is_limited| (self.program.clone(), is_limited);
+        if WORKED.lock().unwrap_or_else(PoisonError::into_inner).contains(&kind(is_limited)) {
             return Ok(());
         }
-        self.start_once(is_limited)?;
-        WORKED.lock().unwrap_or_else(PoisonError::into_inner).insert(kind);
+        // Where a network of its own works, sharing the machine's does, too: one start answers both.
+        match self.start_once(true) {
+            Ok(()) => WORKED.lock().unwrap_or_else(PoisonError::into_inner).extend([kind(true), kind(false)]),
+            Err(why) if is_limited => return Err(why),
+            Err(_) => {
+                self.start_once(false)?;
+                WORKED.lock().unwrap_or_else(PoisonError::into_inner).insert(kind(false));
+            }
+        }
         Ok(())
     }
 
@@ -161,7 +169,7 @@ impl Bwrap {
             Some(own) => before_bwrap(own, scratch.filters(), &view.layers, !self.gains_privileges()),
             None => KEEPER.map(OsString::from).into_iter().chain([scratch.filters().into()]).collect(),
         };
-        self.line(&view, before, folder_of(place, tenant))
+        self.line(&view, before, scratch, folder_of(place, tenant))
     }
 
     /// The same for a command that starts in the worktree and only seems to change files: every writable folder is a layer over the true
@@ -185,25 +193,34 @@ impl Bwrap {
         let folders = layers::over_writable(&mut view, &scratch.layers());
         let at = (scratch.filters(), scratch.layers());
         let before = layers::before_bwrap(own, (at.0, &at.1), &folders, !self.gains_privileges());
-        let words = self.line(&view, before, folder)?;
+        let words = self.line(&view, before, scratch, folder)?;
         Ok(LayeredPrefix { words, folders, shown: layers::kinds(&view) })
     }
 
     /// The whole line: the words before bubblewrap, its mounts, and the way out of the sandbox.
-    fn line(&self, view: &View, before: Vec<OsString>, folder: &Path) -> std::io::Result<Vec<OsString>> {
+    fn line(
+        &self,
+        view: &View,
+        before: Vec<OsString>,
+        scratch: &ScratchFolders,
+        folder: &Path,
+    ) -> std::io::Result<Vec<OsString>> {
         if matches!(self.reach, NetworkReach::Through(_)) && self.own.is_none() {
             return Err(std::io::Error::other("only storkit itself can pass on what the network allows"));
         }
+        // Names of hosts are looked up only where the network is open: a look-up goes out, too.
+        let is_open = self.reach == NetworkReach::Everything;
+        let view = &etc::gathered(view, &scratch.etc(), |at| is_open || at != Path::new(RESOLVER))?;
         let mut line = BwrapArguments(before);
         line.0.push(self.program.clone().into());
         line.words(&WALLS);
         line.words(&FILTERS);
-        if self.reach != NetworkReach::Everything {
+        if !is_open {
             line.words(&["--unshare-net"]);
         }
         line.words(&["--dev", "/dev", "--proc", "/proc"]);
         line.kernel();
-        line.view(view, self.reach == NetworkReach::Everything);
+        line.view(view, is_open);
         if let (NetworkReach::Through(doors), Some(own)) = (&self.reach, &self.own) {
             line.bind("--ro-bind", doors, Path::new(DOORS));
             line.bind("--ro-bind", &own.file, Path::new(FORWARDER));
@@ -240,6 +257,9 @@ pub(super) fn folder_of<'a>(place: &'a WorktreePaths, tenant: Tenant<'a>) -> &'a
     }
 }
 
+/// How names of hosts are looked up.
+const RESOLVER: &str = "/etc/resolv.conf";
+
 struct BwrapArguments(Vec<OsString>);
 
 impl BwrapArguments {
@@ -266,12 +286,10 @@ impl BwrapArguments {
         }
     }
 
-    /// The mounts of a view. Names of hosts are looked up only where the network is open: a look-up goes out, too.
     fn view(&mut self, view: &View, resolves: bool) {
-        let is_resolver = |at: &Path| at == Path::new("/etc/resolv.conf") || at.starts_with("/run");
         for (at, shown) in &view.entries {
             match shown {
-                Shown::ReadOnly(_) | Shown::Link(_) if !resolves && is_resolver(at) => {}
+                Shown::ReadOnly(_) | Shown::Link(_) if !resolves && at.starts_with("/run") => {}
                 // It is there already.
                 Shown::Link(_) if view.is_within_shown(at) => {}
                 Shown::Link(target) => self.bind("--symlink", target, at),
@@ -372,8 +390,12 @@ mod tests {
         let words = |reach: NetworkReach| {
             let own = Some(OwnProgram { file: "/bin/true".into(), arguments: Vec::new() });
             let bwrap = Bwrap { own, ..bwrap(reach) };
-            let line = place.line(&bwrap, Tenant::Agent { own: &[], login: false });
-            (line.contains("--unshare-net"), line.contains("resolv.conf"))
+            let scratch = ScratchFolders::make(&place.paths).expect("folders");
+            let tenant = Tenant::Agent { own: &[], login: false };
+            let line = bwrap.prefix(&place.paths, &scratch, tenant).expect("a command line");
+            let has = |word: &str| line.iter().any(|other| other == word);
+            let resolver = scratch.etc().join("resolv.conf");
+            (has("--unshare-net"), has(RESOLVER) || resolver.symlink_metadata().is_ok())
         };
         let resolves = Path::new("/etc/resolv.conf").exists();
         assert_eq!(words(NetworkReach::Everything), (false, resolves));

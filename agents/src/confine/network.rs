@@ -1,8 +1,6 @@
 //! A process's part of the network: the hosts it may reach, who decides about the rest, and whether this machine can enforce it.
 
-use std::{collections::HashSet, fmt, net::SocketAddr, path::Path, path::PathBuf, sync::Arc, sync::LazyLock};
-
-use parking_lot::Mutex;
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc};
 
 use super::{
     Bwrap, Confined, Confinement, LandlockWall, NetworkReach, PortReach,
@@ -158,29 +156,22 @@ impl Confinement {
     /// A sentence on the missing part.
     pub fn limits_network(&self) -> Result<(), String> {
         match self {
-            Self::Bwrap(bwrap) => network_namespace(bwrap),
+            Self::Bwrap(bwrap) => without_network(bwrap),
             // Whoever has a server on all ports would be reached past the proxy.
             Self::Landlock(_) if self.limits_ports() => Err(
                 "Landlock limits connections by their port only, whatever machine they lead to. That needs bubblewrap.".into(),
             ),
             // The sentence depends on the machine: install bubblewrap, or use the one that is there.
             Self::None | Self::Prefix(_) | Self::Landlock(_) => {
-                network_namespace(&Bwrap::for_home(Path::new("/")))
+                without_network(&Bwrap::for_home(Path::new("/")))
                     .and_then(|()| Err("that needs bubblewrap, which `[wall] confine` turns off.".into()))
             }
         }
     }
 }
 
-/// Tries a sandbox without a network. A machine that permits it once permits it from then on; one that does not is tried again.
-fn network_namespace(bwrap: &Bwrap) -> Result<(), String> {
-    static WORKS: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
-    if WORKS.lock().contains(&bwrap.program) {
-        return Ok(());
-    }
-    Bwrap { reach: NetworkReach::Nothing, ..bwrap.clone() }.try_out()?;
-    WORKS.lock().insert(bwrap.program.clone());
-    Ok(())
+fn without_network(bwrap: &Bwrap) -> Result<(), String> {
+    Bwrap { reach: NetworkReach::Nothing, ..bwrap.clone() }.try_out()
 }
 
 impl fmt::Debug for OpenHosts {

@@ -72,6 +72,11 @@ impl ScratchFolders {
         self.folder.path().join("claude")
     }
 
+    /// `/etc` inside, where it is put together. Not made yet.
+    pub(super) fn etc(&self) -> PathBuf {
+        self.folder.path().join("etc")
+    }
+
     /// cargo's own folder, where it is not in the home.
     pub(super) fn cargo(&self) -> PathBuf {
         self.folder.path().join("cargo")
