@@ -211,9 +211,12 @@ mod tests {
         assert_eq!(decided(&aged(late, None), false), Admission::Overheard, "old talk is still context");
         let future = Incoming { sent_at: now() + late, ..incoming("2", "ann") };
         assert_eq!(decided(&future, false), Admission::Addressed);
-        let edit = PersonAct::Edited { message: MessageId::new("1"), text: "x".into() };
-        let edit = Incoming { act: edit, ..aged(late, direct) };
-        assert_eq!(decided(&edit, false), Admission::Overheard, "nobody waits for an answer to that");
+        let edited = |age| {
+            let act = PersonAct::Edited { message: MessageId::new("1"), text: "x".into() };
+            decided(&Incoming { act, ..aged(age, direct) }, false)
+        };
+        assert_eq!(edited(CATCH_UP), Admission::Addressed);
+        assert_eq!(edited(late), Admission::Overheard, "nobody waits for an answer to that");
     }
 
     /// Routes a batch with ann on the allow-list of `here`; what reached the room, how many were counted, how many dropped.

@@ -207,6 +207,14 @@ mod tests {
         assert_eq!(Asker::role(Role::Coder).owner(), Some(&RuleOwner::Role(Role::Coder)));
         assert!(Asker::default().owner().is_none() && Asker::default().session_of().is_none());
     }
+
+    #[test]
+    fn only_clones_are_the_same_agent() {
+        let coder = Asker::role(Role::Coder);
+        assert!(coder.is(&coder.clone()));
+        assert!(!coder.is(&Asker::role(Role::Coder)), "another run in that role");
+    }
+
     #[test]
     fn a_run_shares_what_it_has_read_and_an_agent_says_whose_task_it_does() {
         let read = StrangersRead::default();

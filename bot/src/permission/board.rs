@@ -28,6 +28,21 @@ pub struct PlannedStory {
     pub depends_on: Vec<StoryId>,
 }
 
+#[cfg(test)]
+impl PlannedStory {
+    /// One that has a title and nothing else.
+    pub(crate) fn for_tests(title: &str) -> Self {
+        Self {
+            kind: StoryKind::Story,
+            title: title.into(),
+            body: None,
+            criteria: Vec::new(),
+            after: Vec::new(),
+            depends_on: Vec::new(),
+        }
+    }
+}
+
 /// A person agrees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoardConsent {

@@ -60,15 +60,11 @@ impl ModelQuestion {
         if self.several {
             return Ok(self.several_of(text));
         }
-        match positions(text).as_deref() {
-            Some([position]) if self.at(*position).is_some() => {
-                Ok(self.at(*position).unwrap_or(text).to_owned())
-            }
+        match self.listed(text).as_deref() {
+            Some([label]) => Ok((*label).to_owned()),
             // All of them are positions here, and only one can be picked.
-            Some(more @ [_, _, ..]) if more.iter().all(|position| self.at(*position).is_some()) => {
-                Err(ExpectedAnswer::OneOption(self.options.len()))
-            }
-            _ => self.agreed_to(text),
+            Some([_, _, ..]) => Err(ExpectedAnswer::OneOption(self.options.len())),
+            Some([]) | None => self.agreed_to(text),
         }
     }
 
@@ -79,9 +75,12 @@ impl ModelQuestion {
 
     /// Whether these words are one of the labels, or its number.
     pub fn names_an_option(&self, text: &str) -> bool {
-        let position =
-            || positions(text).is_some_and(|all| all.iter().all(|position| self.at(*position).is_some()));
-        self.labelled(text).is_some() || position()
+        self.labelled(text).is_some() || self.listed(text).is_some()
+    }
+
+    /// The options whose positions the text lists: all of them are there, and it has no other words.
+    fn listed(&self, text: &str) -> Option<Vec<&str>> {
+        positions(text)?.into_iter().map(|position| self.at(position)).collect()
     }
 
     /// The option of this label. Two labels that differ only in what is not compared are no match.
@@ -136,9 +135,7 @@ impl ModelQuestion {
                 Some((self.labelled(written)?, end))
             });
             let written = &text[parts[at].clone()];
-            let numbers = positions(written)
-                .and_then(|all| all.into_iter().map(|it| self.at(it)).collect::<Option<Vec<_>>>());
-            let (labels, end) = match (longest, numbers) {
+            let (labels, end) = match (longest, self.listed(written)) {
                 (Some((label, end)), _) => (vec![label], end),
                 (None, Some(labels)) => (labels, at + 1),
                 (None, None) => (vec![written], at + 1),
@@ -204,7 +201,11 @@ fn positions(text: &str) -> Option<Vec<usize>> {
     let text = text.strip_prefix("option ").or_else(|| text.strip_prefix("number ")).unwrap_or(text);
     let parts =
         text.split(|c: char| matches!(c, ',' | ';') || c.is_whitespace()).filter(|part| !part.is_empty());
-    let number = |part: &str| part.trim_start_matches('(').trim_end_matches(['.', ')', '!']).parse().ok();
+    let number = |part: &str| {
+        let digits = part.trim_start_matches('(').trim_end_matches(['.', ')', '!']);
+        // "+1" is a yes.
+        if digits.starts_with('+') { None } else { digits.parse().ok() }
+    };
     parts.map(number).collect::<Option<Vec<usize>>>().filter(|numbers| !numbers.is_empty())
 }
 
@@ -295,10 +296,20 @@ mod tests {
             &["Yes, delete it", "No, keep it"],
             &[("yes", "Yes, delete it"), ("no", "No, keep it"), ("no, ask Ann", "no, ask Ann")],
         );
+        answers(&["No, keep it", "Yes, delete it"], &[("+1", "Yes, delete it"), ("-1", "No, keep it")]);
         answers(&["Red", "Blue"], &[("no", "no"), ("yes", "yes"), ("sure?", "sure?")]);
         answers(&["Yes", "Yes, always", "No"], &[("yes", "Yes"), ("yes always", "Yes, always")]);
         let unclear = asked(&["Yes, once", "Yes, always", "No"], false);
         assert_eq!(unclear.answer("yes"), Err(ExpectedAnswer::Option(unclear.clone())), "two begin with it");
+    }
+
+    #[test]
+    fn labels_that_differ_in_their_marks_alone_are_told_apart_by_these() {
+        let marked = ["Red!", "Red?"];
+        answers(&marked, &[("red?", "Red?"), ("red", "red"), ("2", "Red?")]);
+        assert!(!asked(&marked, false).names_an_option("red"));
+        assert!(!asked(&["?", "Red"], false).names_an_option("!"), "no words are no label");
+        answers(&["Red", "Red"], &[("RED", "Red")]);
     }
 
     #[test]
@@ -319,6 +330,7 @@ mod tests {
             ("1, 2", "S, M"),
             ("1 2", "S, M"),
             ("s and m", "S, M"),
+            ("s, m and l tall", "S, M, L, tall"),
             ("S\nL, tall", "S, L, tall"),
             ("l tall", "L, tall"),
             ("1, 3", "S, L, tall"),

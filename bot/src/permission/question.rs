@@ -340,6 +340,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::permission::PlannedStory;
 
     fn question(tool: &str, input: Value) -> Question {
         let ask = PermissionAsk {
@@ -407,5 +408,19 @@ mod tests {
         // In a form that nobody knows it is a call like any other.
         let unknown = question("AskUserQuestion", json!({ "ask": "Which?" }));
         assert_eq!(takes(&unknown), (false, false));
+    }
+
+    #[test]
+    fn some_of_the_stories_that_it_lists_are_picked_by_number() {
+        let story = PlannedStory::for_tests("Door");
+        let call = question("Stories", Value::Null);
+        let list = Question {
+            kind: AnswerKind::Board(BoardQuestion::Plan(vec![story.clone(), story])),
+            ..call.clone()
+        };
+        assert_eq!((list.entries(), list.needs()), (2, UserRole::User));
+        assert!(list.is_pick("1") && list.is_pick("without 2") && !list.is_pick("another door"));
+        assert_eq!((call.entries(), call.needs()), (0, UserRole::Approver));
+        assert!(!call.is_pick("1"));
     }
 }

@@ -401,7 +401,7 @@ fn second_no(phrases: &[(PhraseMeaning, &[Word<'_>])]) -> Option<String> {
 fn with_rest(phrases: &[(PhraseMeaning, &[Word<'_>])], others: &[Word<'_>], rest: &str) -> ConsentWords {
     let leading: Vec<&Word<'_>> = phrases.iter().flat_map(|(_, words)| *words).collect();
     let asks = leading.iter().any(|word| word.asks);
-    if has(phrases, &[Yes, Always, Once]) || (asks && !phrases.is_empty()) || yes_and_no(phrases) {
+    if has(phrases, &[Yes, Always, Once]) || asks || yes_and_no(phrases) {
         return ConsentWords::Unclear;
     }
     if has(phrases, &[No]) && !has(phrases, &[Unclear]) {
@@ -624,6 +624,7 @@ mod tests {
             ("don't, use cp", "use cp"),
             ("No. Why do you need that?", "Why do you need that?"),
             ("👎 too slow", "too slow"),
+            ("no. way too risky", "way too risky"),
             ("no it is not what I want\nuse cp", "it is not what I want\nuse cp"),
         ] {
             assert_eq!(ConsentWords::of(text), ConsentWords::No(Some(reason.into())), "{text:?}");
@@ -663,6 +664,8 @@ mod tests {
                 "no yes",
                 "no, wait, yes",
                 "yes... no",
+                "do it, no, use cp",
+                "no? I thought it was safe",
                 "👍👎",
                 "hm",
                 "maybe",
@@ -710,6 +713,7 @@ mod tests {
                 "note that it rains",
                 "okra",
                 "surely you know the answer to that one",
+                "tell me what happens after a yes",
                 "go through the README and fix typos",
                 "known bugs",
                 "list go files",

@@ -376,13 +376,18 @@ impl RoomTask {
 
 #[cfg(test)]
 mod tests {
-    use adapters::MessageId;
+    use adapters::{Adapter as _, Capabilities, MessageId, testing::fake::Fake};
     use serde_json::json;
 
     use super::*;
     use crate::{
-        chat::room::fixture::{RoomFixture, now},
-        permission::{AnswerRefused, Asker, DenialReason, NoTrial, PermissionAsk, PermissionDecision},
+        chat::room::{
+            fixture::{RoomFixture, now},
+            trials::EffectPlace,
+        },
+        permission::{
+            AnswerRefused, Asker, BoardConsent, DenialReason, NoTrial, PermissionAsk, PermissionDecision,
+        },
     };
 
     /// Whether ann's words, maybe a reply, are taken as an answer.
@@ -465,6 +470,32 @@ mod tests {
             matches!(decision.await, Ok(PermissionDecision::Allowed { .. })),
             "the number goes before the reply"
         );
+    }
+
+    #[tokio::test]
+    async fn a_bare_yes_just_after_the_only_question_closed_is_late_and_other_words_are_a_prompt() {
+        let mut fixture = RoomFixture::new().await;
+        let (id, decision) = fixture.asks_for_bash().await;
+        assert!(takes(&mut fixture, "no", None));
+        decision.await.unwrap();
+        fixture.handles_all().await;
+        let call = fixture.call("ann", Some(Addressed::Direct));
+        for (text, is_late) in [("yes", true), ("no", false), ("yes 99", false)] {
+            let said = SaidText { text, reply_to: None, sent_at: now() };
+            assert_eq!(fixture.task.answers_question(&call, &said), is_late, "{text}");
+        }
+        let late = format!("bot (failure): {}\n", replies::not_open(id));
+        assert!(fixture.transcript().await.ends_with(&late));
+    }
+
+    #[tokio::test]
+    async fn a_label_that_fits_one_of_several_questions_is_no_prompt() {
+        let mut fixture = RoomFixture::new().await;
+        let (first, _) = fixture.asks_for_bash().await;
+        let (second, _) = fixture.asks("AskUserQuestion", which(&["Red", "Blue"], false)).await;
+        assert!(takes(&mut fixture, "blue", None) && !takes(&mut fixture, "green", None));
+        let which = replies::which_question([first, second].into_iter());
+        assert!(fixture.transcript().await.ends_with(&format!("bot (failure): {which}\n")));
     }
 
     #[tokio::test]
@@ -608,6 +639,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_question_with_options_is_refused_with_a_reason_or_without() {
+        for (said, reason) in [("deny", None), ("Reject both are ugly", Some("both are ugly".to_owned()))] {
+            let mut fixture = RoomFixture::new().await;
+            let (_, decision) = fixture.asks("AskUserQuestion", which(&["Red", "Blue"], false)).await;
+            assert!(takes(&mut fixture, said, None), "{said}");
+            assert_eq!(denied(decision.await.unwrap()), reason, "{said}");
+        }
+    }
+
+    #[tokio::test]
     async fn with_a_prefix_an_option_is_an_answer_and_a_command_a_command() {
         let mut fixture = RoomFixture::new().await;
         let (_, decision) = fixture.asks("AskUserQuestion", which(&["Stop", "Go on"], false)).await;
@@ -718,5 +759,146 @@ mod tests {
         let (id, decision) = fixture.asks_for_bash().await;
         assert!(!takes(&mut fixture, &format!("accept {id}"), None));
         assert!(!decision.is_finished());
+    }
+
+    /// What ann's words make of three proposed stories.
+    async fn proposed(said: &str) -> String {
+        let mut fixture = RoomFixture::new().await;
+        let (id, consent) = fixture.proposes(&["Door", "Roof", "Wall"]).await;
+        let is_taken = takes(&mut fixture, said, None);
+        if fixture.services.broker.is_open(id) {
+            return if is_taken { "refused" } else { "no answer" }.into();
+        }
+        match consent.await.unwrap() {
+            Ok(BoardConsent { picked: None, .. }) => "all".into(),
+            Ok(BoardConsent { picked: Some(picked), .. }) => format!("{picked:?}"),
+            Err(DenialReason::Person { reason, .. }) => format!("none: {}", reason.unwrap_or_default()),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn consent_takes_all_proposed_stories_numbers_pick_some_and_words_ask_for_others() {
+        for (said, became) in [
+            ("yes", "all"),
+            ("2", "[2]"),
+            ("yes 2", "[2]"),
+            ("only 1 and 3", "[1, 3]"),
+            ("yes, but without 2", "[1, 3]"),
+            ("yes without 2", "[1, 3]"),
+            ("no", "none: "),
+            ("no, too many", "none: too many"),
+            ("a smaller one first", "none: a smaller one first"),
+            ("yes but split the first one", "none: yes but split the first one"),
+            ("sure?", "refused"),
+            ("4", "refused"),
+            ("yes 9", "refused"),
+            ("status", "no answer"),
+        ] {
+            assert_eq!(proposed(said).await, became, "{said}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_number_that_is_both_the_question_and_an_entry_of_its_list_has_to_be_said_otherwise() {
+        let mut fixture = RoomFixture::new().await;
+        let (id, _consent) = fixture.proposes(&["Door", "Roof"]).await;
+        assert!(takes(&mut fixture, &format!("yes {id}"), None));
+        let asked = format!("bot (failure): {}\n", replies::question_or_entry(id));
+        assert!(fixture.transcript().await.ends_with(&asked));
+        assert!(fixture.services.broker.is_open(id));
+    }
+
+    #[tokio::test]
+    async fn whoever_may_write_may_choose_among_proposed_stories_and_answers_nothing_else() {
+        let mut fixture = RoomFixture::new().await;
+        let (list, consent) = fixture.proposes(&["Door"]).await;
+        let (tool, _) = fixture.asks_for_bash().await;
+        for (person, id, is_open) in [("bob", tool, true), ("eve", list, true), ("bob", list, false)] {
+            let call = fixture.call(person, Some(Addressed::Direct));
+            fixture.task.give_answer(&call, id, PersonAnswer::Yes);
+            assert_eq!(fixture.services.broker.is_open(id), is_open, "{person} {id}");
+        }
+        assert_eq!(consent.await.unwrap().map(|consent| consent.by.id), Ok("bob".into()));
+    }
+
+    /// A room in which a question has just taken the place of another one.
+    async fn changed(choices: ChoiceForm) -> (RoomFixture, QuestionId) {
+        let capabilities = Capabilities { choices, ..Fake::new("fake").capabilities() };
+        let mut fixture = RoomFixture::on(Fake::with("fake", capabilities)).await;
+        let (_, before) = fixture.asks_for_bash().await;
+        assert!(takes(&mut fixture, "no", None));
+        before.await.unwrap();
+        fixture.handles_all().await;
+        let (id, _) = fixture.asks_for_bash().await;
+        (fixture, id)
+    }
+
+    #[tokio::test]
+    async fn a_bare_yes_as_questions_change_allows_nothing_and_a_no_counts() {
+        for (text, counts) in [("yes", false), ("no", true)] {
+            let (mut fixture, id) = changed(ChoiceForm::None).await;
+            let call = fixture.call("ann", Some(Addressed::Direct));
+            let said = SaidText { text, reply_to: None, sent_at: now() };
+            assert!(fixture.task.answers_question(&call, &said));
+            assert_eq!(fixture.services.broker.is_open(id), !counts, "{text}");
+            let open = fixture.task.questions.iter().find(|question| question.id == id).expect("it is shown");
+            let refused = replies::question_unseen(open, Some(QuestionId(id.0 - 1)));
+            assert_eq!(fixture.transcript().await.contains(&refused), !counts, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_number_typed_as_questions_change_allows_nothing_and_a_button_belongs_to_its_question() {
+        let (typed, button) = (ChoiceForm::Numbers, ChoiceForm::Buttons { max: 10 });
+        for (choices, answer, counts) in [
+            (typed, PersonAnswer::Yes, false),
+            (typed, PersonAnswer::No(None), true),
+            (button, PersonAnswer::Yes, true),
+        ] {
+            let (mut fixture, id) = changed(choices).await;
+            let call = fixture.call("ann", Some(Addressed::Prefix));
+            fixture.task.answer_by_pick(&call, id, answer.clone(), now());
+            assert_eq!(fixture.services.broker.is_open(id), !counts, "{choices:?} {answer:?}");
+            assert_eq!(fixture.transcript().await.contains("(failure)"), !counts, "{choices:?} {answer:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn keep_by_a_typed_number_is_for_an_effect_that_was_seen() {
+        for (choices, expected) in [
+            (ChoiceForm::Numbers, replies::effect_unseen as fn(QuestionId) -> String),
+            (ChoiceForm::Buttons { max: 10 }, |id| replies::answer_refused(&AnswerRefused::NoEffect(id))),
+        ] {
+            let capabilities = Capabilities { choices, ..Fake::new("fake").capabilities() };
+            let mut fixture = RoomFixture::on(Fake::with("fake", capabilities)).await;
+            let (id, _decision) = fixture.asks_for_bash().await;
+            *fixture.task.questions.shown(id).expect("it is open").2.lock() = EffectPlace::Sending;
+            let call = fixture.call("ann", Some(Addressed::Prefix));
+            fixture.task.answer_by_pick(&call, id, PersonAnswer::Keep(None), now());
+            let expected = format!("bot (failure): {}\n", expected(id));
+            assert!(fixture.transcript().await.ends_with(&expected), "{choices:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_said_to_the_question_before_picks_no_option_and_own_words_from_before_are_a_prompt() {
+        let mut fixture = RoomFixture::new().await;
+        let (_, before) = fixture.asks_for_bash().await;
+        assert!(takes(&mut fixture, "no", None));
+        before.await.unwrap();
+        fixture.handles_all().await;
+        let (id, decision) = fixture.asks("AskUserQuestion", which(&["Yes", "No"], false)).await;
+        let call = fixture.call("ann", Some(Addressed::Direct));
+        let mut takes_early = |text, seconds| {
+            let sent_at = now() - std::time::Duration::from_secs(seconds);
+            fixture.task.answers_question(&call, &SaidText { text, reply_to: None, sent_at })
+        };
+        assert!(takes_early("yes", 0), "meant for the question before");
+        assert!(takes_early("2", 5), "nobody saw the options yet");
+        assert!(!takes_early("use another color", 5));
+        assert!(fixture.services.broker.is_open(id) && !decision.is_finished());
+        assert!(takes(&mut fixture, "use another color", None));
+        assert!(matches!(decision.await, Ok(PermissionDecision::Allowed { .. })));
     }
 }

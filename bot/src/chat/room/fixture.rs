@@ -50,7 +50,10 @@ use crate::{
     host_questions::HostQuestions,
     live_agents::LiveAgents,
     messengers::ConnectedMessengers,
-    permission::{PermissionAsk, PermissionBroker, PermissionDecision, QuestionId},
+    permission::{
+        BoardConsent, BoardQuestion, DenialReason, PermissionAsk, PermissionBroker, PermissionDecision,
+        PlannedStory, QuestionId,
+    },
     restart::{RestartRequest, RunningProgram},
     store::{PromptState, QueuedPrompt, Store},
     tools::ToolServices,
@@ -267,9 +270,23 @@ impl RoomFixture {
         tool: &str,
         input: Value,
     ) -> (QuestionId, JoinHandle<PermissionDecision>) {
-        let room = self.task.room.clone();
-        let ask = PermissionAsk {
-            rooms: vec![room],
+        let (broker, ask) = (self.services.broker.clone(), self.ask(tool, input));
+        self.shows(async move { broker.ask(ask).await }).await
+    }
+
+    /// The room's session proposes stories of these titles, and the room shows the list.
+    pub(super) async fn proposes(
+        &mut self,
+        titles: &[&str],
+    ) -> (QuestionId, JoinHandle<Result<BoardConsent, DenialReason>>) {
+        let list = BoardQuestion::Plan(titles.iter().map(|title| PlannedStory::for_tests(title)).collect());
+        let (broker, ask) = (self.services.broker.clone(), self.ask("Stories", Value::Null));
+        self.shows(async move { broker.ask_about_board(ask, list).await }).await
+    }
+
+    fn ask(&mut self, tool: &str, input: Value) -> PermissionAsk {
+        PermissionAsk {
+            rooms: vec![self.task.room.clone()],
             asker: self.task.turn.asker.clone(),
             request: self.task.turn.requests.insert_for_tests(),
             folder: None,
@@ -279,13 +296,18 @@ impl RoomFixture {
             tool: tool.into(),
             input,
             timeout: None,
-        };
+        }
+    }
+
+    /// Waits until the room shows the question that this asks.
+    async fn shows<T: Send + 'static>(
+        &mut self,
+        asking: impl Future<Output = T> + Send + 'static,
+    ) -> (QuestionId, JoinHandle<T>) {
         let newest = |task: &RoomTask| task.questions.iter().map(|question| question.id).max();
         let before = newest(&self.task);
-        let broker = self.services.broker.clone();
-        let asking =
-            async move { tokio::time::timeout(PATIENCE, broker.ask(ask)).await.expect("it is decided") };
-        let decision = tokio::spawn(asking);
+        let decision =
+            tokio::spawn(async move { tokio::time::timeout(PATIENCE, asking).await.expect("it is decided") });
         while newest(&self.task) <= before {
             self.handles_next().await;
         }

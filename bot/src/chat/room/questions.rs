@@ -447,7 +447,10 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::permission::{ModelQuestion, NoTrial, Person};
+    use crate::{
+        chat::room::fixture::RoomFixture,
+        permission::{ModelQuestion, NoTrial, Person, PlannedStory},
+    };
 
     fn question(id: i64, kind: AnswerKind) -> Arc<Question> {
         Arc::new(Question {
@@ -500,6 +503,11 @@ mod tests {
         }
     }
 
+    /// So many proposed stories.
+    fn list(entries: usize) -> AnswerKind {
+        AnswerKind::Board(BoardQuestion::Plan(vec![PlannedStory::for_tests("Door"); entries]))
+    }
+
     fn by_bob(sent: SystemTime) -> AnswerSender<'static> {
         AnswerSender { id: "bob", sent }
     }
@@ -536,6 +544,36 @@ mod tests {
         assert_eq!(meant(&questions, None, Some("m2")), Ok(2));
         assert_eq!(meant(&questions, Some(1), Some("m2")), Ok(1));
         assert_eq!(meant(&questions, Some(3), Some("m2")), Err(NotMeant::NotOpen(QuestionId(3))));
+    }
+
+    #[test]
+    fn a_yes_with_a_number_picks_an_entry_of_the_only_list_and_may_name_the_list_itself() {
+        let answer = |answer, number| ParsedAnswer { answer, question: Some(QuestionId(number)) };
+        let yes = |number| answer(PersonAnswer::Yes, number);
+        let mut questions = OpenQuestions::default();
+        assert!(!questions.picks_entry(&yes(1)));
+        open_kind(&mut questions, 2, at("m2"), list(3));
+        assert_eq!(
+            [0, 1, 3, 4].map(|number| questions.picks_entry(&yes(number))),
+            [false, true, true, false]
+        );
+        assert!(!questions.picks_entry(&answer(PersonAnswer::No(None), 1)));
+        assert_eq!(
+            [1, 2].map(|number| questions.question_or_entry(&yes(number))),
+            [None, Some(QuestionId(2))]
+        );
+        assert_eq!(
+            questions.question_or_entry(&answer(PersonAnswer::No(None), 2)),
+            None,
+            "it names the list"
+        );
+        open(&mut questions, 3, at("m3"));
+        assert!(!questions.picks_entry(&yes(1)), "another question is open");
+        assert_eq!(questions.question_or_entry(&yes(2)), None);
+        let mut questions = OpenQuestions::default();
+        open_kind(&mut questions, 1, at("m1"), list(1));
+        assert!(questions.picks_entry(&yes(1)));
+        assert_eq!(questions.question_or_entry(&yes(1)), None, "both mean the same");
     }
 
     #[test]
@@ -772,5 +810,42 @@ mod tests {
             };
             assert_eq!((unseen("bob"), unseen("ann")), (of_bob, of_ann), "part {second}");
         }
+    }
+
+    #[test]
+    fn people_are_reminded_once_of_each_question_of_the_agent() {
+        let mut questions = OpenQuestions::default();
+        open(&mut questions, 1, at("m1"));
+        open(&mut questions, 2, at("m2"));
+        let agent = questions.open[&QuestionId(2)].question.asker.clone();
+        assert_eq!(questions.of(&agent).collect::<Vec<_>>(), [QuestionId(2)]);
+        assert_eq!(questions.take_unreminded(&agent), [QuestionId(2)]);
+        assert!(questions.take_unreminded(&agent).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_question_shows_its_choices_and_mentions_the_person_whose_turn_waits() {
+        let mut fixture = RoomFixture::asked("fix it").await;
+        let (id, _) = fixture.asks_for_bash().await;
+        let own = fixture.last_shown().await;
+        let choices = fixture.task.questions.open[&id].question.choices(None);
+        assert_eq!(own.choices, choices);
+        assert_eq!(own.mentions, [Arc::<str>::from("ann")]);
+        fixture.task.on_question(question(99, plan()));
+        assert!(fixture.last_shown().await.mentions.is_empty(), "a story's waits for nobody in particular");
+    }
+
+    #[tokio::test]
+    async fn a_question_of_an_earlier_process_is_closed_in_its_message() {
+        let mut fixture = RoomFixture::new().await;
+        let (id, _) = fixture.asks_for_bash().await;
+        let left = OpenQuestion {
+            rooms: Vec::new(),
+            asked_for: "Ann".into(),
+            tool: "Bash".into(),
+            input: serde_json::json!({ "command": "ls" }),
+        };
+        fixture.task.on_left_question(id, &left, fixture.question_message());
+        assert_eq!(fixture.last_shown().await.text, replies::question_lost(id, &left.tool, &left.input));
     }
 }

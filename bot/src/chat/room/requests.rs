@@ -151,7 +151,11 @@ mod tests {
     use std::sync::Arc;
 
     use adapters::Addressed;
-    use agents::{claude::AgentEvent, turn::TurnOutcome};
+    use agents::{
+        claude::{AgentEvent, BackgroundKind, BackgroundTask},
+        confine::{HostDecision, HostTarget},
+        turn::TurnOutcome,
+    };
     use pipeline::stage::Role;
     use serde_json::json;
     use tokio::task::JoinHandle;
@@ -162,7 +166,7 @@ mod tests {
             room::fixture::RoomFixture,
             session::{SessionEvent, SessionUpdate},
         },
-        permission::{Asker, Question, QuestionId},
+        permission::{AnswerKind, Asker, NoTrial, Question, QuestionId},
     };
 
     /// The room's session asks, as itself or as a sub-agent in the background.
@@ -184,14 +188,23 @@ mod tests {
 
     /// A story's agent asks in this room, too.
     async fn story_asks(fixture: &mut RoomFixture) -> (QuestionId, JoinHandle<PermissionDecision>) {
+        asks_as(fixture, Asker::role(Role::Coder), "Bash").await
+    }
+
+    /// An agent asks in this room, and not by a request of the room's session.
+    async fn asks_as(
+        fixture: &mut RoomFixture,
+        asker: Asker,
+        tool: &str,
+    ) -> (QuestionId, JoinHandle<PermissionDecision>) {
         let broker = fixture.services.broker.clone();
         let ask = PermissionAsk {
             rooms: vec![fixture.task.room.clone()],
-            asker: Asker::role(Role::Coder),
+            asker,
             request: AgentRequest::default(),
             folder: None,
-            asked_for: "story 1".into(),
-            tool: "Bash".into(),
+            asked_for: "somebody".into(),
+            tool: tool.into(),
             input: json!({ "command": "make" }),
             call: None,
             blocked_path: None,
@@ -273,5 +286,75 @@ mod tests {
         let call = fixture.call("ann", Some(Addressed::Direct));
         fixture.task.give_answer(&call, own, crate::permission::PersonAnswer::Yes);
         assert_eq!(open(&fixture), [story]);
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_turn_closes_the_questions_about_its_hosts_unless_something_runs_in_the_background()
+    {
+        for runs_on in [false, true] {
+            let mut fixture = RoomFixture::new().await;
+            let own = fixture.task.turn.asker.clone();
+            let (other, _other) = asks_as(&mut fixture, Asker::role(Role::Coder), NETWORK_TOOL).await;
+            let (call, _call) = asks_as(&mut fixture, own.clone(), "Bash").await;
+            let (host, _host) = asks_as(&mut fixture, own, NETWORK_TOOL).await;
+            fixture.says("ann", "fix it").await;
+            if runs_on {
+                let (id, kind, description) = ("b1".into(), BackgroundKind::Command, String::new());
+                let task = BackgroundTask { id, kind, description };
+                fixture.event(AgentEvent::BackgroundTasks(vec![task]));
+            }
+            fixture.answers("Done.");
+            let left = if runs_on { vec![other, call, host] } else { vec![other, call] };
+            assert_eq!(open(&fixture), left, "something runs on: {runs_on}");
+            fixture.task.reset_session();
+            assert_eq!(open(&fixture), [other, call]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_that_a_person_allows_is_reached_unasked_and_no_other_address_in_a_call_is() {
+        for (tool, is_reached) in [("WebFetch", true), ("Bash", false)] {
+            let mut fixture = RoomFixture::asked("read it").await;
+            let hosts = fixture.services.connections.hosts.clone();
+            let asker = fixture.task.turn.asker.clone();
+            let gate = hosts.room_gate(&fixture.task.room, asker, Arc::default());
+            fixture.event(AgentEvent::Permission(PermissionRequest {
+                request_id: "r".into(),
+                tool: tool.into(),
+                input: json!({ "command": "make", "url": "https://docs.example/a" }),
+                tool_use_id: None,
+                agent_id: None,
+                blocked_path: None,
+            }));
+            fixture.handles_next().await;
+            let call = fixture.call("ann", Some(Addressed::Direct));
+            let id = open(&fixture)[0];
+            fixture.task.give_answer(&call, id, crate::permission::PersonAnswer::Yes);
+            while !fixture.task.turn.requests.open.is_empty() {
+                fixture.handles_next().await;
+            }
+            let docs = HostTarget::new("docs.example", 443).expect("a host");
+            let decision = gate.decide(docs).await;
+            assert_eq!(matches!(decision, HostDecision::Allowed), is_reached, "{tool}: {decision:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_of_the_session_is_tried_in_the_workspace_of_its_turn() {
+        let mut fixture = RoomFixture::asked("fix it").await;
+        let id = asks(&mut fixture, "make", None).await;
+        let question = fixture.task.questions.iter().find(|question| question.id == id).expect("it is open");
+        let AnswerKind::Tool { trial, .. } = &question.kind else { panic!("{:?}", question.kind) };
+        assert_eq!(*trial, Err(NoTrial::NoWall), "the checkout has none, and is known");
+    }
+
+    #[test]
+    fn a_request_that_has_its_answer_ends_with_no_turn() {
+        let mut requests = OpenRequests::default();
+        requests.insert("answered");
+        requests.insert("open");
+        requests.remove("answered");
+        assert_eq!(requests.take(RequestOwner::Conversation).len(), 1);
+        assert!(requests.take(RequestOwner::Session).is_empty());
     }
 }
