@@ -60,3 +60,15 @@ pub(crate) fn check_wall(confinement: &Confinement, story: StoryId) -> Result<()
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_a_clause_about_the_story() {
+        assert_eq!(QuarantineCause::Repository.to_string(), "its file came with the repository");
+        let read = QuarantineCause::Read { by: "coder-1".into(), texts: BTreeSet::new() };
+        assert_eq!(read.to_string(), "coder-1 wrote it after reading text by strangers");
+    }
+}
