@@ -43,6 +43,15 @@ pub enum Actor {
 #[serde(transparent)]
 pub struct RunId(pub Arc<str>);
 
+impl RunId {
+    /// Its story, worker and number; `None` for a name that storkit did not give.
+    pub fn parts(&self) -> Option<(StoryId, &str, u64)> {
+        let (story, rest) = self.0.split_once('-')?;
+        let (slot, number) = rest.rsplit_once('-')?;
+        Some((story.parse().ok()?, slot, number.parse().ok()?))
+    }
+}
+
 /// The phase of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]

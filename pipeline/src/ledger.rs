@@ -17,6 +17,7 @@ use settings::unlinked;
 use crate::{
     Project,
     event::{RunId, RunInfo},
+    run_log,
     story::{StoryId, stage::Role},
     verdict::FailureCause,
 };
@@ -83,11 +84,14 @@ impl RunLedger {
             text => text?,
         };
         let mut entries = BTreeMap::new();
-        let mut started = 0;
+        // A run whose setup failed has a log and no line here.
+        let newest = run_log::newest(&run_log::folder(project), |_, _| true)?;
+        let mut started = newest.and_then(|run| run.parts().map(|(.., number)| number)).unwrap_or(0);
         for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match serde_json::from_slice::<LedgerEntry>(line) {
                 Ok(entry) => {
-                    started += u64::from(entry.ended.is_none());
+                    let number = RunId(entry.run.as_str().into()).parts().map_or(0, |(.., number)| number);
+                    started = started.max(number);
                     entries.insert(entry.run.clone(), entry);
                 }
                 Err(error) => tracing::warn!(%error, "a line of the run ledger is skipped"),
@@ -234,6 +238,12 @@ mod tests {
         assert_eq!(again.open_runs()[0].session.as_deref(), Some("s2"));
         let next = run(&again, 2);
         assert!(next.id != one.id && next.id != two.id, "{:?}", next.id);
+        // Its setup failed, so that nothing but a log tells of it.
+        let folder = run_log::folder(&project);
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("{}.log", next.id)), "").unwrap();
+        let further = run(&RunLedger::open(&project).unwrap(), 2);
+        assert!(further.id != next.id, "{:?}", further.id);
         again.started(&next, "s3");
         assert_eq!(RunLedger::open(&project).unwrap().entries().len(), 3);
     }

@@ -20,6 +20,7 @@ pub mod project;
 pub mod reading;
 pub mod rooms;
 mod run;
+mod run_log;
 mod sentence;
 pub mod story;
 pub mod strangers;

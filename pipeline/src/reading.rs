@@ -11,7 +11,8 @@ use crate::{
     event::RunId,
     handle::{Pipeline, PipelineError, StoryOverview, WorkDone},
     merge::{MergeProof, diff_of, merged_story, trailers},
-    run::{branch_content, last_lines, log_folder, newest_run},
+    run::branch_content,
+    run_log,
     story::StoryId,
     worktree::{SizeLimits, WorktreeName, WorktreeRemains, Worktrees},
 };
@@ -73,16 +74,16 @@ impl Pipeline {
     /// The last lines of the newest run's log; `None` where nothing ran, or the log is gone.
     pub async fn log(&self, of: LogOf, lines: usize) -> Result<Option<(RunId, Vec<String>)>, PipelineError> {
         self.reading(move |project| {
-            let folder = log_folder(&project);
+            let folder = run_log::folder(&project);
             let is_wanted = |story: StoryId, slot: &str| match &of {
                 LogOf::Story(id) => story == *id,
                 LogOf::Agent(name) => is_worker_of(slot, name),
             };
             let disk = |path: &Path, source| WorkError::Disk { path: path.to_owned(), source };
-            let run = newest_run(&folder, is_wanted).map_err(|source| disk(&folder, source))?;
+            let run = run_log::newest(&folder, is_wanted).map_err(|source| disk(&folder, source))?;
             let Some(run) = run else { return Ok(None) };
             let path = folder.join(format!("{run}.log"));
-            let lines = last_lines(&path, lines).map_err(|source| disk(&path, source))?;
+            let lines = run_log::last_lines(&path, lines).map_err(|source| disk(&path, source))?;
             Ok(Some((run, lines)))
         })
         .await

@@ -8,7 +8,6 @@ mod check;
 #[cfg(test)]
 mod fixture;
 pub(crate) mod job;
-mod log;
 mod outcome;
 mod plan;
 mod prompt;
@@ -22,7 +21,6 @@ use tokio::{sync::mpsc, task::JoinHandle};
 pub(crate) use self::workspace::needs;
 pub(crate) use self::{
     check::branch_content,
-    log::{folder as log_folder, last_lines, newest as newest_run},
     outcome::{RunEnd, RunFailure, RunOutcome},
     plan::{RunContext, RunControl, RunPlan, RunSignals, RunUpdate},
 };

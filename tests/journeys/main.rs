@@ -31,6 +31,7 @@ mod plan;
 mod program;
 mod program_demo;
 mod program_end;
+mod questions;
 mod queue;
 mod real;
 mod real_mcp;

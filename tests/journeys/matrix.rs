@@ -334,6 +334,9 @@ async fn a_question_of_an_agent_that_stands_in_two_rooms_ends_with_its_outcome_i
     for (room, question) in [(&team.room, &first), (&second, &copy)] {
         team.see_in(room, &question.id, "offered", |it| team.offered(it) >= 2).await;
     }
+    // It is the coder's, so it outlives what is stopped in this room.
+    ann.say(&team.room, "!stop").await;
+    team.see("Nothing runs here").await;
     ann.react(&second, &copy.id, "✅").await;
     for (room, question) in [(&team.room, &first), (&second, &copy)] {
         let settled = |it: &Message| it.text.contains("allowed") && team.offered(it) == 0;

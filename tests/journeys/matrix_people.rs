@@ -3,6 +3,7 @@
 use e2e::Program;
 use needs::needs;
 use scripted_model::{ModelScript, ScriptedModel, SeenRequest};
+use serde_json::{Value, json};
 use services::matrix::PersonFile;
 
 use crate::{
@@ -25,6 +26,8 @@ async fn an_image_a_voice_message_and_a_quotation_reach_the_agent_and_what_is_to
         .says("A red door.")
         .on("what about that")
         .says("Bob is right.")
+        .on("and this")
+        .says("It needs oil.")
         .on("read it")
         .says("There is nothing to read.")
         .on("Voice message")
@@ -48,6 +51,16 @@ async fn an_image_a_voice_message_and_a_quotation_reach_the_agent_and_what_is_to
     let whose = format!("refers to this one by {} ({})", team.bob.account.name, team.bob.id());
     assert!(prompt.contains(&whose) && prompt.contains("\n> the bell is broken"), "{whose} in {prompt}");
 
+    let root = team.bob.say(room, "the hinge is rusty").await;
+    ann.say_in_thread(room, &root, "Timmy and this?").await;
+    assert_eq!(team.see("It needs oil.").await.thread.as_deref(), Some(root.as_str()));
+    let prompt = last_request(&model).conversation.prompt;
+    let said = format!("> {} ({}): the hinge is rusty", team.bob.account.name, team.bob.id());
+    assert!(prompt.contains(&said), "{said} in {prompt}");
+
+    ann.send_file(room, "m.image", "door.png", &file(Some("!whoami"))).await;
+    team.see("I did not pass on `door.png`").await;
+
     let large = PersonFile { announced: Some(40 << 20), ..file(Some("Timmy read it")) };
     ann.send_file(room, "m.file", "big.bin", &large).await;
     team.see("I did not get `big.bin`: it is larger than 32 MB.").await;
@@ -57,6 +70,88 @@ async fn an_image_a_voice_message_and_a_quotation_reach_the_agent_and_what_is_to
     team.see("Ambient is on").await;
     ann.send_file(room, "m.audio", "Voice message.ogg", &file(None)).await;
     team.see("It hums.").await;
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_changes_what_waits_mentions_the_bot_and_comes_too_late() {
+    needs!(Synapse);
+    let team = Team::with(synapse().await, Program::with_stand_in()).await;
+    let serving = team.serve();
+    let (ann, room) = (&team.ann, team.room.as_str());
+    let words = |body: &str| json!({ "msgtype": "m.text", "body": body, "m.mentions": {} });
+    ann.say(room, "Timmy wait go").await;
+    team.see("waiting").await;
+    let queued = ann.say(room, "Timmy echo one").await;
+    team.see("Queued, number 1").await;
+    // Bob's app sends what it likes; an edit is its author's.
+    team.bob.edit(room, &queued, words("Timmy echo of Bob")).await;
+    ann.edit(room, &queued, words("Timmy echo two")).await;
+    team.see("Changed: when its turn comes").await;
+    std::fs::write(team.program.file("go"), "").expect("written");
+    team.see("echo: two").await;
+
+    let talk = ann.say(room, "echo three").await;
+    ann.edit(room, &talk, words("> Timmy echo quoted\n\necho three")).await;
+    // As FluffyChat writes a mention.
+    ann.edit(room, &talk, words("@[Timmy] echo three")).await;
+    team.see("echo: three").await;
+    for late in ["Timmy echo four", "Timmy echo five"] {
+        ann.edit(room, &talk, words(late)).await;
+    }
+    team.see("already done").await;
+    ann.say(room, "Timmy echo last").await;
+    team.see("echo: last").await;
+    let seen = ann.look(room).await.messages;
+    let of_bot = seen.iter().filter(|it| it.sender == team.account.id);
+    let shown: String = of_bot.map(|it| format!("{}\n", it.text)).collect();
+    assert_eq!(shown.matches("already done").count(), 1, "{shown}");
+    for never in ["echo: one", "echo: of Bob", "echo: quoted", "echo: four", "echo: five"] {
+        assert!(!shown.contains(never), "{never}: {shown}");
+    }
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_does_not_get_its_messages_is_told_in_status_in_health_and_at_the_terminal() {
+    needs!(Synapse);
+    let team = Team::with(synapse().await, Program::with_stand_in()).await;
+    let serving = team.serve();
+    let (ann, room) = (&team.ann, team.room.as_str());
+    let mut terminal = team.program.terminal();
+    ann.say(room, "Timmy echo hello").await;
+    team.see("echo: hello").await;
+    ann.messages_need(room, 50).await;
+    ann.say(room, "!version").await;
+    let told = tokio::task::block_in_place(|| terminal.see("do not reach the room"));
+    assert!(told.contains(room) && told.contains("power level"), "{told}");
+    let status = tokio::task::block_in_place(|| {
+        terminal.say("status");
+        terminal.see("not delivered")
+    });
+    assert!(status.contains(room) && status.contains("power level"), "{status}");
+    let health = async || {
+        let health =
+            reqwest::get(format!("http://127.0.0.1:{}/health", serving.port)).await.expect("an answer");
+        let health: Value = health.json().await.expect("JSON");
+        let adapters = health["adapters"].as_array().cloned().unwrap_or_default();
+        let matrix = adapters.into_iter().find(|it| it["name"] == "matrix").expect("Matrix");
+        matrix["undelivered"].clone()
+    };
+    let unreached = health().await;
+    assert_eq!(unreached[0]["room"], room, "{unreached}");
+    assert!(unreached[0]["why"].as_str().is_some_and(|why| why.contains("power level")), "{unreached}");
+
+    ann.messages_need(room, 0).await;
+    ann.say(room, "!whoami").await;
+    team.see("role: approver").await;
+    // The homeserver shows the message before the bot knows that it has arrived.
+    let recovers = async {
+        while health().await != json!([]) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), recovers).await.expect("it arrived");
     assert_eq!(serving.end().0, Some(0));
 }
 

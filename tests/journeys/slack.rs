@@ -88,6 +88,45 @@ async fn an_edit_changes_what_waits_calls_the_bot_and_comes_too_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_mention_counts_in_every_form_and_not_in_a_quotation() {
+    let (slack, _program, serving) = start().await;
+    for quoted in ["&gt; <@BOT> echo quoted\nI agree", "type `<@BOT> echo quoted`"] {
+        slack.say("C1", "U2", &quoted.replace("BOT", BOT));
+    }
+    for (form, words) in [
+        ("<@BOT> echo before", "echo: before"),
+        ("echo behind <@BOT>", "echo: behind"),
+        ("<@BOT|timmy>: echo labelled", "echo: labelled"),
+        ("Timmy, echo by name", "echo: by name"),
+    ] {
+        let root = slack.say("C1", "U2", &form.replace("BOT", BOT));
+        slack.see_which("C1", form, in_thread(&root, words)).await;
+    }
+    assert!(!slack.transcript("C1").contains("echo: quoted"), "{}", slack.transcript("C1"));
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_yes_beside_the_thread_of_its_question_is_no_prompt() {
+    let (slack, program, serving) = start().await;
+    let root = slack.say("C1", "U2", &format!("<@{BOT}> bash touch made.txt"));
+    slack.see_which("C1", "the question", in_thread(&root, "Question 1")).await;
+    slack.say("C1", "U1", &format!("<@{BOT}> yes, go ahead"));
+    slack
+        .see_which("C1", "where it waits", |it| it.shown().contains("Question 1 still waits, in a thread"))
+        .await;
+    assert!(!program.file("made.txt").exists(), "it may have been meant for something else");
+    // Only behind an answer of the bot, the question is known to be there.
+    slack.say_in_thread("C1", "U1", &root, "!whoami");
+    slack.see_which("C1", "an answer behind the question", in_thread(&root, "You are Ann")).await;
+    slack.say_in_thread("C1", "U1", &root, "yes, go ahead");
+    slack.see_which("C1", "the answer", in_thread(&root, "no output")).await;
+    assert!(program.file("made.txt").exists());
+    assert!(!slack.transcript("C1").contains("You said"), "{}", slack.transcript("C1"));
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_channel_that_does_not_get_its_messages_is_told_in_status_in_health_and_at_the_terminal() {
     let (slack, program, serving) = start().await;
     let mut terminal = program.terminal();
@@ -448,6 +487,8 @@ async fn what_people_send_reaches_the_agent_or_is_named_to_both() {
     assert!(prompt.contains("by Cleo (U3)") && prompt.contains("\n> the @Bob gate is broken"), "{prompt}");
 
     let asked = prompts().len();
+    slack.send_files("D1", "U1", "!whoami", &[image]);
+    slack.see("D1", "I did not pass on `door.png`").await;
     slack.send_files("D1", "U1", "", &[film]);
     let lost = |it: &&Message| it.shown().contains("I did not get `film.mp4`");
     slack.until("D1", "that it is lost", |all| all.iter().filter(lost).count() == 2).await;
@@ -503,6 +544,9 @@ async fn a_wish_in_plain_words_becomes_two_merged_stories_in_its_thread() {
     press("C1", &question.ts, "U1", "Allow").await;
     for (number, title) in [(4, "Door"), (5, "Door bell")] {
         let question = slack.see("C11", &format!("Question {number}")).await;
+        // It is the coder's, so it outlives what is stopped in this room.
+        slack.say("C11", "U1", "!stop");
+        slack.see("C11", "Nothing runs here").await;
         press("C11", &question.ts, "U1", "Allow").await;
         let merged = format!("{} {title}", number - 3);
         let told = |it: &Message| in_thread(&root, &merged)(it) && it.shown().contains("merged as");

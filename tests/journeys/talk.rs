@@ -14,7 +14,7 @@ fn which(question: &str, labels: &[&str], several: bool) -> Value {
     json!({ "question": question, "header": "Which", "multiSelect": several, "options": options })
 }
 
-fn asks() -> ModelScript {
+pub fn asks() -> ModelScript {
     ModelScript::new()
         .on("delete it")
         .calls("AskUserQuestion", json!({ "questions": [which("Really?", &["Yes", "No"], false)] }))

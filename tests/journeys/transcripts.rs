@@ -3,29 +3,30 @@
 //! The tests compare the pages with what happens; `script/transcripts` writes them anew.
 
 #[cfg(feature = "matrix")]
-mod matrix;
+pub mod matrix;
 #[cfg_attr(
     not(all(feature = "matrix", feature = "slack", feature = "whatsapp")),
     allow(dead_code, reason = "a terminal has neither threads nor edits")
 )]
 mod page;
 #[cfg(feature = "slack")]
-mod slack;
-mod terminal;
+pub mod slack;
+pub mod terminal;
 #[cfg(feature = "whatsapp")]
-mod whatsapp;
+pub mod whatsapp;
 
 use std::fs;
 
 use e2e::Program;
-use page::{Act, BotLine, ChatPage, Draft, Relation};
+pub use page::BotLine;
+use page::{Act, ChatPage, Draft, Relation};
 use scripted_model::{ModelScript, ScriptedModel, SeenRequest};
 use serde_json::json;
 
 use crate::{plan, real::bash};
 
 /// A messenger as Ann uses it, in a conversation of her own with the bot. Each act says how the page shows it.
-trait ChatApp {
+pub trait ChatApp {
     const PAGE: ChatPage;
     /// Whether the bot learns what an act is about: a thread's root, or what Ann quotes.
     const TELLS_CONTEXT: bool = true;
@@ -44,6 +45,11 @@ trait ChatApp {
 
     /// Answers a question in words.
     async fn answer(&mut self, question: &BotLine, words: &str) -> Act;
+
+    /// Says yes with a thumb.
+    async fn nod(&mut self, question: &BotLine) -> Act {
+        self.answer(question, "👍").await
+    }
 
     /// Picks a choice of a question.
     async fn choose(&mut self, question: &BotLine, label: &str) -> Act;

@@ -9,7 +9,9 @@ use std::{
 use e2e::{Program, Serving};
 use needs::needs;
 use scripted_model::{ModelScript, ScriptedModel};
-use services::whatsapp::{APP_SECRET, Call, Graph, NUMBER_ID, Person, TOKEN, VERIFY_TOKEN};
+use services::whatsapp::{APP_SECRET, Call, Graph, NUMBER_ID, Person, Shown, TOKEN, VERIFY_TOKEN};
+
+use crate::plan;
 
 /// A storkit that serves, and the people who write to it.
 pub struct World {
@@ -270,6 +272,9 @@ async fn status_tells_of_strangers_held_notices_and_failures() {
             assert!(status.contains(part), "{part} is missing:\n{status}");
         }
     });
+    let health = reqwest::get(format!("http://127.0.0.1:{}/health", world.serving.port)).await;
+    let health = health.expect("an answer").text().await.expect("its text");
+    assert!(health.contains("Not delivered to +49 170 1234567: (131053)"), "{health}");
     assert!(eve.shown().is_empty(), "a stranger is not answered");
     world.bob.say("hello").await;
     world.bob.see("A first one").await;
@@ -408,6 +413,8 @@ async fn what_people_send_reaches_the_agent_or_is_named_and_a_lost_file_is_no_pr
     assert!(prompt.contains("Forwarded") && prompt.contains("\n> the gate is broken"), "{prompt}");
 
     let asked = prompts().len();
+    ann.send_image(crate::enclosed::PNG, "/whoami").await;
+    ann.see("I did not pass on `image").await;
     ann.send_document("film.mp4", b"short", Some(40 << 20)).await;
     ann.see("I did not get `film.mp4`: it is larger than 32 MB.").await;
     let gone = serde_json::json!({ "id": "999", "mime_type": "image/jpeg", "caption": "what is this?" });
@@ -416,6 +423,46 @@ async fn what_people_send_reaches_the_agent_or_is_named_and_a_lost_file_is_no_pr
     assert_eq!(prompts().len(), asked, "a lost file is no paid prompt");
     ann.say("again").await;
     ann.see("Once more.").await;
+    world.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_wish_in_plain_words_becomes_two_merged_stories() {
+    needs!(Claude);
+    let model = ScriptedModel::start(plan::house()).expect("a port");
+    let program = Program::with_real_cli(&model);
+    program.write_settings(plan::TEAM);
+    let world = World::of(program, "debug", "[pipeline]\nrooms = [\"whatsapp:+49 170 1234567\"]").await;
+    let (ann, bob) = (&world.ann, &world.bob);
+    ann.say(plan::WISH).await;
+    let list = ann.see("Roof").await;
+    ann.reply(&list.id, "yes, but without the roof").await;
+    let list = ann.see("*Question 2*").await;
+    assert!(!list.text.contains("Roof"), "{list:?}");
+    ann.press(&list.id, "Create all").await;
+    ann.see("Number 1 is story 2 (starts after story 1).").await;
+    bob.say("delete the door").await;
+    bob.see("I was told: Only approvers can have this done").await;
+
+    ann.say("start them").await;
+    let question = ann.see("may I start").await;
+    let allowed = ann.press(&question.id, "Allow").await;
+    ann.see("works on story 1 now").await;
+    world.graph.marked_read(&allowed).await;
+    for (number, title) in [(4, "Door"), (5, "Door bell")] {
+        let question = ann.see(&format!("*Question {number}*")).await;
+        // It is the coder's, so it outlives what is stopped in this room.
+        ann.say("stop").await;
+        ann.see("Nothing runs here").await;
+        ann.press(&question.id, "Allow").await;
+        let story = format!("{} {title}", number - 3);
+        ann.until("its merge", |shown| {
+            let is_told = |it: &&Shown| it.text.contains(&story) && it.text.contains("merged as");
+            shown.iter().find(is_told).cloned()
+        })
+        .await;
+    }
+    assert!(world.program.file("door.txt").exists() && world.program.file("bell.txt").exists());
     world.end();
 }
 

@@ -1,5 +1,7 @@
 //! A call as people decide by it: its input in full, on one line, in a file where it is long.
 
+use std::borrow::Cow;
+
 use adapters::Attachment;
 use serde_json::Value;
 
@@ -7,7 +9,7 @@ use super::{
     text::last_chars,
     visible::{head_and_tail, visible, visible_line},
 };
-use crate::permission::{NETWORK_TOOL, Question, QuestionId};
+use crate::permission::{CallConcern, NETWORK_TOOL, Question, QuestionId};
 
 /// Beyond this many bytes a question's detail goes into a file, where files can be sent.
 const DETAIL_MAX: usize = 3_000;
@@ -22,13 +24,33 @@ const CALL_MAX: usize = 120;
 
 /// As [`detail`], with the file of an edit as it is called in the agent's folder.
 pub(super) fn detail_of(question: &Question) -> (String, &'static str, &'static str) {
-    let (detail, language, ending) = detail(&question.tool, &question.input);
+    let input = input_beside_warnings(question, &[CallConcern::InBackground, CallConcern::OutsideSandbox]);
+    let (detail, language, ending) = detail(&question.tool, &input);
     let folder = question.folder.as_ref().filter(|_| matches!(question.tool.as_str(), "Edit" | "Write"));
     let inner = folder.and_then(|folder| detail.strip_prefix(folder.to_str()?)?.strip_prefix('/'));
     // A path that leads out again is shown as it is.
     let inner =
         inner.filter(|inner| !inner.lines().next().unwrap_or_default().split('/').any(|part| part == ".."));
     (inner.map_or_else(|| detail.clone(), str::to_owned), language, ending)
+}
+
+/// The input without the switches of these concerns, which a warning states in words.
+pub(super) fn input_beside_warnings<'q>(question: &'q Question, stated: &[CallConcern]) -> Cow<'q, Value> {
+    let mut input = Cow::Borrowed(&question.input);
+    for concern in question.concerns.iter().filter(|concern| stated.contains(concern)) {
+        let key = match concern {
+            CallConcern::InBackground => "run_in_background",
+            CallConcern::OutsideSandbox => "dangerouslyDisableSandbox",
+            CallConcern::Link { .. } | CallConcern::UncheckedLinks | CallConcern::BlockedPath(_) => continue,
+        };
+        // Any other value than the plain one is shown as it is.
+        if question.input.get(key) == Some(&Value::Bool(true))
+            && let Some(keys) = input.to_mut().as_object_mut()
+        {
+            keys.remove(key);
+        }
+    }
+    input
 }
 
 /// The part of a tool's input that a person decides by: text, its language, a file ending. Keys that it does not show in another

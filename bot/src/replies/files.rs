@@ -12,11 +12,7 @@ const NAME_MAX: usize = 60;
 
 /// Files that did not arrive, each with the reason; `None` without any.
 pub fn files_not_received<'a>(lost: impl Iterator<Item = (&'a str, &'a str)>) -> Option<String> {
-    let name = |name: &str| match name {
-        "" => "a file".to_owned(),
-        name => code_span(&visible_line(name, NAME_MAX)),
-    };
-    let lost: Vec<String> = lost.map(|(file, why)| format!("{}: {why}", name(file))).collect();
+    let lost: Vec<String> = lost.map(|(file, why)| format!("{}: {why}", named(file))).collect();
     match &lost[..] {
         [] => None,
         [one] => Some(format!("I did not get {one}.")),
@@ -24,6 +20,20 @@ pub fn files_not_received<'a>(lost: impl Iterator<Item = (&'a str, &'a str)>) ->
             "I did not get these files:\n{}",
             lost.iter().map(|line| format!("- {line}")).collect::<Vec<_>>().join("\n")
         )),
+    }
+}
+
+/// Files that came along with a command or an answer; `None` without any.
+pub fn files_not_passed_on<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let names: Vec<String> = names.map(named).collect();
+    (!names.is_empty())
+        .then(|| format!("I did not pass on {}: commands and answers take no files.", names.join(", ")))
+}
+
+fn named(file: &str) -> String {
+    match file {
+        "" => "a file".to_owned(),
+        name => code_span(&visible_line(name, NAME_MAX)),
     }
 }
 

@@ -11,7 +11,7 @@ use settings::duration::human;
 
 use super::{
     board_questions,
-    call_detail::{detail_of, fitted, one_line},
+    call_detail::{detail_of, fitted, input_beside_warnings, one_line},
     call_warnings::warnings,
     denials::withdrawn,
     rules::offered_rule,
@@ -19,8 +19,8 @@ use super::{
     visible::{visible, visible_line},
 };
 use crate::permission::{
-    AnswerKind, AnswerRefused, ExpectedAnswer, ModelQuestion, Question, QuestionId, QuestionOutcome,
-    WithdrawReason,
+    AnswerKind, AnswerRefused, CallConcern, ExpectedAnswer, ModelQuestion, Question, QuestionId,
+    QuestionOutcome, WithdrawReason,
 };
 
 /// A question's text, and a file where it is too long to be read in a chat.
@@ -208,7 +208,8 @@ fn what(question: &Question) -> String {
         AnswerKind::Choose { .. } => "the question".into(),
         AnswerKind::Board(about) => board_questions::named(about),
         AnswerKind::Tool { .. } => {
-            let call = one_line(&question.tool, &question.input);
+            let call =
+                one_line(&question.tool, &input_beside_warnings(question, &[CallConcern::InBackground]));
             format!("{} {}", inert(&visible_line(&question.tool, NAME_MAX)), code_span(&call))
         }
     }
@@ -251,6 +252,20 @@ pub fn not_open(id: QuestionId) -> String {
 /// Words that may be meant for the open question, and do not answer it.
 pub fn still_waits(id: QuestionId) -> String {
     format!("Question {id} still waits: yes or no. I did not pass your words on.")
+}
+
+/// The same, where only threads of the room have open questions.
+pub fn waits_in_thread(open: impl Iterator<Item = QuestionId>) -> String {
+    let ids: Vec<String> = open.map(|id| id.to_string()).collect();
+    match &ids[..] {
+        [only] => format!(
+            "Question {only} still waits, in a thread of this room. Answer it there; I did not pass your words on."
+        ),
+        more => format!(
+            "Questions {} still wait, in threads of this room. Answer them there; I did not pass your words on.",
+            more.join(", ")
+        ),
+    }
 }
 
 /// A prompt that waits behind questions of the same session.
@@ -313,7 +328,10 @@ fn expected_answer(expected: &ExpectedAnswer) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::permission::{Asker, PermissionAsk, Person};
 
     #[test]
     fn a_tool_of_a_server_is_named_with_its_server_and_cannot_hide_it() {
@@ -322,6 +340,51 @@ mod tests {
         assert_eq!(whose_tool("mcp__db__a\u{202e}`b\n"), " (``a\\u{202e}`b`` of the MCP server `db`)");
         assert_eq!(["Bash", "mcp__db"].map(whose_tool), ["", ""]);
         assert!(whose_tool(&format!("mcp__db__{}", "x".repeat(100_000))).len() < 200);
+    }
+
+    #[test]
+    fn what_waits_in_threads_is_answered_there() {
+        let told = |ids: &[i64]| waits_in_thread(ids.iter().copied().map(QuestionId));
+        insta::assert_snapshot!(told(&[1]), @"Question 1 still waits, in a thread of this room. Answer it there; I did not pass your words on.");
+        insta::assert_snapshot!(told(&[1, 4]), @"Questions 1, 4 still wait, in threads of this room. Answer them there; I did not pass your words on.");
+    }
+
+    #[test]
+    fn that_a_command_runs_in_the_background_is_said_once() {
+        let shown = |input: Value| {
+            let asked = Question::for_tests(&PermissionAsk {
+                rooms: Vec::new(),
+                asker: Asker::default(),
+                request: Default::default(),
+                folder: None,
+                asked_for: "Ann".into(),
+                tool: "Bash".into(),
+                input,
+                call: None,
+                blocked_path: None,
+                timeout: None,
+            });
+            let asked_text = question(&asked, AnswerStyle { files: true, address: "" }).text;
+            let by = Person { id: "ann".into(), name: "Ann".into() };
+            (asked_text, settled(&asked, &QuestionOutcome::Allowed { by }))
+        };
+        let (asked, outcome) = shown(json!({ "command": "make", "run_in_background": true }));
+        assert_eq!(
+            (asked.matches("background").count(), asked.matches("```sh\nmake\n```").count()),
+            (1, 1),
+            "{asked}"
+        );
+        assert_eq!(outcome, "✅ Question 12: Ann allowed Bash `make`.");
+        let (asked, outcome) = shown(json!({ "command": "make", "dangerouslyDisableSandbox": true }));
+        assert!(
+            asked.matches("andbox").count() == 1 && outcome.contains("dangerouslyDisableSandbox"),
+            "{asked}\n{outcome}"
+        );
+        let (asked, outcome) = shown(json!({ "command": "make", "run_in_background": 1 }));
+        assert!(
+            asked.contains("make\nrun_in_background: 1\n") && outcome.contains("run_in_background: 1"),
+            "{asked}"
+        );
     }
 
     #[test]

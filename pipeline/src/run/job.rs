@@ -16,7 +16,6 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    log::RunLog,
     outcome::{RunEnd, RunFailure, RunOutcome},
     plan::{ReviewSlot, RunContext, RunPlan, RunUpdate},
     turn::{RunSpending, TurnResult},
@@ -25,6 +24,7 @@ use super::{
 use crate::{
     event::RunPhase,
     host::RunAccess,
+    run_log::RunLog,
     story::BlockReason,
     verdict::{self, FailureCause, NextAction, StopReason},
     worktree::{self, ComponentError, ComponentProgress, run_components},

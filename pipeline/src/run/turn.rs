@@ -9,9 +9,10 @@ use agents::{
 };
 use tokio::{sync::watch, time::interval};
 
-use super::{job::RunJob, log::tool_line, plan::RunUpdate, workspace::WorkspaceKind};
+use super::{job::RunJob, plan::RunUpdate, workspace::WorkspaceKind};
 use crate::{
     event::RunPhase,
+    run_log::tool_line,
     strangers::{AgentPlace, StrangerText},
     verdict::{FailureCause, StopReason},
     worktree::Worktree,

@@ -12,9 +12,9 @@ use crate::{
     matrix::{Team, synapse},
 };
 
-struct MatrixApp<'t> {
-    team: &'t Team,
-    room: String,
+pub struct MatrixApp<'t> {
+    pub team: &'t Team,
+    pub room: String,
 }
 
 impl MatrixApp<'_> {
@@ -92,6 +92,11 @@ impl ChatApp for MatrixApp<'_> {
         let key = entry.strip_suffix(label).unwrap_or_default().trim();
         self.team.ann.react(&self.room, &question.id, key).await;
         Act::done(&format!("Ann reacts with {key} to"), "", &question.id)
+    }
+
+    async fn nod(&mut self, question: &BotLine) -> Act {
+        self.team.ann.react(&self.room, &question.id, "👍").await;
+        Act::done("Ann reacts with 👍 to", "", &question.id)
     }
 
     async fn correct(&mut self, prompt: &Act, words: &str) -> Act {

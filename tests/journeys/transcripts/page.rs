@@ -15,7 +15,7 @@ const EDITED: &str =
     " A question's message is edited when it is decided: the line after `→` is what it says then.";
 
 /// A page, and what is special to its messenger.
-pub(super) struct ChatPage {
+pub struct ChatPage {
     pub file: &'static str,
     pub title: &'static str,
     pub about: &'static str,
@@ -25,7 +25,7 @@ pub(super) struct ChatPage {
 
 /// A message of the bot as people see it.
 #[derive(Clone, Debug)]
-pub(super) struct BotLine {
+pub struct BotLine {
     pub id: String,
     pub text: String,
     pub choices: Vec<String>,
@@ -36,14 +36,14 @@ pub(super) struct BotLine {
 
 impl BotLine {
     /// A message of nothing but a call, which appears where that takes long.
-    pub(super) fn is_long_call(&self) -> bool {
+    pub fn is_long_call(&self) -> bool {
         self.text.starts_with("- ") && self.text.ends_with('…') && !self.text.contains('\n')
     }
 }
 
 /// How a message belongs to an earlier one, by its id.
 #[derive(Clone, Debug)]
-pub(super) enum Relation {
+pub enum Relation {
     None,
     InThread(String),
     ReplyTo(String),
@@ -53,7 +53,7 @@ pub(super) enum Relation {
 
 /// Something that Ann does.
 #[derive(Clone, Debug)]
-pub(super) struct Act {
+pub struct Act {
     pub id: Option<String>,
     /// `Ann`, and what she does if she does not just speak.
     pub how: String,
@@ -63,7 +63,7 @@ pub(super) struct Act {
 
 /// What the page is made of.
 #[derive(Default)]
-pub(super) struct Draft {
+pub struct Draft {
     /// Each with the number of the bot's messages before it.
     acts: Vec<(usize, Act)>,
     /// As they were asked.
@@ -76,29 +76,29 @@ enum PageEntry<'a> {
 }
 
 impl Act {
-    pub(super) fn said(id: Option<String>, words: &str, relation: Relation) -> Self {
+    pub fn said(id: Option<String>, words: &str, relation: Relation) -> Self {
         Self { id, how: "Ann".to_owned(), words: words.to_owned(), relation }
     }
 
     /// Something other than words.
-    pub(super) fn done(how: &str, words: &str, to: &str) -> Self {
+    pub fn done(how: &str, words: &str, to: &str) -> Self {
         let relation = Relation::Target(to.to_owned());
         Self { id: None, how: how.to_owned(), words: words.to_owned(), relation }
     }
 }
 
 impl Draft {
-    pub(super) fn add(&mut self, before: usize, act: Act) -> Act {
+    pub fn add(&mut self, before: usize, act: Act) -> Act {
         self.acts.push((before, act.clone()));
         act
     }
 
-    pub(super) fn add_question(&mut self, question: &BotLine) {
+    pub fn add_question(&mut self, question: &BotLine) {
         self.questions.push(question.clone());
     }
 
     /// Compares the page with the one in `docs`, or writes it there. `lines` are the bot's messages in the end.
-    pub(super) fn check(&self, page: &ChatPage, lines: &[BotLine], program: &Program) {
+    pub fn check(&self, page: &ChatPage, lines: &[BotLine], program: &Program) {
         let text =
             self.page(page, lines).replace(&program.project().display().to_string(), "/home/ann/house");
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/transcripts").join(page.file);

@@ -12,7 +12,7 @@ use crate::{enclosed::PNG, slack::section};
 const PLACE: &str = "D1";
 const ANN: &str = "U1";
 
-struct SlackApp<'s>(&'s Slack);
+pub struct SlackApp<'s>(pub &'s Slack);
 
 impl SlackApp<'_> {
     /// Waits until storkit knows what Slack has shown: it answers a command behind that.

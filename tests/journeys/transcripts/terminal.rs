@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::{Act, BotLine, ChatApp, ChatPage, Relation, converse, script};
 use crate::enclosed::PNG;
 
-struct TerminalApp<'p> {
-    terminal: Terminal,
-    program: &'p Program,
+pub struct TerminalApp<'p> {
+    pub terminal: Terminal,
+    pub program: &'p Program,
 }
 
 impl TerminalApp<'_> {

@@ -8,13 +8,17 @@ use services::whatsapp::Shown;
 use super::{Act, BotLine, ChatApp, ChatPage, Relation, converse, script};
 use crate::{enclosed::PNG, whatsapp::World};
 
-struct Phone<'w> {
+pub struct Phone<'w> {
     world: &'w World,
     /// The last thing that Ann did.
     last: String,
 }
 
-impl Phone<'_> {
+impl<'w> Phone<'w> {
+    pub fn of(world: &'w World) -> Self {
+        Self { world, last: String::new() }
+    }
+
     fn said(&mut self, id: String, words: &str, relation: Relation) -> Act {
         self.last.clone_from(&id);
         Act::said(Some(id), words, relation)
@@ -68,6 +72,11 @@ impl ChatApp for Phone<'_> {
         Act::done(&format!("Ann presses [{label}] of"), "", &question.id)
     }
 
+    async fn nod(&mut self, question: &BotLine) -> Act {
+        self.last = self.world.ann.react(&question.id, "👍").await;
+        Act::done("Ann reacts with 👍 to", "", &question.id)
+    }
+
     async fn correct(&mut self, prompt: &Act, _words: &str) -> Act {
         let id = prompt.id.as_deref().expect("a message");
         self.world.ann.revoke(id).await;
@@ -89,6 +98,6 @@ async fn the_conversation_on_whatsapp_is_as_its_page_says() {
     needs!(Claude, Bubblewrap);
     let model = ScriptedModel::start(script()).expect("a port");
     let world = World::with_keys(Program::with_real_cli(&model), "debug", ("verbosity = 0", "")).await;
-    converse(Phone { world: &world, last: String::new() }, &world.program, &model).await;
+    converse(Phone::of(&world), &world.program, &model).await;
     world.end();
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adapters::{Addressed, ChoiceForm, Tone};
+use adapters::{Addressed, ChoiceForm, Room, Tone};
 
 use super::{
     RoomTask,
@@ -12,7 +12,7 @@ use super::{
     questions::{AnswerForm, AnswerReference, AnswerSender, NotMeant, UnseenQuestion},
 };
 use crate::{
-    commands::command::ParsedText,
+    commands::command::{CommandSpec, ParsedText},
     config::access::UserRole,
     permission::{AnswerKind, BoardQuestion, ConsentWords, Person, PersonAnswer, Question, QuestionId},
     replies,
@@ -21,11 +21,19 @@ use crate::{
 /// Commands that are words like others to a question that takes words.
 const ANSWERS: &[&str] = &["allow", "deny", "always"];
 
+/// Answers that no plan and no question with options takes.
+const ANSWERS_TO_CALLS: &[&str] = &["try", "keep"];
+
 /// Words by which also a question with options is refused.
 const REFUSALS: &[&str] = &["deny", "denied", "reject", "rejected"];
 
 /// A longer remark on a plan is a wish, however it begins.
 const SHORT_REMARK: usize = 3;
+
+/// Whether a command answers a question.
+pub(super) fn is_answer(command: &CommandSpec) -> bool {
+    ANSWERS.contains(&command.name) || ANSWERS_TO_CALLS.contains(&command.name)
+}
 
 impl RoomTask {
     /// Takes the text as an answer if a question is open here and the text reads like one, or if it comes too late.
@@ -111,6 +119,27 @@ impl RoomTask {
             self.say(sentence, Tone::Failure, call.message.clone());
         }
         may_be_meant
+    }
+
+    /// What sounds like an answer where only threads of this room have open questions: it may be meant for one of them, so it is no prompt.
+    pub(super) fn may_answer_in_thread(&self, call: &CommandCall, text: &str) -> bool {
+        let named = match AnswerText::of(text) {
+            AnswerText::Other => return false,
+            AnswerText::Unclear => None,
+            AnswerText::Answer(parsed) => parsed.question,
+        };
+        if !self.questions.is_empty() || self.is_about_a_story(text) {
+            return false;
+        }
+        let is_below = |room: &Room| room.above().is_some_and(|above| above == self.room);
+        let open = self.services.broker.open_questions();
+        let meant = open.iter().filter(|question| named.is_none_or(|named| named == question.id));
+        let below: Vec<_> = meant.filter(|question| question.rooms.iter().any(is_below)).collect();
+        if !below.is_empty() {
+            let ids = below.iter().map(|question| question.id);
+            self.say(replies::waits_in_thread(ids), Tone::Failure, call.message.clone());
+        }
+        !below.is_empty()
     }
 
     /// `#12 in blue` names question 12.
@@ -356,7 +385,9 @@ mod tests {
             fixture::{RoomFixture, now},
             trials::EffectPlace,
         },
-        permission::{AnswerRefused, BoardConsent, DenialReason, NoTrial, PermissionDecision},
+        permission::{
+            AnswerRefused, Asker, BoardConsent, DenialReason, NoTrial, PermissionAsk, PermissionDecision,
+        },
     };
 
     /// Whether ann's words, maybe a reply, are taken as an answer.
@@ -645,6 +676,67 @@ mod tests {
         assert!(!decision.is_finished());
         assert!(takes(&mut fixture, "yes please", None));
         assert!(matches!(decision.await, Ok(PermissionDecision::Allowed { .. })));
+    }
+
+    #[tokio::test]
+    async fn what_sounds_like_an_answer_beside_the_thread_of_a_question_is_no_prompt() {
+        let mut fixture = RoomFixture::new().await;
+        let broker = fixture.services.broker.clone();
+        let asks = async |room: &str| {
+            let room = Room::new("fake", room);
+            let ask = PermissionAsk {
+                rooms: vec![room.clone()],
+                asker: Asker::room(room),
+                request: Default::default(),
+                folder: None,
+                call: None,
+                blocked_path: None,
+                asked_for: "Ann".into(),
+                tool: "Bash".into(),
+                input: json!({ "command": "ls" }),
+                timeout: None,
+            };
+            let (before, asking) = (broker.open_questions().len(), broker.clone());
+            tokio::spawn(async move { asking.ask(ask).await });
+            while broker.open_questions().len() == before {
+                tokio::task::yield_now().await;
+            }
+            broker.open_questions().iter().map(|question| question.id).max().expect("a question")
+        };
+        asks("b/m1").await;
+        fixture.says("ann", "yes").await;
+        assert!(fixture.task.turn.is_running(), "that is of another conversation");
+        fixture.answers("done");
+        let first = asks("a/m1").await;
+        for said in
+            ["yes", "👍", "sure, go ahead", "no", "no, use cp", "always", "yes but only in /tmp", "ok?"]
+        {
+            fixture.says("ann", said).await;
+            assert!(!fixture.task.is_busy(), "{said}");
+            let expected = format!("bot (failure): {}\n", replies::waits_in_thread([first].into_iter()));
+            assert!(fixture.transcript().await.ends_with(&expected), "{said}");
+        }
+        for said in ["!yes", "!allow", "yes 2", "no 2 too risky", "!keep", "!no"] {
+            fixture.says("ann", said).await;
+            let expected = format!("bot (failure): {}\n", replies::waits_in_thread([first].into_iter()));
+            assert!(fixture.transcript().await.ends_with(&expected), "{said}");
+        }
+        fixture.says("ann", "yes 99").await;
+        assert!(
+            fixture
+                .transcript()
+                .await
+                .ends_with(&format!("bot (failure): {}\n", replies::not_open(QuestionId(99))))
+        );
+        fixture.says("ann", "!whoami").await;
+        assert!(fixture.transcript().await.contains("role: approver"), "another command is one");
+        let second = asks("a/m2").await;
+        fixture.says("ann", "yes").await;
+        let both = replies::waits_in_thread([first, second].into_iter());
+        assert!(fixture.transcript().await.ends_with(&format!("bot (failure): {both}\n")));
+        assert_eq!(broker.open_questions().len(), 3);
+        fixture.says("ann", "paint the door").await;
+        assert!(fixture.task.turn.is_running(), "that is no answer");
     }
 
     #[tokio::test]

@@ -156,6 +156,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_edit_of_words_that_were_taken_is_no_prompt() {
+        let mut fixture = RoomFixture::new().await;
+        fixture.says("ann", "!new story A door").await;
+        fixture.handles_answer().await;
+        let criteria = fixture.says("ann", "- It opens").await;
+        fixture.handles_answer().await;
+        let seen = [(fixture.task.room.clone(), criteria.clone())];
+        fixture.services.store.mark_seen(&seen, fixture.services.clock.now()).unwrap();
+        let edit = fixture.room().changed("ann", &criteria, "Timmy - It opens and closes");
+        fixture.gets(edit).await;
+        assert!(!fixture.task.turn.is_running());
+        assert!(fixture.transcript().await.contains(replies::ALREADY_DONE));
+    }
+
+    #[tokio::test]
     async fn other_people_and_a_refusal_leave_the_story_as_it_is() {
         let mut fixture = RoomFixture::new().await;
         fixture.says("ann", "!new bug").await;

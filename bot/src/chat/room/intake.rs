@@ -7,11 +7,12 @@ use adapters::{Addressed, Incoming, PersonAct, Room, Tone};
 use super::{
     QUEUE_LIMIT, RoomTask,
     answer_text::{self, SaidText},
+    answers,
     prompt_queue::CommandCall,
 };
 use crate::{
     chat::{prompt, rooms::RoomInput},
-    commands::command::{CommandSpec, ParsedText},
+    commands::command::{Command, CommandSpec, ParsedText},
     permission::Question,
     replies,
     store::{OverheardTalk, QueuedPrompt},
@@ -81,19 +82,26 @@ impl RoomTask {
         }
         let said = SaidText { text, reply_to: incoming.reply_to.as_ref(), sent_at };
         if self.answers_question(&call, &said) {
+            self.tell_unused_files(incoming);
             return self.mark_acted_on(&incoming.id);
         }
         let services = self.services.clone();
         let form = form_of(text, incoming.addressed);
+        let question_open = !self.questions.is_empty();
+        let is_meant =
+            |command: &dyn Command, args| is_meant(command.spec(), (text, args), form, question_open);
         match services.commands.registry.parse(text, incoming.addressed) {
             ParsedText::AgentOnly(word, why) => {
                 self.say(replies::only_in_the_cli(word, why), Tone::Failure, call.message);
             }
             ParsedText::Command(command, args)
-                if is_meant(command.spec(), (text, args), form, !self.questions.is_empty()) =>
-            {
+                if is_meant(&*command, args)
+                    && answers::is_answer(command.spec())
+                    && self.may_answer_in_thread(&call, text) => {}
+            ParsedText::Command(command, args) if is_meant(&*command, args) => {
                 self.mark_acted_on(&incoming.id);
                 self.call_command(command, args.to_owned(), call).await;
+                self.tell_unused_files(incoming);
             }
             // Not acted on: an edit that mends the word runs it.
             ParsedText::Unknown(word, near) => {
@@ -102,11 +110,23 @@ impl RoomTask {
             ParsedText::Prompt if text.trim().is_empty() && incoming.enclosed.is_empty() => {
                 self.say(replies::greeting(&services.config().display_name), Tone::Answer, call.message);
             }
-            ParsedText::Prompt | ParsedText::Command(..) if self.take_awaited(&call, text) => {}
+            ParsedText::Prompt | ParsedText::Command(..) if self.take_awaited(&call, text) => {
+                self.mark_acted_on(&incoming.id);
+                self.tell_unused_files(incoming);
+            }
+            ParsedText::Prompt | ParsedText::Command(..) if self.may_answer_in_thread(&call, text) => {}
             ParsedText::Prompt | ParsedText::Command(..) => {
                 self.mark_acted_on(&incoming.id);
                 self.prompt_or_move(incoming, text, sent_at);
             }
+        }
+    }
+
+    /// Only a prompt brings its files to the agent.
+    fn tell_unused_files(&self, incoming: &Incoming) {
+        let names = incoming.enclosed.files.iter().map(|file| file.name.as_str());
+        if let Some(told) = replies::files_not_passed_on(names) {
+            self.say(told, Tone::Notice, Some(incoming.id.clone()));
         }
     }
 
@@ -258,6 +278,8 @@ fn reads_as_prose(args: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use adapters::{Enclosed, SentFile};
+
     use super::*;
     use crate::{
         chat::room::fixture::RoomFixture,
@@ -318,6 +340,33 @@ mod tests {
         assert!(!fixture.task.is_busy());
         fixture.says("ann", "whoami is a program, explain it").await;
         assert!(fixture.task.turn.is_running());
+    }
+
+    #[tokio::test]
+    async fn files_beside_a_command_or_an_answer_are_said_not_to_be_passed_on() {
+        let mut fixture = RoomFixture::new().await;
+        let with_file = |fixture: &RoomFixture, text: &str| {
+            let file = SentFile { name: "door.png".into(), size: None, reference: String::new() };
+            let enclosed = Enclosed { files: vec![file], quotes: Vec::new() };
+            Incoming { enclosed, ..fixture.room().incoming("ann", text) }
+        };
+        let told = "bot (notice): I did not pass on `door.png`: commands and answers take no files.\n";
+        let command = with_file(&fixture, "!whoami");
+        fixture.gets(command).await;
+        assert!(fixture.transcript().await.ends_with(told));
+        let (_, decision) = fixture.asks_for_bash().await;
+        let answer = with_file(&fixture, "no, look at this");
+        fixture.gets(answer).await;
+        assert!(matches!(decision.await, Ok(PermissionDecision::Denied(_))));
+        fixture.says("ann", "!new story A door").await;
+        fixture.handles_answer().await;
+        let criteria = with_file(&fixture, "- It looks like this");
+        fixture.gets(criteria).await;
+        let prompt = with_file(&fixture, "paint it like this");
+        fixture.gets(prompt).await;
+        assert!(fixture.task.turn.is_running());
+        let shown = fixture.transcript().await;
+        assert_eq!(shown.matches(told).count(), 3, "none for the prompt: {shown}");
     }
 
     #[tokio::test]

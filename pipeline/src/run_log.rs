@@ -32,34 +32,28 @@ pub(crate) fn newest(folder: &Path, is_wanted: impl Fn(StoryId, &str) -> bool) -
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         entries => entries?,
     };
-    let mut newest: Option<(u64, String)> = None;
+    let mut newest: Option<(u64, RunId)> = None;
     for entry in entries {
         let name = entry?.file_name();
         let Some(run) = name.to_str().and_then(|name| name.strip_suffix(".log")) else { continue };
-        let Some((story, slot, number)) = parts(run) else { continue };
+        let run = RunId(run.into());
+        let Some((story, slot, number)) = run.parts() else { continue };
         if is_wanted(story, slot) && newest.as_ref().is_none_or(|(other, _)| number > *other) {
-            newest = Some((number, run.to_owned()));
+            newest = Some((number, run));
         }
     }
-    Ok(newest.map(|(_, run)| RunId(run.into())))
-}
-
-/// Story, worker and number of a run's name.
-fn parts(run: &str) -> Option<(StoryId, &str, u64)> {
-    let (story, rest) = run.split_once('-')?;
-    let (slot, number) = rest.rsplit_once('-')?;
-    Some((story.parse().ok()?, slot, number.parse().ok()?))
+    Ok(newest.map(|(_, run)| run))
 }
 
 /// A run's log, being written. A disk that is full costs the log, not the run.
-pub(super) struct RunLog {
+pub(crate) struct RunLog {
     file: Option<File>,
     size: u64,
     last: Vec<String>,
 }
 
 impl RunLog {
-    pub(super) fn create(project: &Project, run: &RunId) -> Self {
+    pub(crate) fn create(project: &Project, run: &RunId) -> Self {
         let folder = folder(project);
         let path = folder.join(format!("{run}.log"));
         let open = || {
@@ -71,7 +65,7 @@ impl RunLog {
     }
 
     /// Writes text, line by line, and returns the lines as they can be shown.
-    pub(super) fn write(&mut self, text: &str) -> Vec<String> {
+    pub(crate) fn write(&mut self, text: &str) -> Vec<String> {
         let lines: Vec<String> = text.lines().map(plain).filter(|line| !line.trim().is_empty()).collect();
         for line in &lines {
             self.last.push(line.clone());
@@ -86,7 +80,7 @@ impl RunLog {
     }
 
     /// The last lines, for a person or the next run.
-    pub(super) fn tail(&self, lines: usize) -> String {
+    pub(crate) fn tail(&self, lines: usize) -> String {
         self.last[self.last.len().saturating_sub(lines)..].join("\n")
     }
 
@@ -155,7 +149,7 @@ fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
 }
 
 /// A tool call on one line: its name and main argument.
-pub(super) fn tool_line(tool: &ToolUse) -> String {
+pub(crate) fn tool_line(tool: &ToolUse) -> String {
     let about = ["command", "file_path", "path", "pattern", "url", "description"]
         .into_iter()
         .find_map(|key| tool.input.get(key).and_then(Value::as_str));
