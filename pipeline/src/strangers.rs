@@ -182,6 +182,7 @@ impl StrangersRead {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
     use serde_json::{Value, json};
 
     use super::*;
@@ -225,7 +226,7 @@ mod tests {
     fn an_allowed_call_counts_at_once_and_so_many_texts_are_enough() {
         let read = StrangersRead::default();
         read.on_allowed("WebFetch", &json!({ "url": "https://a.example/" }));
-        assert_eq!(read.texts(), BTreeSet::from([page("a")]));
+        assert_eq!((read.texts(), read.is_empty()), (BTreeSet::from([page("a")]), false));
         read.on_read((0..=MOST_TEXTS).map(|number| page(&format!("{number}"))));
         assert_eq!(read.texts().len(), MOST_TEXTS);
     }
@@ -247,6 +248,8 @@ mod tests {
         read.follow(&fetch("a")).await;
         read.follow(&fetch("b")).await;
         waits.await.expect("it ends");
+        let is_reported = |id| read.wait_for_report(id).now_or_never().is_some();
+        assert!(is_reported("a") && is_reported("b") && !is_reported("c"));
     }
 
     #[tokio::test]

@@ -286,6 +286,8 @@ mod tests {
             "make test 2>/dev/null",
             "git log main",
             "make log --all",
+            "echo x > node_modules/evil/README.md",
+            r"cat x\ node_modules/evil/README.md",
             "git add --all && git commit --all -m x",
             "sed -n '/a/,/b/p' known.txt",
             "awk '/foo/ { print }' known.txt",
@@ -303,6 +305,7 @@ mod tests {
             r#"echo "$(cat node_modules/evil/README.md)""#,
             "bash -c \"sh -c 'cat node_modules/evil/README.md'\"",
             "cat 'node_modules/evil/README.md",
+            "cat >own.txt node_modules/evil/README.md",
         ] {
             assert_eq!(of(command), readme, "{command}");
         }
@@ -311,6 +314,11 @@ mod tests {
         assert_eq!(of("cat /tmp/page.html"), r#"File("/tmp/page.html")"#);
         assert_eq!(of("git show pull/7:a"), r#"Commit("pull/7:a")"#);
         assert_eq!(of("git log --all"), r#"Commit("--all")"#);
+        let mut command = "cat node_modules/evil/README.md".to_owned();
+        for depth in 0..=MOST_QUOTES + 1 {
+            assert_eq!(of(&command), if depth <= MOST_QUOTES { readme } else { "" }, "{command}");
+            command = format!("sh -c \"{}\"", command.replace('\\', r"\\").replace('"', r#"\""#));
+        }
         let long = |words| of(&vec!["x"; words].join(" "));
         assert_eq!(long(MOST_WORDS), "");
         for words in [MOST_WORDS + 1, 2 * MOST_WORDS] {

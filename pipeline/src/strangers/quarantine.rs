@@ -71,4 +71,11 @@ mod tests {
         let read = QuarantineCause::Read { by: "coder-1".into(), texts: BTreeSet::new() };
         assert_eq!(read.to_string(), "coder-1 wrote it after reading text by strangers");
     }
+
+    #[test]
+    fn without_a_wall_no_story_can_be_kept_in_quarantine() {
+        let why = check_wall(&Confinement::None, StoryId(7)).unwrap_err();
+        assert!(why.starts_with("Story 7 is in quarantine"), "{why}");
+        assert!(why.ends_with("then `release 7` lifts the quarantine."), "{why}");
+    }
 }
