@@ -79,7 +79,12 @@ pub(super) fn shows_operators_token(targets: &AttackTargets) -> Vec<String> {
 }
 
 pub(super) fn reaches_this_machine(targets: &AttackTargets) -> Vec<String> {
-    let direct = targets.listeners.iter().filter(|address| connect(**address).is_some());
+    let greets = |address: &&SocketAddr| {
+        let said = connect(**address)
+            .and_then(|mut stream| answer(&mut stream, |text| text.contains(&targets.greeting)));
+        said.is_some_and(|text| text.contains(&targets.greeting))
+    };
+    let direct = targets.listeners.iter().filter(greets);
     let mut found: Vec<String> = direct.map(ToString::to_string).collect();
     let ports = targets.listeners.iter().map(|address| address.port());
     let spellings = |port: u16| {

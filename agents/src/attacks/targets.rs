@@ -100,6 +100,8 @@ pub struct AttackTargets {
     pub abstract_socket: String,
     /// Listeners of this machine that are none of an agent's business.
     pub listeners: Vec<SocketAddr>,
+    /// What these say first. Behind a wall another program may listen on the same port of its own network.
+    pub greeting: String,
     pub operator: OperatorAccessTarget,
     /// A folder that storkit has open.
     pub open_folder: PathBuf,

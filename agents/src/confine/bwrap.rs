@@ -141,6 +141,7 @@ impl Bwrap {
             Ok(output) if output.status.success() => Ok(()),
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
+                let said = if said.is_empty() { output.status.to_string() } else { said };
                 Err(format!("bubblewrap does not work on this machine: {}.", said.trim_end_matches('.')))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -215,6 +215,9 @@ fn advice(report: &AttackReport, wall: &Confinement) -> String {
         _ if report.all_held() => {
             return "Nothing got through. Try again after you change `[wall]` in `.storkit/bot.toml`, or update the kernel or bubblewrap.".into();
         }
+        _ if through.is_empty() => {
+            return "Nothing got through, and some attacks could not be tried: see above. Try again when the machine is less busy.".into();
+        }
         Confinement::None => {
             return "There is no wall: remove `confine = \"none\"` from `.storkit/bot.toml`, so that storkit uses bubblewrap or Landlock.".into();
         }

@@ -89,7 +89,9 @@ impl ChatApp for Phone<'_> {
     }
 
     async fn settle(&mut self) {
-        self.world.graph.marked_read(&self.last).await;
+        if !self.last.is_empty() {
+            self.world.graph.marked_read(&self.last).await;
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     os::{
         fd::OwnedFd,
@@ -19,7 +19,8 @@ use super::machine::AttackedMachine;
 /// Parts of the machine that live as long as the attacks.
 pub struct LivingTargets {
     _sockets: Vec<UnixListener>,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<SocketAddr>,
+    greeting: String,
     abstract_socket: String,
     /// Inherited by whatever is started without care.
     _open_folder: OwnedFd,
@@ -37,19 +38,27 @@ impl LivingTargets {
             UnixListener::bind_addr(&UnixAddr::from_abstract_name(&abstract_socket)?)?,
         ];
         let addresses = [Some(Ipv4Addr::LOCALHOST.into()), own_address()].into_iter().flatten();
-        let listeners =
-            addresses.map(|address| TcpListener::bind((address, 0))).collect::<io::Result<Vec<_>>>()?;
+        let greeting = canary();
+        let listeners = addresses.map(|address| greet(address, &greeting)).collect::<io::Result<Vec<_>>>()?;
         // A duplicate has no `CLOEXEC`.
         let open_folder = rustix::io::dup(File::open(machine.home())?)?;
         let mut neighbour = Command::new("sleep");
         neighbour.arg("600").env("OPERATORS_TOKEN", canary()).stdin(Stdio::null()).stdout(Stdio::null());
         let neighbour = neighbour.spawn()?;
-        Ok(Self { _sockets: sockets, listeners, abstract_socket, _open_folder: open_folder, neighbour })
+        Ok(Self {
+            _sockets: sockets,
+            listeners,
+            greeting,
+            abstract_socket,
+            _open_folder: open_folder,
+            neighbour,
+        })
     }
 
     pub fn add_to(&self, targets: &mut AttackTargets, machine: &AttackedMachine) {
         targets.abstract_socket.clone_from(&self.abstract_socket);
-        targets.listeners = self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+        targets.listeners.clone_from(&self.listeners);
+        targets.greeting.clone_from(&self.greeting);
         targets.open_folder = machine.home();
         let terminal = fs::read_link("/proc/self/fd/0")
             .ok()
@@ -64,6 +73,19 @@ impl Drop for LivingTargets {
         let _ = self.neighbour.kill();
         let _ = self.neighbour.wait();
     }
+}
+
+/// Listens on a free port and greets everybody who connects, until this program ends.
+fn greet(address: IpAddr, greeting: &str) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind((address, 0))?;
+    let (at, greeting) = (listener.local_addr()?, greeting.to_owned());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            // Who is gone already was not there for long enough to read it.
+            let _ = stream.write_all(greeting.as_bytes());
+        }
+    });
+    Ok(at)
 }
 
 /// An address of this machine in its network, if it has one. Nothing is sent: a connected UDP socket only asks the kernel for a way.
