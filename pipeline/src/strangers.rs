@@ -65,8 +65,8 @@ pub enum StrangerText {
 #[derive(Clone, Debug)]
 pub struct StrangersRead {
     state: Arc<Mutex<ReadState>>,
-    /// Counts the calls that were reported.
-    reported: Arc<watch::Sender<u64>>,
+    /// Wakes whoever waits for the report of a call.
+    reported: Arc<watch::Sender<()>>,
 }
 
 #[derive(Debug, Default)]
@@ -82,7 +82,7 @@ struct ReadState {
 
 impl Default for StrangersRead {
     fn default() -> Self {
-        Self { state: Arc::default(), reported: Arc::new(watch::channel(0).0) }
+        Self { state: Arc::default(), reported: Arc::new(watch::channel(()).0) }
     }
 }
 
@@ -127,7 +127,7 @@ impl StrangersRead {
         }
         state.reported.insert(tool.id.clone());
         drop(state);
-        self.reported.send_modify(|count| *count += 1);
+        self.reported.send_replace(());
     }
 
     // A failed call counts as well: its output is read whatever its exit code is. One that was refused is taken out before.
@@ -182,6 +182,7 @@ impl StrangersRead {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
     use serde_json::{Value, json};
 
     use super::*;
@@ -221,6 +222,15 @@ mod tests {
         assert_eq!(read.texts(), BTreeSet::from([page("d")]), "its result was lost");
     }
 
+    #[test]
+    fn an_allowed_call_counts_at_once_and_so_many_texts_are_enough() {
+        let read = StrangersRead::default();
+        read.on_allowed("WebFetch", &json!({ "url": "https://a.example/" }));
+        assert_eq!((read.texts(), read.is_empty()), (BTreeSet::from([page("a")]), false));
+        read.on_read((0..=MOST_TEXTS).map(|number| page(&format!("{number}"))));
+        assert_eq!(read.texts().len(), MOST_TEXTS);
+    }
+
     #[tokio::test]
     async fn what_a_sub_agent_reads_counts_for_the_agent() {
         let read = StrangersRead::default();
@@ -238,6 +248,8 @@ mod tests {
         read.follow(&fetch("a")).await;
         read.follow(&fetch("b")).await;
         waits.await.expect("it ends");
+        let is_reported = |id| read.wait_for_report(id).now_or_never().is_some();
+        assert!(is_reported("a") && is_reported("b") && !is_reported("c"));
     }
 
     #[tokio::test]

@@ -363,6 +363,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn text_by_strangers_that_a_run_has_read_is_reported_once() {
+        let (mut job, _control, mut updates) = RunFixture::coder("").job();
+        let page = StrangerText::Page("docs.example".into());
+        job.plan.read.on_read([page.clone()]);
+        let mut told = BTreeSet::new();
+        job.tell_read(&mut told).await;
+        job.tell_read(&mut told).await;
+        drop(job);
+        assert_eq!(updates.recv().await, Some(RunUpdate::Read([page].into())));
+        assert_eq!(updates.recv().await, None);
+    }
+
+    #[tokio::test]
     async fn a_busy_service_is_one_phase_until_something_else_happens() {
         let retrying = |attempt| AgentEvent::Retrying {
             attempt,

@@ -308,6 +308,7 @@ mod tests {
         assert_eq!((&server["type"], &server["url"]), (&"http".into(), &"http://127.0.0.1:4321/mcp".into()));
         assert_eq!(server["headers"]["Authorization"], "Bearer secret");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(workspace.secret_files(), [path.as_path()], "a trial hides it");
         workspace.close();
         assert!(!path.exists());
     }
@@ -320,6 +321,7 @@ mod tests {
         fixture.git.git(&["commit", "-q", "-m", "tools"]);
         let workspace = prepared(&fixture);
         workspace.write_mcp(&route());
+        assert!(workspace.secret_files().is_empty());
         workspace.close();
         assert_eq!(fs::read_to_string(workspace.path().join(".mcp.json")).unwrap(), "{}");
     }
@@ -330,6 +332,7 @@ mod tests {
         let workspace = enclosed(&prepared(&fixture));
         workspace.write_mcp(&route());
         assert!(!workspace.path().join(".mcp.json").exists(), "its files are the merge");
+        assert!(workspace.secret_files().is_empty());
         let private = workspace.confine(&fixture.context.settings).unwrap().place.private;
         assert!(private.exists());
         workspace.close();

@@ -195,8 +195,7 @@ fn fixed_part(path: &str) -> &str {
 fn fetched_by(words: &[CommandWord]) -> BTreeSet<StrangerText> {
     let fetcher = words.iter().enumerate().find_map(|(at, word)| {
         let name = program(&word.text);
-        let with =
-            |commands: &[&str]| words[at + 1..].iter().any(|word| commands.contains(&word.text.as_str()));
+        let with = |commands: &[&str]| words[at..].iter().any(|word| commands.contains(&word.text.as_str()));
         let fetches = FETCHERS.contains(&name)
             || FETCHING_COMMANDS.iter().any(|(other, commands)| *other == name && with(commands));
         fetches.then_some(name)
@@ -286,6 +285,9 @@ mod tests {
             "echo x > own.txt",
             "make test 2>/dev/null",
             "git log main",
+            "make log --all",
+            "echo x > node_modules/evil/README.md",
+            r"cat x\ node_modules/evil/README.md",
             "git add --all && git commit --all -m x",
             "sed -n '/a/,/b/p' known.txt",
             "awk '/foo/ { print }' known.txt",
@@ -303,6 +305,7 @@ mod tests {
             r#"echo "$(cat node_modules/evil/README.md)""#,
             "bash -c \"sh -c 'cat node_modules/evil/README.md'\"",
             "cat 'node_modules/evil/README.md",
+            "cat >own.txt node_modules/evil/README.md",
         ] {
             assert_eq!(of(command), readme, "{command}");
         }
@@ -311,5 +314,15 @@ mod tests {
         assert_eq!(of("cat /tmp/page.html"), r#"File("/tmp/page.html")"#);
         assert_eq!(of("git show pull/7:a"), r#"Commit("pull/7:a")"#);
         assert_eq!(of("git log --all"), r#"Commit("--all")"#);
+        let mut command = "cat node_modules/evil/README.md".to_owned();
+        for depth in 0..=MOST_QUOTES + 1 {
+            assert_eq!(of(&command), if depth <= MOST_QUOTES { readme } else { "" }, "{command}");
+            command = format!("sh -c \"{}\"", command.replace('\\', r"\\").replace('"', r#"\""#));
+        }
+        let long = |words| of(&vec!["x"; words].join(" "));
+        assert_eq!(long(MOST_WORDS), "");
+        for words in [MOST_WORDS + 1, 2 * MOST_WORDS] {
+            assert_eq!(long(words), r#"Program("a long command")"#, "{words}");
+        }
     }
 }

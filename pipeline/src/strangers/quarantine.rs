@@ -60,3 +60,22 @@ pub(crate) fn check_wall(confinement: &Confinement, story: StoryId) -> Result<()
         )
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cause_is_a_clause_about_the_story() {
+        assert_eq!(QuarantineCause::Repository.to_string(), "its file came with the repository");
+        let read = QuarantineCause::Read { by: "coder-1".into(), texts: BTreeSet::new() };
+        assert_eq!(read.to_string(), "coder-1 wrote it after reading text by strangers");
+    }
+
+    #[test]
+    fn without_a_wall_no_story_can_be_kept_in_quarantine() {
+        let why = check_wall(&Confinement::None, StoryId(7)).unwrap_err();
+        assert!(why.starts_with("Story 7 is in quarantine"), "{why}");
+        assert!(why.ends_with("then `release 7` lifts the quarantine."), "{why}");
+    }
+}

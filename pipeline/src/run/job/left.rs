@@ -201,7 +201,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        run::fixture::{BRANCH, RunFixture},
+        run::{
+            fixture::{BRANCH, RunFixture},
+            workspace::Workspace,
+        },
         story::BlockReason,
         verdict::{ReviewDecision, StopReason},
     };
@@ -399,5 +402,20 @@ mod tests {
             run.control.end(reason);
             assert_eq!(*run.end().await.outcome(), outcome);
         }
+    }
+
+    #[tokio::test]
+    async fn a_rooms_branch_that_brings_no_commit_is_a_failed_run() {
+        let fixture = RunFixture::coder("");
+        let (mut job, _control, _updates) = fixture.job();
+        job.workspace = Some(Workspace::prepare(&fixture.context, &fixture.plan).unwrap());
+        let outcome = job.check_landed().await.unwrap();
+        assert!(
+            matches!(
+                &outcome,
+                RunOutcome::Failed(RunFailure { cause: FailureCause::GhostRun { why: None }, .. })
+            ),
+            "{outcome:?}"
+        );
     }
 }
