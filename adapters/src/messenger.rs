@@ -199,7 +199,6 @@ pub struct Quotation {
 pub enum QuotedAuthor {
     Bot,
     Person {
-        /// As in [`Sender::id`].
         id: Arc<str>,
         name: Arc<str>,
     },

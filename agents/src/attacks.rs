@@ -35,7 +35,6 @@ const ONE: &str = "sandbox-attack-one";
 const TARGETS: &str = "targets.json";
 const FINDINGS: &str = "findings.json";
 
-/// One attack.
 #[derive(Debug)]
 pub struct Attack {
     pub name: &'static str,
@@ -57,7 +56,6 @@ enum AttackProbe {
 /// What came of an attack, as the attacker saw it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttackFinding {
-    /// As [`Attack::name`].
     pub name: String,
     /// What got through; empty if it was stopped.
     pub got_through: Vec<String>,

@@ -36,8 +36,8 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// An event of a running agent program. Text of sub-agents, replays and synthetic notes are no events; the tools that sub-agents
-/// call are.
+/// An event of a running agent program. Text of sub-agents, replays and synthetic notes are no events;
+/// the tools that sub-agents call are.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AgentEvent {
     /// `system/init`: once per turn, also in a live session.
@@ -109,11 +109,7 @@ pub enum AgentEvent {
     /// All work that goes on beside the conversation, whenever that changes.
     BackgroundTasks(Vec<BackgroundTask>),
     /// A task of the agent program ended; also one that the conversation waited for, which was never in the background.
-    TaskEnded {
-        /// As in [`BackgroundTask::id`].
-        id: String,
-        end: TaskEnd,
-    },
+    TaskEnded { id: String, end: TaskEnd },
     /// `result`: a turn is over. More may follow with [`TurnEnd::unprompted`].
     TurnEnded(Box<TurnEnd>),
     /// The CLI refused one of our control requests.
@@ -199,7 +195,6 @@ pub enum BackgroundKind {
 pub enum TaskEnd {
     Completed,
     Failed,
-    /// Somebody ended it.
     Stopped,
 }
 
@@ -226,7 +221,6 @@ pub struct PermissionRequest {
 pub struct OwnToolsMessage {
     /// Goes back with the answer.
     pub request_id: String,
-    /// JSON-RPC.
     pub message: Value,
 }
 

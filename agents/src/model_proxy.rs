@@ -53,7 +53,6 @@ impl ModelProxy {
         Self::metered(service, Arc::new(meter))
     }
 
-    /// Counts what passes.
     pub fn meter(&self) -> Arc<SpendingMeter> {
         Arc::clone(&self.shared.meter)
     }
@@ -73,8 +72,8 @@ impl ModelProxy {
         Self { shared, loopback: Mutex::default(), stop: stop.clone(), _guard: stop.drop_guard() }
     }
 
-    /// The port of 127.0.0.1 on which it listens from the first call on, for an agent that has the machine's loopback. Needs a
-    /// tokio runtime.
+    /// The port of 127.0.0.1 on which it listens from the first call on, for an agent that has the
+    /// machine's loopback. Needs a tokio runtime.
     pub fn loopback_port(&self) -> io::Result<u16> {
         let mut known = self.loopback.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(port) = *known {

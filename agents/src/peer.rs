@@ -272,7 +272,6 @@ fn holds_socket(pid: i32, inode: u64) -> Option<bool> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct PeerSocket {
     inode: u64,
-    /// Who opened it.
     user: u32,
 }
 
@@ -284,8 +283,8 @@ fn peer_socket(peer: SocketAddr, local: SocketAddr) -> Option<PeerSocket> {
     })
 }
 
-/// Columns of `/proc/net/tcp` (Linux, Documentation/networking/proc_net_tcp.rst): slot, own address, the other's, …, user (7),
-/// …, inode (9).
+/// Columns of `/proc/net/tcp` (Linux, Documentation/networking/proc_net_tcp.rst): slot, own address, the other's,
+/// …, user (7), …, inode (9).
 fn socket_in(table: &str, own: &str, other: &str) -> Option<PeerSocket> {
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();

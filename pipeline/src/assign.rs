@@ -41,7 +41,6 @@ pub struct Situation<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Assignment {
     pub story: StoryId,
-    /// The slot's name.
     pub slot: String,
 }
 

@@ -18,8 +18,8 @@ pub use work::{RemovedStory, WorkError, WorkFolder};
 
 use crate::story::{BadFileName, FrontError, Story, StoryId, stage::Stage};
 
-/// All stories as they were last read. A copy shares what has not changed since, so that a change costs the same on a board of
-/// any size.
+/// All stories as they were last read. A copy shares what has not changed since, so that a change costs the same
+/// on a board of any size.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Board {
     /// Those that can be acted on.

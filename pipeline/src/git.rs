@@ -41,7 +41,6 @@ pub struct Commit {
     pub id: String,
     /// First line of the message.
     pub subject: String,
-    /// The author's name.
     pub author: String,
     /// When it was committed.
     pub time: SystemTime,

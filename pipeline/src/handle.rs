@@ -43,7 +43,6 @@ pub enum PipelineError {
     Gone,
 }
 
-/// What [`Pipeline::start`] did.
 #[derive(Clone, Debug)]
 pub enum StartResult {
     /// This run was started.
@@ -350,8 +349,8 @@ impl Pipeline {
     }
 
     /// Makes a story of the changes in the room's worktree, and starts it. The author is the person who asks for it, with what the
-    /// room's agent has read by strangers. No process may live there. Returns when the story is started; what follows comes as
-    /// [`crate::event::PipelineEvent::Landing`].
+    /// room's agent has read by strangers. No process may live there. Returns when the story is
+    /// started; what follows comes as [`crate::event::PipelineEvent::Landing`].
     pub async fn land(
         &self,
         room: &str,

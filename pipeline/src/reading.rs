@@ -1,5 +1,5 @@
-//! Reads for people and agents that the snapshot does not have: texts, logs, branches, merge commits. Nothing here
-//! writes.
+//! Reads for people and agents that the snapshot does not have: texts, logs,
+//! branches, merge commits. Nothing here writes.
 
 use std::path::{Path, PathBuf};
 

@@ -58,7 +58,6 @@ const CHECKS_AT_ONCE: usize = 4;
 
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// The console's settings.
 #[derive(Clone, Debug)]
 pub struct ConsoleConfig {
     /// Where other processes attach; `None` serves only terminals of this process.

@@ -17,18 +17,21 @@ const INVITATION: Duration = Duration::from_secs(6 * 3600);
 /// Why the bot wants to be in a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum JoinCause {
-    /// `room_ids` has it.
     Listed,
     /// This person invites the bot.
-    Invited { by: String },
+    Invited {
+        by: String,
+    },
     /// It replaces a room that the bot serves, and these servers know it.
-    Replaces { old: OwnedRoomId, via: Vec<OwnedServerName> },
+    Replaces {
+        old: OwnedRoomId,
+        via: Vec<OwnedServerName>,
+    },
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct PendingJoin {
     pub cause: JoinCause,
-    /// The last failure.
     pub why: String,
     backoff: Backoff,
     due: Instant,

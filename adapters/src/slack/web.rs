@@ -132,8 +132,8 @@ impl WebApi {
             .map(drop)
     }
 
-    /// Fetches a file from an address that Slack gave. The token goes to Slack's own hosts alone, also where one of them sends
-    /// the bot elsewhere.
+    /// Fetches a file from an address that Slack gave. The token goes to Slack's own hosts alone, also where one
+    /// of them sends the bot elsewhere.
     pub async fn download(&self, url: &str, max: u64) -> Result<DownloadedFile, AdapterError> {
         match tokio::time::timeout(FILE_DEADLINE, self.follow(url, max)).await {
             Ok(downloaded) => downloaded,

@@ -1,5 +1,5 @@
-//! The private folder of one process, removed with it: the FIFO, values that are too long or too secret for an argument, and
-//! temporary files.
+//! The private folder of one process, removed with it: the FIFO, values that are too long or too secret
+//! for an argument, and temporary files.
 
 use std::{
     fs,

@@ -114,8 +114,8 @@ pub struct LaunchPermissions {
     /// Edits of files in the working directory need no question (`--permission-mode acceptEdits`): for a worktree
     /// that is the agent's own.
     pub accept_edits: bool,
-    /// With [`PermissionRoute::Control`] in a live session: storkit's own tools are offered over the control protocol, and their calls
-    /// come as [`super::AgentEvent::OwnTools`].
+    /// With [`PermissionRoute::Control`] in a live session: storkit's own tools are offered over the control protocol,
+    /// and their calls come as [`super::AgentEvent::OwnTools`].
     pub offers_tools: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The command line of bubblewrap (0.6 or newer): renders a [`View`] from an empty root. Mounts apply in order; a later one covers an
-//! earlier.
+//! The command line of bubblewrap (0.6 or newer): renders a [`View`] from an empty root. Mounts apply in order;
+//! a later one covers an earlier.
 
 use std::{
     collections::BTreeSet,
@@ -97,20 +97,22 @@ impl Bwrap {
         Self::for_host(HostFolders::of_home(home))
     }
 
-    /// Tries whether this machine permits such a sandbox; the error is a sentence. Once it has worked, no other is started.
+    /// Tries whether this machine permits such a sandbox; the error is a sentence. Once it has worked, no other is started; who asks
+    /// meanwhile waits for that one.
     pub fn try_out(&self) -> Result<(), String> {
         let is_limited = self.reach != NetworkReach::Everything;
         let kind = |is_limited| (self.program.clone(), is_limited);
-        if WORKED.lock().unwrap_or_else(PoisonError::into_inner).contains(&kind(is_limited)) {
+        let mut worked = WORKED.lock().unwrap_or_else(PoisonError::into_inner);
+        if worked.contains(&kind(is_limited)) {
             return Ok(());
         }
         // Where a network of its own works, sharing the machine's does, too: one start answers both.
         match self.start_once(true) {
-            Ok(()) => WORKED.lock().unwrap_or_else(PoisonError::into_inner).extend([kind(true), kind(false)]),
+            Ok(()) => worked.extend([kind(true), kind(false)]),
             Err(why) if is_limited => return Err(why),
             Err(_) => {
                 self.start_once(false)?;
-                WORKED.lock().unwrap_or_else(PoisonError::into_inner).insert(kind(false));
+                worked.insert(kind(false));
             }
         }
         Ok(())

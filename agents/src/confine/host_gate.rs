@@ -8,8 +8,8 @@ use tokio::sync::{Semaphore, watch};
 
 use super::hosts::host_name;
 
-/// Hosts that one run may ask for in all, and questions of it that are open at a time: an agent chooses the names, and people
-/// read them.
+/// Hosts that one run may ask for in all, and questions of it that are open at a time: an agent chooses
+/// the names, and people read them.
 const MAX_HOSTS: usize = 40;
 const MAX_OPEN: usize = 3;
 

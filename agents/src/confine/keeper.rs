@@ -88,8 +88,8 @@ fn open_at_their_numbers(files: Vec<File>) -> io::Result<()> {
     Ok(())
 }
 
-/// Waits until the child has ended, is to end, or storkit is gone, and then until nothing is left below this process. Returns the exit
-/// code.
+/// Waits until the child has ended, is to end, or storkit is gone, and then until nothing is left below
+/// this process. Returns the exit code.
 fn keep(child: Pid, storkit: &OwnedFd, asked: &SigSet) -> io::Result<i32> {
     let signals = SignalFd::with_flags(asked, SfdFlags::SFD_CLOEXEC)?;
     let handle = pidfd_open(child, PidfdFlags::empty())?;

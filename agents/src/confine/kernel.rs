@@ -19,7 +19,6 @@ const VERSION: libc::c_ulong = 1;
 /// `i64::MAX`, less than a page.
 const NO_MEMORY_LIMIT: u64 = 1 << 62;
 
-/// The kernel's means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelMeans {
     /// The version of Landlock's interface; `None` where it is missing or switched off.

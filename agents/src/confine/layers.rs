@@ -63,7 +63,6 @@ pub(super) struct LayeredPrefix {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ShownKind {
     ReadOnly,
-    /// A layer.
     Layer,
     /// A folder with nothing but the entries below it.
     Empty,

@@ -1,7 +1,7 @@
 //! The private folders of one process: they are made for it, empty, and removed with it.
 //!
-//! Never reused: an earlier process could have left a link in them, and bubblewrap would follow it when it makes the places of its
-//! mounts.
+//! Never reused: an earlier process could have left a link in them, and bubblewrap would follow it when it
+//! makes the places of its mounts.
 
 use std::{
     fs::{self, DirBuilder},

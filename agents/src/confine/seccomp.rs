@@ -1,5 +1,5 @@
-//! Filters of system calls, as BPF: inside a wall nobody debugs or mounts, makes namespaces, talks to the kernel's keyring, or types into a
-//! terminal.
+//! Filters of system calls, as BPF: inside a wall nobody debugs or mounts, makes namespaces, talks to the kernel's
+//! keyring, or types into a terminal.
 
 use std::{
     collections::BTreeMap,

@@ -1,13 +1,13 @@
-//! Things that a process would inherit from storkit besides its environment: a terminal, into which every process of a session can type, and
-//! open files.
+//! Things that a process would inherit from storkit besides its environment: a terminal, into which every process of a
+//! session can type, and open files.
 
 use std::{fs, os::unix::process::CommandExt as _, process::Command, sync::LazyLock};
 
 /// Whether the kernel closes a range of files on `exec` (Linux 5.11; gVisor does not).
 static CLOSES_RANGES: LazyLock<bool> = LazyLock::new(|| close_range(libc::c_uint::MAX));
 
-/// Starts the command in a session of its own, without a terminal, and with no files open but its standard ones. It leads a process
-/// group, too.
+/// Starts the command in a session of its own, without a terminal, and with no files open but its standard ones.
+/// It leads a process group, too.
 pub fn in_own_session(command: &mut Command) {
     closing_files(command, *CLOSES_RANGES);
 }

@@ -56,7 +56,6 @@ const STRIPPED: [&str; 8] = [
 /// State that the connections of one run share.
 pub(super) struct ProxyShared {
     pub service: Arc<ModelService>,
-    /// The run's own.
     pub key: String,
     pub meter: Arc<SpendingMeter>,
     pub requests: Arc<Semaphore>,

@@ -1,5 +1,5 @@
-//! A trial's changes outside of the agent's folder, where the wall lets it: in its private home, in git's data, in folders that the
-//! operator made writable.
+//! A trial's changes outside of the agent's folder, where the wall lets it: in its private home, in git's data, in
+//! folders that the operator made writable.
 
 use std::{fs, os::unix::fs::FileTypeExt as _, path::Path};
 

@@ -59,7 +59,6 @@ impl PathStamp {
     }
 }
 
-/// An open folder.
 pub(super) struct WorkspaceRoot(OwnedFd);
 
 /// No link is followed, and the path does not leave the folder.

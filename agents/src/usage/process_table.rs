@@ -10,7 +10,6 @@ use std::{
 /// A descendant whose parent ended is found as long as it stays in the session that the root leads.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TreeUsage {
-    /// The root's pid.
     pub pid: u32,
     /// CPU in percent of one core since the last sample, or since its start in the root's first sample; includes what
     /// ended in between, as far as its parent waited for it.

@@ -7,7 +7,6 @@ use crate::replies::AgentOnly;
 pub enum SlashWord {
     /// The command of this name.
     Command(&'static str),
-    /// Nothing here.
     AgentOnly(AgentOnly),
 }
 

@@ -43,7 +43,6 @@ impl PlannedStory {
     }
 }
 
-/// A person agrees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoardConsent {
     pub by: Person,
@@ -69,8 +68,8 @@ const JOINING: &[&str] =
 const EXCEPT: &[&str] = &["without", "except"];
 const BEFORE_EXCEPT: &[&str] = &["but", "all", "everything"];
 
-/// Reads `1 3`, `only 2`, `yes, but without 2`, `all except 1 and 3`. Whatever has another word in it chooses nothing: a half agreement
-/// is none.
+/// Reads `1 3`, `only 2`, `yes, but without 2`, `all except 1 and 3`. Whatever has another word in it chooses
+/// nothing: a half agreement is none.
 pub(super) fn pick(text: &str, count: usize) -> ListPick {
     let (mut announced, mut except) = (false, false);
     let mut numbers = BTreeSet::new();

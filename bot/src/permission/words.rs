@@ -353,7 +353,6 @@ struct Word<'a> {
 }
 
 impl ConsentWords {
-    /// Reads a text.
     pub fn of(text: &str) -> Self {
         let text = plain(text);
         let words = words(&text);
@@ -374,7 +373,6 @@ fn has(phrases: &[(PhraseMeaning, &[Word<'_>])], meanings: &[PhraseMeaning]) -> 
     phrases.iter().any(|(meaning, _)| meanings.contains(meaning))
 }
 
-/// Nothing but phrases.
 fn whole(phrases: &[(PhraseMeaning, &[Word<'_>])]) -> ConsentWords {
     let asks = phrases.iter().flat_map(|(_, words)| *words).any(|word| word.asks);
     let (yes, no) = (has(phrases, &[Yes, YesAlone]), has(phrases, &[No, NoAlone]));

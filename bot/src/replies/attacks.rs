@@ -69,7 +69,6 @@ pub struct AttackedProcess {
     pub not_started: Option<String>,
 }
 
-/// The findings.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct AttackReport {
     pub processes: Vec<AttackedProcess>,

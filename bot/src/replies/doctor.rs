@@ -274,7 +274,6 @@ pub fn settings_edited(base: &str) -> String {
     )
 }
 
-/// A valid `project.toml`.
 pub fn team(agents: usize, gates: usize) -> String {
     format!("The project has {} and {}.", count(agents, "agent", "agents"), count(gates, "gate", "gates"))
 }

@@ -31,7 +31,6 @@ pub(super) struct ToolSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RoomUse {
     Never,
-    /// It changes nothing.
     Read,
     /// It writes stories in the backlog, which needs no question.
     Write,

@@ -147,8 +147,8 @@ impl GitProgram {
         Ok(self.answer(["config", "--get", key], &[])?.code == Some(0))
     }
 
-    /// Runs it and returns standard output as text without the final line break. Any exit code but 0 is a
-    /// [`GitProgramError::Failed`].
+    /// Runs it and returns standard output as text without the final line break. Any exit
+    /// code but 0 is a [`GitProgramError::Failed`].
     pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<String, GitProgramError> {
         self.run_with(args, &[])
     }

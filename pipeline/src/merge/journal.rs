@@ -1,5 +1,5 @@
-//! The journal: one file that names the merge in progress, written before its first visible step and removed
-//! after its last.
+//! The journal: one file that names the merge in progress, written before its first visible
+//! step and removed after its last.
 
 use git2::Oid;
 use serde::{Deserialize, Serialize};

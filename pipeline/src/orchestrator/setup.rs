@@ -57,8 +57,8 @@ const NO_WALL: &str = "There is no wall around agents, gates and components' com
 
 impl Pipeline {
     /// Starts the pipeline of a project, with the instance lock held and inside a tokio runtime. Returns at once; the
-    /// recovery from an earlier storkit runs in the background, and orders wait for it. Fails where the ledger of runs
-    /// cannot be used.
+    /// recovery from an earlier storkit runs in the background, and orders wait for it. Fails where the
+    /// ledger of runs cannot be used.
     pub fn open(
         project: &Project,
         settings: AgentSettings,

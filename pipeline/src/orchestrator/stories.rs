@@ -1,5 +1,5 @@
-//! The stories as the orchestrator knows them: the board, the parts of a change, and the events that tell
-//! two boards apart.
+//! The stories as the orchestrator knows them: the board, the parts of a change, and the
+//! events that tell two boards apart.
 
 use std::sync::Arc;
 

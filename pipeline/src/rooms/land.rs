@@ -91,8 +91,8 @@ pub(crate) enum LandError {
     Record(#[from] io::Error),
 }
 
-/// The first steps: commits uncommitted changes, checks them, and records the next steps. No process may live in the
-/// room's worktree. Blocks.
+/// The first steps: commits uncommitted changes, checks them, and records the next steps. No process may
+/// live in the room's worktree. Blocks.
 pub(crate) fn begin(
     worktrees: &Worktrees,
     project: &Project,

@@ -22,7 +22,6 @@ pub(crate) struct RoomLandings {
     pub room: String,
     /// Written before the first step, and taken away with the last one: the next start continues here.
     pub pending: Option<PendingLand>,
-    /// Oldest first.
     pub landed: Vec<LandedCommit>,
 }
 

@@ -130,7 +130,6 @@ fn of_command(command: &str, files: Option<&FamiliarFiles>) -> BTreeSet<Stranger
 /// A word of a command, without its quotes.
 struct CommandWord {
     text: String,
-    /// Output goes there.
     is_written: bool,
 }
 

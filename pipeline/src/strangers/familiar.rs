@@ -22,7 +22,6 @@ const OF_STORKIT: &str = ".storkit";
 /// Where an agent works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentPlace {
-    /// The main checkout.
     pub root: PathBuf,
     pub folder: PathBuf,
     pub base: String,

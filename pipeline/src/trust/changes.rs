@@ -16,8 +16,8 @@ pub enum ChangedLine {
 /// Unchanged lines that are shown around a change.
 const CONTEXT: u32 = 3;
 
-/// What changed between two versions, in order; everything is added where there is no earlier one. The git settings
-/// follow `project.toml`.
+/// What changed between two versions, in order; everything is added where there is no earlier
+/// one. The git settings follow `project.toml`.
 pub fn changed_lines(
     before: Option<&TrustedText>,
     now: &TrustedText,

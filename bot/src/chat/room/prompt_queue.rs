@@ -88,8 +88,8 @@ impl PromptQueue {
         })
     }
 
-    /// Changes the text of a prompt, which keeps its place. `None` if no prompt waits under this message, else whether the text is
-    /// another one.
+    /// Changes the text of a prompt, which keeps its place. `None` if no prompt waits under this message, else
+    /// whether the text is another one.
     pub(super) fn change_prompt(&mut self, message: &MessageId, text: &str) -> Option<bool> {
         let work = self.waiting.iter_mut().find(|work| work.message() == Some(message))?;
         let QueuedWork::Prompt { number, prompt } = work else { return None };

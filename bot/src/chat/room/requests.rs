@@ -1,5 +1,5 @@
-//! What the room's own session asks people, and which of it ends with what: a request belongs to the conversation or to the sub-agent
-//! that made it.
+//! What the room's own session asks people, and which of it ends with what: a request belongs to the conversation or
+//! to the sub-agent that made it.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +25,6 @@ struct OpenRequest {
     of_sub_agent: bool,
 }
 
-/// Whose requests end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RequestOwner {
     /// Those of the conversation: its turn is over, and what runs in the background goes on.

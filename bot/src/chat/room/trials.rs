@@ -21,7 +21,6 @@ pub(super) type SharedEffect = Arc<Mutex<EffectPlace>>;
 
 #[derive(Default)]
 pub(super) enum EffectPlace {
-    /// It shows none.
     #[default]
     None,
     /// The messenger has not confirmed it yet. People may see it already.

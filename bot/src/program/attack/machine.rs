@@ -1,5 +1,5 @@
-//! The machine of `storkit doctor --attack`, below one temporary folder: an operator's home, a project, another project, all with canaries
-//! in them.
+//! The machine of `storkit doctor --attack`, below one temporary folder: an operator's home, a project, another
+//! project, all with canaries in them.
 
 use std::{
     collections::BTreeMap,

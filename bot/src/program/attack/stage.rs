@@ -1,5 +1,5 @@
-//! The storkit that is attacked. It serves a project of its own like any other, and starts the attackers by the same ways as agents, gates
-//! and components' commands.
+//! The storkit that is attacked. It serves a project of its own like any other, and starts the attackers by the same ways
+//! as agents, gates and components' commands.
 
 use std::{
     any::Any,

@@ -74,8 +74,8 @@ fn driver(key: &str) -> Option<DriverName> {
     }
 }
 
-/// An empty filter passes a file on as it is (gitattributes(5)). A merge driver that fails leaves a conflict, which somebody
-/// resolves.
+/// An empty filter passes a file on as it is (gitattributes(5)). A merge driver that fails
+/// leaves a conflict, which somebody resolves.
 fn settings_of(name: &DriverName) -> Vec<String> {
     match name {
         DriverName::Filter(name) => {

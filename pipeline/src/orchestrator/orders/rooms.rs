@@ -100,8 +100,8 @@ impl Orchestrator {
         });
     }
 
-    /// What a room of this machine landed has not come with the repository, though it may look so in a project that storkit has not
-    /// served before.
+    /// What a room of this machine landed has not come with the repository, though it may look so in a project
+    /// that storkit has not served before.
     pub(in crate::orchestrator) fn release_landed(&mut self, id: StoryId) {
         let Self { stories, .. } = self;
         let cause = stories.started.quarantine(id).map(|quarantine| &quarantine.cause);

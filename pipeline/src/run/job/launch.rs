@@ -149,8 +149,8 @@ impl RunJob {
         Ok(confined)
     }
 
-    /// The port on the agent's loopback behind which the model is: in a sandbox without a network one of its own, else one of
-    /// this machine's.
+    /// The port on the agent's loopback behind which the model is: in a sandbox without a network one of its
+    /// own, else one of this machine's.
     fn model_port(&self, proxy: &ModelProxy) -> Result<u16, RunOutcome> {
         if let Some(port) = self.egress.as_ref().and_then(|egress| egress.model_port()) {
             return Ok(port);
