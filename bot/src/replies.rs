@@ -42,7 +42,7 @@ pub use board_questions::*;
 pub use commands::*;
 pub use cost::*;
 pub use denials::*;
-pub use digest::{PipelineNotice, decision_closed, digest};
+pub use digest::{NeededDecision, PipelineNotice, digest};
 pub use files::*;
 pub use git_report::git_report;
 pub use htop_frame::{AgentRow, htop_frame};

@@ -2,8 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 
-/// For every program: who and where it is, its language, terminal and clock, certificates, and the settings of toolchains.
-const COMMON: [&str; 80] = [
+/// For every program: who and where it is, its language, terminal and clock, and the settings of toolchains.
+const COMMON: [&str; 64] = [
     "PATH",
     "HOME",
     "USER",
@@ -21,17 +21,6 @@ const COMMON: [&str; 80] = [
     "CI",
     "DEBIAN_FRONTEND",
     "SOURCE_DATE_EPOCH",
-    "AWS_CA_BUNDLE",
-    "CARGO_HTTP_CAINFO",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-    "NIX_SSL_CERT_FILE",
-    "NODE_EXTRA_CA_CERTS",
-    "PIP_CERT",
-    "REQUESTS_CA_BUNDLE",
-    "SSL_CERT_DIR",
-    "SSL_CERT_FILE",
     "HTTP_PROXY",
     "HTTPS_PROXY",
     "ALL_PROXY",
@@ -47,11 +36,7 @@ const COMMON: [&str; 80] = [
     "CFLAGS",
     "CXXFLAGS",
     "LDFLAGS",
-    "LD_LIBRARY_PATH",
-    "LIBRARY_PATH",
-    "CPATH",
     "MAKEFLAGS",
-    "PKG_CONFIG_PATH",
     "CARGO_BUILD_JOBS",
     "CARGO_HOME",
     "CARGO_INCREMENTAL",
@@ -77,13 +62,33 @@ const COMMON: [&str; 80] = [
     "npm_config_registry",
     "NVM_DIR",
     "VOLTA_HOME",
-    "PIP_FIND_LINKS",
     "PIP_INDEX_URL",
     "PIP_EXTRA_INDEX_URL",
     "PYENV_ROOT",
     "PYENV_VERSION",
     "UV_INDEX_URL",
     "RBENV_ROOT",
+];
+
+/// For every program, too: variables that name files and folders which builds read (certificates, local packages, libraries). Those are
+/// shown inside.
+pub(super) const NAME_FILES: [&str; 16] = [
+    "AWS_CA_BUNDLE",
+    "CARGO_HTTP_CAINFO",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
+    "NIX_SSL_CERT_FILE",
+    "NODE_EXTRA_CA_CERTS",
+    "PIP_CERT",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "PIP_FIND_LINKS",
+    "CPATH",
+    "LD_LIBRARY_PATH",
+    "LIBRARY_PATH",
+    "PKG_CONFIG_PATH",
 ];
 
 /// For the CLI: how it reaches its model, and its own settings.
@@ -152,7 +157,8 @@ fn is_added(name: &OsStr, added: &[String]) -> bool {
 }
 
 fn is_common(name: &OsStr, value: &OsStr) -> bool {
-    let listed = COMMON.iter().any(|other| name == *other) || name.as_encoded_bytes().starts_with(b"LC_");
+    let listed = COMMON.iter().chain(&NAME_FILES).any(|other| name == *other)
+        || name.as_encoded_bytes().starts_with(b"LC_");
     listed && !has_credentials(value)
 }
 

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::environment::NAME_FILES;
+
 /// In the home folder: programs, and the libraries that they need. Of `.cargo` only the programs: the rest holds credentials.
 const IN_HOME: [&str; 31] = [
     ".cargo/bin",
@@ -50,26 +52,6 @@ const VARIABLES: [&str; 9] = [
     "DOTNET_ROOT",
 ];
 
-/// Variables that name files and folders which builds read: certificates, local packages, libraries.
-const READ_BY_BUILDS: [&str; 16] = [
-    "AWS_CA_BUNDLE",
-    "CARGO_HTTP_CAINFO",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
-    "NIX_SSL_CERT_FILE",
-    "NODE_EXTRA_CA_CERTS",
-    "PIP_CERT",
-    "REQUESTS_CA_BUNDLE",
-    "SSL_CERT_DIR",
-    "SSL_CERT_FILE",
-    "PIP_FIND_LINKS",
-    "CPATH",
-    "LD_LIBRARY_PATH",
-    "LIBRARY_PATH",
-    "PKG_CONFIG_PATH",
-];
-
 /// A folder of programs belongs to a toolchain if one of these is next to it.
 const BESIDE: [&str; 4] = ["lib", "lib64", "libexec", "pkg"];
 
@@ -88,7 +70,7 @@ fn found(
 ) -> Vec<PathBuf> {
     let in_home = IN_HOME.iter().map(|name| home.join(name));
     let named = VARIABLES.iter().filter_map(|name| variable(name));
-    let lists = READ_BY_BUILDS.iter().filter_map(|name| variable(name));
+    let lists = NAME_FILES.iter().filter_map(|name| variable(name));
     let read: Vec<PathBuf> =
         lists.flat_map(|list| std::env::split_paths(&list).collect::<Vec<_>>()).collect();
     // A folder in such a place may hold more than what the variable is for: certificates lie beside private keys.

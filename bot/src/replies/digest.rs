@@ -41,13 +41,20 @@ struct StoryDigest {
 #[derive(Clone, Debug)]
 pub struct PipelineNotice {
     pub message: Outgoing,
-    /// The story that waits until a person decides.
-    pub asks_about: Option<StoryId>,
+    pub asks: Option<NeededDecision>,
+}
+
+/// A decision about a story that people are asked for.
+#[derive(Clone, Debug)]
+pub struct NeededDecision {
+    pub story: StoryId,
+    /// Takes the place of the message once the decision is taken, or another one is needed.
+    pub closed: Outgoing,
 }
 
 impl From<Outgoing> for PipelineNotice {
     fn from(message: Outgoing) -> Self {
-        Self { message, asks_about: None }
+        Self { message, asks: None }
     }
 }
 
@@ -60,7 +67,8 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
         match &event.event {
             PipelineEvent::NeedsPerson { story, title, why, wanted } => {
                 let message = asked(*story, title, why, *wanted);
-                urgent.push(PipelineNotice { message, asks_about: Some(*story) });
+                let closed = decision_closed(*story, title, why);
+                urgent.push(PipelineNotice { message, asks: Some(NeededDecision { story: *story, closed }) });
             }
             PipelineEvent::Alarm { text, .. } => {
                 let text = format!("**Alarm**: {}", inert(&shorten(text, 1_500)));
@@ -238,9 +246,13 @@ fn released(id: StoryId, title: &str, by: &Actor) -> Outgoing {
     Outgoing::text(text).with_tone(Tone::Notice)
 }
 
-/// Takes the place of a message that asked for a decision, once it is taken or replaced.
-pub fn decision_closed(story: StoryId) -> Outgoing {
-    Outgoing::text(format!("Story {story} no longer waits for this decision.")).with_tone(Tone::Notice)
+fn decision_closed(id: StoryId, title: &str, why: &str) -> Outgoing {
+    let text = format!(
+        "**{id} {}** no longer waits for this decision. {}",
+        inert(&shorten(title, TITLE)),
+        sentence(&inert(&shorten(why, REASON + 60)))
+    );
+    Outgoing::text(text).with_tone(Tone::Notice)
 }
 
 fn asked(id: StoryId, title: &str, why: &str, wanted: WantedDecision) -> Outgoing {
@@ -369,6 +381,8 @@ mod tests {
         insta::assert_snapshot!(messages[0].message.markdown, @r"**3 A door** needs a person. Story 3: waits for a person to accept or reject it. `show 3`, then `accept 3` or `reject 3 WHY`.");
         assert_eq!(messages[0].message.choices[1].key, "cmd:accept 3");
         assert_eq!(messages[0].message.tone, Tone::Question);
-        assert_eq!(messages[0].asks_about, Some(StoryId(3)));
+        let asks = messages[0].asks.as_ref().expect("a decision");
+        assert_eq!((asks.story, asks.closed.choices.len()), (StoryId(3), 0));
+        insta::assert_snapshot!(asks.closed.markdown, @"**3 A door** no longer waits for this decision. Story 3: waits for a person to accept or reject it.");
     }
 }

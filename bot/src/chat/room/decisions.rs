@@ -5,27 +5,26 @@ use pipeline::story::StoryId;
 use super::RoomTask;
 use crate::{
     chat::outbox::LiveSlot,
-    replies::{self, PipelineNotice},
+    replies::{NeededDecision, PipelineNotice},
 };
 
 /// Older ones keep their buttons.
 const MOST: usize = 100;
 
-/// A decision that people were asked for.
 pub(super) struct AskedDecision {
-    story: StoryId,
+    needed: NeededDecision,
     slot: LiveSlot,
 }
 
 impl RoomTask {
     pub(super) fn on_pipeline_notice(&mut self, notice: PipelineNotice) {
         // Where nothing can be edited, an old message keeps its buttons: one more message for each would be noise.
-        let story = notice.asks_about.filter(|_| self.adapter.capabilities().edit.is_some());
-        let Some(story) = story else { return self.outbox.say(notice.message) };
-        self.close_decision(story);
+        let needed = notice.asks.filter(|_| self.adapter.capabilities().edit.is_some());
+        let Some(needed) = needed else { return self.outbox.say(notice.message) };
+        self.close_decision(needed.story);
         let near = notice.message.reply_to.clone();
         let slot = self.outbox.ask(notice.message, None, near.as_ref(), Box::new(|_| ()));
-        self.questions.decisions.push_back(AskedDecision { story, slot });
+        self.questions.decisions.push_back(AskedDecision { needed, slot });
         if self.questions.decisions.len() > MOST {
             self.questions.decisions.pop_front();
         }
@@ -33,10 +32,10 @@ impl RoomTask {
 
     pub(super) fn close_decision(&mut self, story: StoryId) {
         let decisions = &mut self.questions.decisions;
-        if let Some(at) = decisions.iter().position(|asked| asked.story == story)
+        if let Some(at) = decisions.iter().position(|asked| asked.needed.story == story)
             && let Some(asked) = decisions.remove(at)
         {
-            self.outbox.finish(asked.slot, replies::decision_closed(story));
+            self.outbox.finish(asked.slot, asked.needed.closed);
         }
     }
 }
