@@ -81,11 +81,6 @@ impl RepositoryTrait {
 pub fn traits(project: &Project) -> Result<Vec<RepositoryTrait>, GitProgramError> {
     let repository = Repository::open(project.root())?;
     let git = GitProgram::at(project.root());
-    let setting = |key: &str| {
-        let answer = git.answer(["config", "--get", key], &[])?;
-        let text = String::from_utf8_lossy(&answer.stdout).trim_end().to_owned();
-        Ok::<_, GitProgramError>((answer.code == Some(0)).then_some(text))
-    };
     let is_on = |key: &str| {
         Ok::<_, GitProgramError>(
             git.run(["config", "--type=bool", "--default=false", "--get", key])? == "true",
@@ -95,9 +90,7 @@ pub fn traits(project: &Project) -> Result<Vec<RepositoryTrait>, GitProgramError
     if repository.is_shallow() {
         found.push(RepositoryTrait::Shallow);
     }
-    if let Some(remote) = setting("extensions.partialClone")? {
-        found.push(RepositoryTrait::Partial { remote });
-    }
+    found.extend(promisor(&git)?.map(|remote| RepositoryTrait::Partial { remote }));
     let index = IndexKind::of(&repository.path().join("index"));
     if is_on("core.sparseCheckout")? {
         found.push(RepositoryTrait::Sparse);
@@ -145,6 +138,15 @@ pub(crate) fn unreadable(start: &Path) -> Option<String> {
             start.display()
         )
     })
+}
+
+/// The remote that a partial clone fetches from (git-clone(1), `--filter`).
+fn promisor(git: &GitProgram) -> Result<Option<String>, GitProgramError> {
+    let answer =
+        git.answer(["config", "--name-only", "--get-regexp", r"^remote\..*\.promisor$", "true"], &[])?;
+    let names = String::from_utf8_lossy(&answer.stdout).into_owned();
+    let name = names.lines().next().and_then(|key| key.strip_prefix("remote.")?.strip_suffix(".promisor"));
+    Ok(name.map(str::to_owned))
 }
 
 fn head(repository: &Repository) -> Option<RepositoryTrait> {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use git2::{Delta, DiffOptions, Index, IndexEntry, Oid, Repository};
+use git2::{Delta, DiffOptions, Index, IndexEntry, IndexEntryExtendedFlag, Oid, Repository};
 
 use super::squash::is_work;
 use crate::{
@@ -103,13 +103,25 @@ impl BaseCheckout {
         for change in changes.iter().filter(|change| change.path != spare) {
             match (staged(&index, &change.path), change.old) {
                 (StagedState::Entry(entry), _) if Some(entry) == change.new => {}
-                (StagedState::Entry(entry), Some(old)) if entry == old => compare.push(change.path.as_path()),
+                (StagedState::Entry(entry), Some(old)) if entry == old => {
+                    if !self.is_left_out(&index, &change.path) {
+                        compare.push(change.path.as_path());
+                    }
+                }
                 (StagedState::None, None) => found.extend(self.strangers(&change.path, &going)),
                 _ => drop(found.insert(change.path.clone())),
             }
         }
         found.extend(edited(&repository, &index, &compare)?);
         Ok(found.into_iter().collect())
+    }
+
+    /// Whether a sparse checkout leaves the file out. libgit2 takes it for a deleted one.
+    fn is_left_out(&self, index: &Index, path: &Path) -> bool {
+        let skipped = index
+            .get_path(path, 0)
+            .is_some_and(|entry| entry.flags_extended & IndexEntryExtendedFlag::SKIP_WORKTREE.bits() != 0);
+        skipped && self.work_tree.join(path).symlink_metadata().is_err()
     }
 
     /// A file on disk in the place of a new file, or above it.
@@ -205,7 +217,8 @@ impl BaseCheckout {
         for change in changes {
             let entry = staged(&index, &change.path);
             // `read-tree` writes the index after all files, so an entry with the new side needs no repair.
-            if entry.is(change.new) || matches!(entry, StagedState::Conflict) {
+            let is_settled = entry.is(change.new) || matches!(entry, StagedState::Conflict);
+            if is_settled || self.is_left_out(&index, &change.path) {
                 continue;
             }
             match self.owner(&repository, change)? {
