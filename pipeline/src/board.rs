@@ -25,7 +25,7 @@ pub(crate) use self::{
         BOARD_REF, BoardChanges, MAX_STORY, StoryBlobs, WORK, apply, board_tip, change_line, commit_tree,
         is_story_name, open as open_board, stories_at, stories_in, write_commit, write_whole,
     },
-    sync::{BoardSync, note_settled, remove_from_index, sync, sync_locked},
+    sync::{BoardSync, note_board, note_settled, remove_from_index, sync, sync_locked},
 };
 use imbl::{OrdMap, ordmap::DiffItem};
 

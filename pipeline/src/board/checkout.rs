@@ -77,10 +77,14 @@ impl CheckoutMark {
         })
     }
 
-    /// As it is now.
-    pub(super) fn with_stories(repository: &Repository) -> Result<Self, git2::Error> {
-        let mark = Self::observe(repository)?;
-        Ok(Self { stories: Some(hash(&staged(repository)?)), ..mark })
+    /// With the index as it is now.
+    pub(super) fn with_index_of(self, repository: &Repository) -> Result<Self, git2::Error> {
+        let index = Self::observe(repository)?.index;
+        Ok(Self { index, stories: Some(hash(&staged(repository)?)), ..self })
+    }
+
+    pub(super) fn with_board(self, commit: Oid) -> Self {
+        Self { board: Some(commit.to_string()), ..self }
     }
 
     /// Whether nothing has happened in between, as far as can be seen without reading the index.

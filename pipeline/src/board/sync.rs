@@ -14,14 +14,17 @@ use git2::{Oid, Repository, RepositoryState};
 use settings::unlinked;
 
 use super::{
-    branch::{BOARD_BRANCH, BOARD_REF, BoardBranchError, MAX_STORY, StoryBlobs, disk, place_of, stories_at},
+    branch::{
+        BOARD_BRANCH, BOARD_REF, BoardBranchError, MAX_STORY, StoryBlobs, board_tip, disk, place_of,
+        stories_at,
+    },
     checkout::{CheckoutMark, hash_of, settle, staged, versions_since},
     place,
 };
 use crate::{
     Project,
     git::program::{GitProgram, GitProgramError},
-    guard::BaseGuard,
+    guard::{BaseGuard, RefMove, move_refs},
     sentence::plural,
     story::{FileName, StoryId, stage::Stage},
 };
@@ -94,13 +97,14 @@ fn is_settled(project: &Project, repository: &Repository) -> Result<bool, git2::
 pub(crate) fn sync_locked(
     project: &Project,
     base: &str,
-    _guard: &BaseGuard,
+    guard: &BaseGuard,
 ) -> Result<BoardSync, BoardBranchError> {
     let repository = Repository::open(project.root())?;
     if is_settled(project, &repository)? {
         return Ok(BoardSync::Settled);
     }
     let before = CheckoutMark::read(project);
+    put_back(project, &repository, before.as_ref(), guard)?;
     let Some(now) = settle(&repository, before.as_ref())? else {
         return Ok(BoardSync::Unsettled("a git command is at work in the main checkout"));
     };
@@ -122,15 +126,42 @@ pub(crate) fn sync_locked(
         true => folder.take_out_of_index()?,
         false => None,
     };
-    note_settled(project)?;
+    let now = if tracks.is_some() { now.with_index_of(&repository)? } else { now };
+    // As it was seen, and not as it is by now: whatever git does from then on is for the next look.
+    now.write(project)?;
     let is_news = files > 0 && !versions.is_empty();
     Ok(if is_news { BoardSync::Restored(RestoredBoard { files, tracks }) } else { BoardSync::Settled })
 }
 
-/// The folder agrees with the branch as it is now, but for edits.
+/// The folder agrees with the checkout and the branch as they are now. For the first time: what git did before is forgotten.
 pub(crate) fn note_settled(project: &Project) -> Result<(), BoardBranchError> {
-    // Not waited for: what git does from here on is seen by the next look, also where it has begun already.
-    CheckoutMark::with_stories(&Repository::open(project.root())?)?.write(project)
+    let repository = Repository::open(project.root())?;
+    CheckoutMark::observe(&repository)?.with_index_of(&repository)?.write(project)
+}
+
+/// The folder agrees with this commit of the branch.
+pub(crate) fn note_board(project: &Project, commit: Oid) -> Result<(), BoardBranchError> {
+    match CheckoutMark::read(project) {
+        Some(mark) => mark.with_board(commit).write(project),
+        None => Ok(()),
+    }
+}
+
+/// A branch that somebody deleted is put back where it was: the folder has only its last state.
+fn put_back(
+    project: &Project,
+    repository: &Repository,
+    before: Option<&CheckoutMark>,
+    guard: &BaseGuard,
+) -> Result<(), BoardBranchError> {
+    let lost =
+        before.and_then(CheckoutMark::board_commit).filter(|commit| repository.find_commit(*commit).is_ok());
+    if let (None, Some(commit)) = (board_tip(repository)?, lost) {
+        tracing::warn!(%commit, "the branch `{BOARD_BRANCH}` was deleted and is put back");
+        let back = RefMove { name: BOARD_REF.into(), old: None, new: Some(commit) };
+        move_refs(&GitProgram::at(project.root()), guard, "storkit: put back", &[back])?;
+    }
+    Ok(())
 }
 
 struct StoryFolder<'a> {
@@ -149,12 +180,7 @@ impl StoryFolder<'_> {
         before: &CheckoutMark,
         versions: &BTreeMap<PathBuf, BTreeSet<Oid>>,
     ) -> Result<usize, BoardBranchError> {
-        // Of a commit that is gone, the branch's own state is the best guess.
-        let agreed = before.board_commit().and_then(|commit| stories_at(self.repository, Some(commit)).ok());
-        let agreed = match (&before.board, agreed) {
-            (Some(_), None) => self.stories.clone(),
-            (_, agreed) => agreed.unwrap_or_default(),
-        };
+        let agreed = self.agreed(before)?;
         let moved = |path: &&PathBuf| agreed.get(*path) != self.stories.get(*path);
         let moved: BTreeSet<&PathBuf> = agreed.keys().chain(self.stories.keys()).filter(moved).collect();
         let mut wrong = BTreeSet::new();
@@ -169,11 +195,25 @@ impl StoryFolder<'_> {
                 Some((raw, plain)) => versions.contains(raw) || versions.contains(plain),
             });
             let is_unedited = moved.contains(path) && found.as_ref().map(|(raw, _)| raw) == agreed.get(path);
-            if is_gits || is_unedited {
+            // What others took off the board goes, as everywhere; of what git brought, only what is stale.
+            if is_unedited || (is_gits && (self.stories.contains_key(path) || self.may_go(path))) {
                 wrong.insert(path);
             }
         }
         self.make_good(&wrong)
+    }
+
+    /// The stories that the folder agreed with. Of a branch that was rewritten, nothing is taken over: the folder is what counts then.
+    fn agreed(&self, before: &CheckoutMark) -> Result<StoryBlobs, BoardBranchError> {
+        let (Some(old), Some(new)) = (before.board_commit(), self.now.board_commit()) else {
+            return Ok(StoryBlobs::new());
+        };
+        let is_forward = old == new
+            || (self.repository.find_commit(old).is_ok() && self.repository.graph_descendant_of(new, old)?);
+        match is_forward {
+            true => Ok(stories_at(self.repository, Some(old))?),
+            false => Ok(self.stories.clone()),
+        }
     }
 
     /// Writes the stories that are nowhere in the folder: it is new, or was removed with storkit's state.
@@ -189,7 +229,7 @@ impl StoryFolder<'_> {
         // What does not belong there goes first: the rest is only written where the story is nowhere else.
         for path in gone {
             let file = self.project.root().join(path);
-            if self.may_go(path) && file.symlink_metadata().is_ok() {
+            if file.symlink_metadata().is_ok() {
                 unlinked::check(&file).and_then(|()| fs::remove_file(&file)).map_err(disk(&file))?;
                 count += 1;
             }
@@ -494,6 +534,42 @@ mod tests {
             (checkout.0.read(TWO).as_str(), checkout.0.read(THREE).as_str()),
             ("two, by another\n", mine)
         );
+    }
+
+    #[test]
+    fn a_story_that_others_took_off_the_board_goes_from_the_folder() {
+        let checkout = Checkout::new();
+        let mark = CheckoutMark::read(&checkout.0.project).unwrap();
+        fs::remove_file(checkout.0.root().join(THREE)).unwrap();
+        checkout.commit_board();
+        mark.write(&checkout.0.project).unwrap();
+        checkout.0.write(THREE, "three\n");
+        assert_eq!(checkout.sync(), BoardSync::Settled);
+        assert!(!checkout.0.root().join(THREE).exists());
+    }
+
+    #[test]
+    fn a_branch_that_is_deleted_comes_back_and_one_that_is_rewritten_changes_no_file() {
+        let checkout = Checkout::new();
+        let tip = checkout.0.git(&["rev-parse", BOARD_BRANCH]);
+        checkout.0.git(&["branch", "-q", "-D", BOARD_BRANCH]);
+        checkout.is_whole();
+        assert_eq!(checkout.0.git(&["rev-parse", BOARD_BRANCH]), tip);
+        checkout.0.git(&["branch", "-q", "-f", BOARD_BRANCH, &format!("{tip}~1")]);
+        checkout.is_whole();
+    }
+
+    #[test]
+    fn what_git_does_while_a_look_is_under_way_is_seen_by_the_next() {
+        let checkout = Checkout::new();
+        let repository = Repository::open(checkout.0.root()).unwrap();
+        let seen = CheckoutMark::read(&checkout.0.project);
+        let now = settle(&repository, seen.as_ref()).unwrap().unwrap();
+        checkout.0.git(&["switch", "-q", "old"]);
+        now.write(&checkout.0.project).unwrap();
+        note_board(&checkout.0.project, now.board_commit().unwrap()).unwrap();
+        assert!(matches!(checkout.sync(), BoardSync::Restored(_)));
+        checkout.is_whole();
     }
 
     #[test]

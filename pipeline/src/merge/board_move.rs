@@ -47,7 +47,7 @@ pub(super) fn advance(
     let (before, commit) = (journal.before()?, journal.commit()?);
     let mut moves = vec![base_move(journal, before, commit)];
     if let Some(board) = &journal.board {
-        moves.push(board_move(board.old()?, Some(board.new()?)));
+        moves.push(board_move(board.old_tip()?, Some(board.new_tip()?)));
     }
     swap(place, journal, guard, &moves)
 }
@@ -65,9 +65,9 @@ pub(super) fn take_back(
         moves.push(base_move(journal, commit, before));
     }
     if let Some(board) = &journal.board
-        && board_tip(&repository)? == Some(board.new()?)
+        && board_tip(&repository)? == Some(board.new_tip()?)
     {
-        moves.push(board_move(Some(board.new()?), board.old()?));
+        moves.push(board_move(Some(board.new_tip()?), board.old_tip()?));
     }
     swap(place, journal, guard, &moves)
 }
@@ -99,7 +99,7 @@ fn done_on_board(repository: &Repository, journal: &MergeJournal) -> Result<Opti
         return Ok(None);
     }
     let commit = match &journal.board {
-        Some(board) if board.old()? == tip => board.new()?,
+        Some(board) if board.old_tip()? == tip => board.new_tip()?,
         _ => done_commit(repository, journal, &file, tip)?,
     };
     Ok(Some(board_move(tip, Some(commit))))

@@ -30,11 +30,11 @@ pub(crate) struct BoardMove {
 }
 
 impl BoardMove {
-    pub(crate) fn old(&self) -> Result<Option<Oid>, MergeError> {
+    pub(crate) fn old_tip(&self) -> Result<Option<Oid>, MergeError> {
         Ok(self.before.as_deref().map(Oid::from_str).transpose()?)
     }
 
-    pub(crate) fn new(&self) -> Result<Oid, MergeError> {
+    pub(crate) fn new_tip(&self) -> Result<Oid, MergeError> {
         Ok(Oid::from_str(&self.commit)?)
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     Project,
     board::{
         BOARD_REF, BoardBranchError, BoardChanges, BoardSync, MAX_STORY, StoryBlobs, WORK, board_tip,
-        change_line, is_story_name, note_settled, stories_at, sync_locked, write_commit,
+        change_line, is_story_name, note_board, stories_at, sync_locked, write_commit,
     },
     git::program::{GitProgram, GitProgramError},
     guard::{BaseError, BaseGuard, OwnCommits, RefMove, move_refs},
@@ -88,7 +88,7 @@ pub(crate) fn commit_stories(
     move_refs(&GitProgram::at(project.root()), &guard, subject, &[moved])?;
     // While the lock is held: who asks whether git brought a story takes the same lock, and has to know this commit by then.
     own.add(&commit.to_string());
-    note_settled(project)?;
+    note_board(project, commit)?;
     Ok(CommitResult::Commit(commit.to_string()))
 }
 
