@@ -3,6 +3,7 @@
 pub(crate) mod fork_point;
 pub mod kind;
 pub mod program;
+pub mod signature;
 pub(crate) mod submodules;
 
 use std::{

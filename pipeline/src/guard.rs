@@ -4,6 +4,7 @@ mod branch_faults;
 mod commit;
 mod fingerprint;
 mod own;
+mod refs;
 mod rescue;
 
 use std::{
@@ -21,6 +22,7 @@ pub use self::{
     commit::commit_paths,
     fingerprint::{Culprit, Fingerprint, OwnChanges, Tampering, compare},
     own::OwnCommits,
+    refs::{RefMove, move_refs},
     rescue::{BaseRescue, CheckoutFate, rescue},
 };
 use crate::Project;

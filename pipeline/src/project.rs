@@ -14,7 +14,7 @@ use crate::{
     trust::{self, Misplaced, check_settings_file, check_state_files},
 };
 
-/// Git gets stories and settings; all else is state of this machine, whatever writes it. The file
+/// Git gets settings; all else is state of this machine, whatever writes it, and the board has a branch of its own. The file
 /// ignores itself, so that a first start leaves `git status` as it was; a `.gitignore` that the
 /// project commits is never changed.
 const IGNORED: &str = "\
@@ -23,10 +23,6 @@ const IGNORED: &str = "\
 /*
 !/context.md
 !/project.toml
-!/work/
-/work/2_current/
-/work/3_qa/
-/work/4_merge/
 ";
 
 /// The most of a project's CLAUDE.md that is handed over, in bytes.
@@ -333,8 +329,8 @@ mod tests {
         }
         assert_eq!(
             git(&root, &["status", "--porcelain", "-uall"]),
-            "?? .storkit/context.md\n?? .storkit/project.toml\n?? .storkit/work/1_backlog/1_story_a.md\n",
-            "stories and settings are for the repository"
+            "?? .storkit/context.md\n?? .storkit/project.toml\n",
+            "settings are for the repository, stories for the board's branch"
         );
     }
 
