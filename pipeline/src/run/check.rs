@@ -269,7 +269,7 @@ mod tests {
     fn a_rewritten_base_is_no_work_of_the_agents() {
         let fixture = RunFixture::coder("");
         fixture.git.write(".storkit/work/1_backlog/8_story_y.md", "---\nname: y\n---\n");
-        fixture.git.git(&["add", ".storkit/work/1_backlog"]);
+        fixture.git.git(&["add", "--force", ".storkit/work/1_backlog"]);
         fixture.git.git(&["commit", "-q", "-m", "stories"]);
         let worktree = fixture.worktree();
         fixture.git.git(&["reset", "-q", "--soft", "HEAD~1"]);
@@ -312,7 +312,7 @@ mod tests {
         let story =
             |name: &str| fixture.git.write(&format!(".storkit/work/5_done/{name}"), "---\nname: y\n---\n");
         story("6_story_y.md");
-        fixture.git.git(&["add", ".storkit/work"]);
+        fixture.git.git(&["add", "--force", ".storkit/work"]);
         fixture.git.git(&["commit", "-q", "-m", "stories"]);
         let before = before(&fixture);
         fixture.git.git(&["commit", "-q", "--allow-empty", "-m", "stories"]);

@@ -114,8 +114,14 @@ fn make(from: &Path, to: &Path, place: &Path) -> Result<(), WorktreeError> {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use agents::confine::{Confined, Confinement, Tenant, WalledCommand};
+    use needs::needs;
+
     use super::*;
-    use crate::worktree::fixture::WorktreeFixture;
+    use crate::worktree::{
+        confined::bwrap,
+        fixture::{WorktreeFixture, command},
+    };
 
     const FILES: [&str; 2] = ["-c", "protocol.file.allow=always"];
 
@@ -168,6 +174,44 @@ mod tests {
         worktree.enclose().expect("private copies");
         assert!(copy.join("objects/new").is_file());
         assert!(!worktree.admin.join("modules/vendor/lib/objects/new").exists());
+    }
+
+    #[test]
+    fn behind_the_wall_git_works_in_a_submodule_and_the_main_checkouts_stays_out_of_reach() {
+        needs!(Bubblewrap);
+        let (project, _libraries) = with_submodules();
+        let secret = "https://ann:secret@example.com/lib";
+        project.git(&["-C", "vendor/lib", "config", "remote.origin.url", secret]);
+        let worktree = project.prepare("7_x");
+        let place = worktree.enclose().expect("a place");
+        let home = project.root().with_file_name("home");
+        fs::create_dir_all(&home).expect("a folder");
+        let confined = Confined { confinement: Confinement::Bwrap(bwrap(&home)), place, variables: vec![] };
+        let sh = |script: &str| {
+            let argv = ["/bin/sh", "-c", script].map(Into::into).into();
+            let agent = Tenant::Agent { own: &[], login: false };
+            let WalledCommand { argv, environment: moved, scratch: _scratch } =
+                confined.command(argv, agent).expect("a wall");
+            let environment = worktree.environment(&confined.confinement);
+            let mut command = command(argv[0].to_str().expect("text"), worktree.path(), &environment);
+            let output = command.env("ROOT", project.root()).envs(moved).args(&argv[1..]).output();
+            output.expect("it runs")
+        };
+        let works = "cd vendor/lib && git log -1 --format=%s && echo x > new.txt && git add . && git commit -qm new && cd ../.. \
+                     && git add vendor/lib && git commit -qm bump && git -C vendor/lib/deep status";
+        let output = sh(works);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(worktree.settle().expect("imported").ahead, 1);
+        for attack in [
+            "echo x > \"$ROOT/.git/modules/vendor/lib/objects/evil\"",
+            "cat \"$ROOT/.git/modules/vendor/lib/config\"",
+            "git -C vendor/lib config --get-all remote.origin.url | grep secret",
+            "echo x > \"$ROOT/vendor/lib/evil\"",
+        ] {
+            assert!(!sh(attack).status.success(), "{attack}");
+        }
+        assert!(!project.root().join(".git/modules/vendor/lib/objects/evil").exists());
+        assert_eq!(project.git(&["status", "--porcelain"]), "");
     }
 
     #[test]

@@ -97,6 +97,20 @@ async fn an_edit_in_the_checkout_is_without_effect_and_people_hear_of_it() {
 }
 
 #[tokio::test]
+async fn a_branch_without_gates_that_is_checked_out_merges_nothing_without_gates() {
+    let mut fixture = Fixture::new().await;
+    fixture.git.git(&["switch", "-q", "-c", "theirs"]);
+    let theirs = TEAM.replace(r#"gates = ["sh gate.sh"]"#, "gates = []").replace("count = 2", "count = 9");
+    fixture.commit_settings(&theirs);
+    let id =
+        fixture.start("Breaks the gate", "do: touch broken && git add -A && git commit -qm broken").await;
+    let why = fixture.until_asked(id).await;
+    assert!(why.contains("the gate `sh gate.sh` failed"), "{why}");
+    assert_eq!(fixture.pipeline.snapshot().workers.len(), 4);
+    assert_eq!(fixture.git.git(&["ls-tree", "--name-only", "main", "broken"]), "");
+}
+
+#[tokio::test]
 async fn stories_that_a_clone_brings_in_work_wait_for_a_persons_start() {
     let git = crate::worktree::fixture::WorktreeFixture::new();
     git.write("gate.sh", "true\n");
