@@ -14,6 +14,8 @@ use serde::Serialize;
 use crate::{
     board::Board,
     merge::{MergeStatus, MergeStep},
+    run_log,
+    sentence::sentences,
     story::{
         StoryId,
         stage::{Role, Stage},
@@ -22,6 +24,9 @@ use crate::{
     strangers::StrangerText,
     verdict::FailureCause,
 };
+
+/// Lines of a failed gate's output in an event.
+const GATE_LINES: usize = 12;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "who", content = "name", rename_all = "lowercase")]
@@ -117,6 +122,13 @@ pub enum MergeView {
     Conflict { files: Vec<PathBuf> },
     /// It is on base.
     Merged { commit: String },
+    /// A gate failed on the merged result.
+    GateFailed {
+        /// Which, and how, as a clause.
+        gate: String,
+        /// The last lines that it printed.
+        output: Vec<String>,
+    },
     /// It did not merge.
     Failed {
         /// Why, as a sentence.
@@ -395,7 +407,9 @@ impl MergeView {
 
     /// A merge's result for people.
     pub fn ended(result: &Result<crate::merge::MergeOutcome, crate::merge::MergeError>) -> Self {
-        use crate::merge::MergeOutcome::{BaseMoved, CheckoutInTheWay, Conflict, Empty, GateFailed, Merged};
+        use crate::merge::MergeOutcome::{
+            BaseMoved, CheckoutInTheWay, Conflict, Empty, GateFailed, Merged, Refused,
+        };
         let failed = |why: String| Self::Failed { why };
         match result {
             Ok(Merged(proof)) => Self::Merged { commit: proof.commit.clone() },
@@ -403,9 +417,12 @@ impl MergeView {
             Ok(Empty) => {
                 failed("The branch brings nothing that base does not have, so nothing was merged.".into())
             }
-            Ok(GateFailed(report)) => {
+            Ok(Refused(faults)) => failed(sentences(faults)),
+            Ok(GateFailed { report, .. }) => {
                 let gate = report.failure().map_or_else(|| "a gate failed".into(), ToString::to_string);
-                failed(format!("On the merged result {gate}."))
+                let output =
+                    report.failure().map_or_else(Vec::new, |gate| run_log::plain_end(&gate.tail, GATE_LINES));
+                Self::GateFailed { gate, output }
             }
             Ok(CheckoutInTheWay(files)) => {
                 let files: Vec<String> = files.iter().map(|file| format!("`{}`", file.display())).collect();

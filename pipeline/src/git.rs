@@ -1,7 +1,10 @@
 //! Reading a repository with libgit2; what writes calls the git program (`program`).
 
+pub(crate) mod fork_point;
+pub mod kind;
 pub mod program;
 pub mod signature;
+pub(crate) mod submodules;
 
 use std::{
     fs,

@@ -1,5 +1,6 @@
 //! The base branch: which it is, the lock without which nobody writes it, what changed behind our back, and rescue.
 
+mod branch_faults;
 mod commit;
 mod fingerprint;
 mod own;
@@ -15,7 +16,9 @@ use std::{
 use git2::{ErrorCode, Repository};
 use settings::unlinked;
 
+pub(crate) use self::branch_faults::branch_faults;
 pub use self::{
+    branch_faults::{BranchFault, FaultCheckError},
     commit::commit_paths,
     fingerprint::{Culprit, Fingerprint, OwnChanges, Tampering, compare},
     own::OwnCommits,

@@ -141,6 +141,8 @@ pub struct WorkDone {
     pub commits: usize,
     /// `3 files, +20 -4` against base.
     pub diff: Option<String>,
+    /// The end of what the gates of its last merge printed, if they failed.
+    pub failed_merge: Vec<String>,
 }
 
 /// What became of a story, read from its merge commit.

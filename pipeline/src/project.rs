@@ -9,7 +9,10 @@ use std::{
 
 use git2::{ErrorCode, Repository};
 
-use crate::trust::{self, Misplaced, check_settings_file, check_state_files};
+use crate::{
+    git::kind,
+    trust::{self, Misplaced, check_settings_file, check_state_files},
+};
 
 /// Git gets settings; all else is state of this machine, whatever writes it, and the board has a branch of its own. The file
 /// ignores itself, so that a first start leaves `git status` as it was; a `.gitignore` that the
@@ -67,6 +70,9 @@ pub enum ProjectError {
          (`chown -R`), or trust it with `git config --global --add safe.directory '{0}'`."
     )]
     ForeignOwner(PathBuf),
+    /// Git can read it and libgit2 cannot: in sentences, with what to do.
+    #[error("{0}")]
+    Unsupported(String),
     /// There is a repository, but libgit2 cannot open it.
     #[error("the repository around `{path}` cannot be read: {source}. `git status` there may say more.")]
     Broken {
@@ -208,7 +214,10 @@ fn refusal(start: &Path, error: git2::Error) -> ProjectError {
         ErrorCode::Owner => {
             ProjectError::ForeignOwner(named_path(&error).unwrap_or_else(|| start.to_owned()))
         }
-        _ => ProjectError::Broken { path: start.to_owned(), source: error },
+        _ => match kind::unreadable(start) {
+            Some(why) => ProjectError::Unsupported(why),
+            None => ProjectError::Broken { path: start.to_owned(), source: error },
+        },
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     event::RunId,
     handle::{Pipeline, PipelineError, StoryOverview, WorkDone},
     merge::{MergeProof, diff_of, merged_by, trailers},
-    run::branch_content,
+    run::{BranchContent, branch_content},
     run_log,
     story::StoryId,
     worktree::{SizeLimits, WorktreeName, WorktreeRemains, Worktrees},
@@ -19,6 +19,9 @@ use crate::{
 
 /// How many commits of base are looked through for a merge that has no proof on disk.
 const LOOK_BACK: usize = 20_000;
+
+/// Lines of a failed merge's gates on a story's page.
+const SHOWN: usize = 20;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogOf {
@@ -48,18 +51,19 @@ impl Pipeline {
     pub async fn work_done(&self, story: StoryId) -> Result<WorkDone, PipelineError> {
         let base = self.snapshot().base.clone();
         self.reading(move |project| {
+            let failed_merge = run_log::last_merge(&project, story, SHOWN);
             let list = worktrees(&project)?.list().map_err(refused)?;
             let Some((name, tip)) = list.iter().find_map(|(name, found)| {
                 (name.id() == story)
                     .then_some((name, found.branch))
                     .and_then(|(name, tip)| Some((name, tip?)))
             }) else {
-                return Ok(WorkDone::default());
+                return Ok(WorkDone { failed_merge, ..WorkDone::default() });
             };
             let repository = Repository::open(project.root()).map_err(refused)?;
-            let commits = ahead(&repository, &base, tip).map_err(refused)?;
-            let diff = branch_content(&repository, &base, tip).map_err(refused)?.diff;
-            Ok(WorkDone { branch: Some(name.branch()), commits, diff })
+            let BranchContent { commits, diff, .. } =
+                branch_content(&repository, &base, tip).map_err(refused)?;
+            Ok(WorkDone { branch: Some(name.branch()), commits, diff, failed_merge })
         })
         .await
     }
@@ -71,7 +75,8 @@ impl Pipeline {
         self.reading(move |project| overview(&project, &base, story).map_err(refused)).await
     }
 
-    /// The last lines of the newest run's log; `None` where nothing ran, or the log is gone.
+    /// The last lines of the newest run's log; `None` where nothing ran, or the log is gone. Before those of a story that its merge's gates
+    /// sent back is what these printed: the next run starts at once.
     pub async fn log(&self, of: LogOf, lines: usize) -> Result<Option<(RunId, Vec<String>)>, PipelineError> {
         self.reading(move |project| {
             let folder = run_log::folder(&project);
@@ -83,8 +88,8 @@ impl Pipeline {
             let run = run_log::newest(&folder, is_wanted).map_err(|source| disk(&folder, source))?;
             let Some(run) = run else { return Ok(None) };
             let path = folder.join(format!("{run}.log"));
-            let lines = run_log::last_lines(&path, lines).map_err(|source| disk(&path, source))?;
-            Ok(Some((run, lines)))
+            let last = run_log::last_lines(&path, lines).map_err(|source| disk(&path, source))?;
+            Ok(Some((run.clone(), with_merge(&project, &of, &run, last, lines))))
         })
         .await
     }
@@ -112,6 +117,21 @@ impl Pipeline {
     }
 }
 
+/// The lines of a run after those of the merge that failed before it. Both together are not more than was asked for.
+fn with_merge(project: &Project, of: &LogOf, run: &RunId, last: Vec<String>, lines: usize) -> Vec<String> {
+    let LogOf::Story(story) = of else { return last };
+    let failed = match run_log::is_merge(run) {
+        true => Vec::new(),
+        false => run_log::last_merge(project, *story, lines / 2),
+    };
+    if failed.is_empty() {
+        return last;
+    }
+    let left = lines.saturating_sub(failed.len() + 1);
+    let last = last.iter().skip(last.len().saturating_sub(left)).cloned().collect();
+    [failed, vec![format!("(then {run})")], last].concat()
+}
+
 /// Whether a worker is this agent's: `coder-2` is one of the agent `coder`.
 fn is_worker_of(slot: &str, name: &str) -> bool {
     let number = slot.strip_prefix(name).and_then(|rest| rest.strip_prefix('-'));
@@ -124,13 +144,6 @@ fn refused(error: impl std::fmt::Display) -> PipelineError {
 
 fn worktrees(project: &Project) -> Result<Worktrees, PipelineError> {
     Worktrees::open(project, SizeLimits::default()).map_err(refused)
-}
-
-fn ahead(repository: &Repository, base: &str, tip: Oid) -> Result<usize, git2::Error> {
-    let mut walk = repository.revwalk()?;
-    walk.push(tip)?;
-    walk.hide_ref(&format!("refs/heads/{base}"))?;
-    Ok(walk.count())
 }
 
 fn overview(project: &Project, base: &str, story: StoryId) -> Result<Option<StoryOverview>, git2::Error> {

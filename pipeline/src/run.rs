@@ -20,7 +20,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 pub(crate) use self::workspace::needs;
 pub(crate) use self::{
-    check::branch_content,
+    check::{BranchContent, branch_content},
     outcome::{RunEnd, RunFailure, RunOutcome},
     plan::{RunContext, RunControl, RunPlan, RunSignals, RunUpdate},
 };

@@ -10,7 +10,7 @@ use agents::claude::ToolUse;
 use serde_json::Value;
 use settings::unlinked;
 
-use crate::{Project, event::RunId, story::StoryId};
+use crate::{Project, event::RunId, gates::GateReport, story::StoryId};
 
 // A log that grows beyond this loses its beginning.
 const MOST: u64 = 8 << 20;
@@ -20,6 +20,9 @@ const KEPT: u64 = 4 << 20;
 
 /// Most characters of one line.
 const LINE: usize = 500;
+
+/// In the name of the log of a merge's gates, in the place of a worker: no agent can be called so.
+const MERGE: &str = "merge.gates";
 
 /// The folder of all logs.
 pub(crate) fn folder(project: &Project) -> PathBuf {
@@ -32,17 +35,61 @@ pub(crate) fn newest(folder: &Path, is_wanted: impl Fn(StoryId, &str) -> bool) -
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         entries => entries?,
     };
-    let mut newest: Option<(u64, RunId)> = None;
+    let mut newest: Option<((u64, bool), RunId)> = None;
     for entry in entries {
         let name = entry?.file_name();
         let Some(run) = name.to_str().and_then(|name| name.strip_suffix(".log")) else { continue };
         let run = RunId(run.into());
         let Some((story, slot, number)) = run.parts() else { continue };
-        if is_wanted(story, slot) && newest.as_ref().is_none_or(|(other, _)| number > *other) {
-            newest = Some((number, run));
+        // A merge's gates have the number of the run before them.
+        let order = (number, slot == MERGE);
+        if is_wanted(story, slot) && newest.as_ref().is_none_or(|(other, _)| order > *other) {
+            newest = Some((order, run));
         }
     }
     Ok(newest.map(|(_, run)| run))
+}
+
+/// Writes what the gates of a story's merge printed, as the log that follows the one of its newest run.
+pub(crate) fn write_merge(project: &Project, story: StoryId, report: &GateReport) {
+    forget_merge(project, story);
+    let newest = newest(&folder(project), |of, _| of == story).ok().flatten();
+    let number = newest.as_ref().and_then(RunId::parts).map_or(0, |(.., number)| number);
+    let mut log = RunLog::create(project, &RunId(format!("{story}-{MERGE}-{number}").into()));
+    log.write("(the gates of the merge, on the merged result)");
+    for result in &report.results {
+        if !result.passed() {
+            log.write(&result.tail);
+        }
+        log.write(&result.to_string());
+    }
+}
+
+/// Removes the logs of a story's merge gates.
+pub(crate) fn forget_merge(project: &Project, story: StoryId) {
+    for path in merge_logs(project, story) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+/// Whether it is the log of a merge's gates.
+pub(crate) fn is_merge(run: &RunId) -> bool {
+    run.parts().is_some_and(|(_, slot, _)| slot == MERGE)
+}
+
+/// The last lines of what the gates of a story's last merge printed, if they failed and the story is not merged yet.
+pub(crate) fn last_merge(project: &Project, story: StoryId, lines: usize) -> Vec<String> {
+    let newest = merge_logs(project, story).pop();
+    newest.and_then(|path| last_lines(&path, lines).ok()).unwrap_or_default()
+}
+
+fn merge_logs(project: &Project, story: StoryId) -> Vec<PathBuf> {
+    let head = format!("{story}-{MERGE}-");
+    let entries = fs::read_dir(folder(project)).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&head))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// A run's log, being written. A disk that is full costs the log, not the run.
@@ -157,6 +204,12 @@ pub(crate) fn tool_line(tool: &ToolUse) -> String {
         Some(about) => format!("> {}: {}", tool.name, about.lines().next().unwrap_or_default()),
         None => format!("> {}", tool.name),
     }
+}
+
+/// The last lines of a text that are not blank, without control characters.
+pub(crate) fn plain_end(text: &str, lines: usize) -> Vec<String> {
+    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    all[all.len().saturating_sub(lines)..].iter().map(|line| plain(line)).collect()
 }
 
 /// The last lines of a log file. Reads at most 512 KiB.

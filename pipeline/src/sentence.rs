@@ -13,6 +13,24 @@ pub(crate) fn one_line(text: &str) -> String {
     }
 }
 
+/// Several findings as one text.
+pub(crate) fn sentences(findings: &[impl std::fmt::Display]) -> String {
+    findings.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// Most names in one list.
+const NAMED: usize = 5;
+
+/// Names in a sentence: the first few, and how many there are beyond.
+pub(crate) fn listed(names: &[String]) -> String {
+    let mut list: Vec<String> =
+        names.iter().take(NAMED).map(|name| format!("`{}`", one_line(name))).collect();
+    if names.len() > NAMED {
+        list.push(format!("and {} more", names.len() - NAMED));
+    }
+    list.join(", ")
+}
+
 /// A clause as a sentence: with exactly one full stop.
 pub(crate) fn sentence(clause: &str) -> String {
     format!("{}.", clause.trim_end().trim_end_matches('.'))

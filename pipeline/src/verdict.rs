@@ -5,17 +5,25 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    sentence::{one_line, plural},
+    sentence::{listed, one_line, plural},
     story::{BlockReason, stage::Role},
+    worktree::GitOperation,
 };
+
+/// How many uncommitted files are named.
+const NAMED: usize = 5;
 
 /// The facts about a run that ended.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunFacts {
     /// Commits on the story's branch that base does not have.
     pub commits: usize,
-    /// Files in the worktree that are not committed.
-    pub uncommitted: usize,
+    /// Files in the worktree that are not committed, from its top.
+    pub uncommitted: Vec<String>,
+    /// Whether its last commits were not accepted.
+    pub refused: bool,
+    /// The operation of git that it began and did not end.
+    pub operation: Option<GitOperation>,
     /// Findings of the comparison of base and main checkout, in words for people.
     pub tampering: Vec<String>,
     /// Whether it was resumed once already to commit its work.
@@ -52,7 +60,14 @@ pub enum FailureCause {
     /// A coder ended without a commit. Where the turn failed too, `why` is how.
     GhostRun { why: Option<String> },
     /// Work was left uncommitted, also after a reminder.
-    Uncommitted { files: usize },
+    Uncommitted {
+        files: usize,
+        /// The first of them.
+        #[serde(default)]
+        names: Vec<String>,
+    },
+    /// A rebase, a merge or the like was left in progress, also after a reminder.
+    OperationLeft { operation: GitOperation },
     /// A gate failed on its commits.
     GatesFailed { gate: String },
     /// It made no progress for too long.
@@ -79,6 +94,7 @@ impl FailureCause {
             Self::GatesFailed { .. } => true,
             Self::GhostRun { .. }
             | Self::Uncommitted { .. }
+            | Self::OperationLeft { .. }
             | Self::Stalled
             | Self::SetupFailed { .. }
             | Self::Refused { .. }
@@ -95,9 +111,18 @@ impl fmt::Display for FailureCause {
         match self {
             Self::GhostRun { why: None } => f.write_str("no commit was made"),
             Self::GhostRun { why: Some(why) } => write!(f, "no commit was made: {}", one_line(why)),
-            Self::Uncommitted { files } => {
-                let (files, were) = (plural(*files, "file"), if *files == 1 { "was" } else { "were" });
-                write!(f, "{files} {were} left uncommitted, also after a reminder")
+            Self::Uncommitted { files, names } => {
+                let (count, were) = (plural(*files, "file"), if *files == 1 { "was" } else { "were" });
+                write!(f, "{count} {were} left uncommitted, also after a reminder")?;
+                if names.is_empty() {
+                    return Ok(());
+                }
+                let more = files.saturating_sub(names.len());
+                let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+                write!(f, ": {}{more}", listed(names))
+            }
+            Self::OperationLeft { operation } => {
+                write!(f, "a `git {operation}` was left in progress, also after a reminder")
             }
             Self::GatesFailed { gate } => write!(f, "the gate {}", one_line(gate)),
             Self::Stalled => f.write_str("no progress for too long"),
@@ -151,15 +176,24 @@ pub fn next(role: Role, facts: &RunFacts) -> NextAction {
 }
 
 fn coder(facts: &RunFacts) -> NextAction {
-    match (facts.commits, facts.uncommitted) {
-        // Before the ghost run: a coder that only forgot to commit gets one chance.
-        (_, 1..) if !facts.reminded => NextAction::RemindToCommit,
-        (_, files @ 1..) => NextAction::Failed(FailureCause::Uncommitted { files }),
+    let is_unfinished = !facts.uncommitted.is_empty() || facts.refused || facts.operation.is_some();
+    // Before the ghost run: a coder that only forgot to commit gets one chance.
+    if is_unfinished && !facts.reminded {
+        return NextAction::RemindToCommit;
+    }
+    if let Some(operation) = facts.operation {
+        return NextAction::Failed(FailureCause::OperationLeft { operation });
+    }
+    if !facts.uncommitted.is_empty() {
+        let names = facts.uncommitted.iter().take(NAMED).cloned().collect();
+        return NextAction::Failed(FailureCause::Uncommitted { files: facts.uncommitted.len(), names });
+    }
+    match facts.commits {
         // It ended well by its own account and left nothing: the commonest lie in this field.
-        (0, 0) => NextAction::Failed(FailureCause::GhostRun {
+        0 => NextAction::Failed(FailureCause::GhostRun {
             why: facts.failure.as_ref().map(ToString::to_string),
         }),
-        (1.., 0) => match &facts.failure {
+        1.. => match &facts.failure {
             Some(cause) => NextAction::Failed(cause.clone()),
             None => NextAction::Gates,
         },
@@ -193,6 +227,10 @@ mod tests {
         FailureCause::Died { why: "code 137".into() }
     }
 
+    fn files(count: usize) -> Vec<String> {
+        (1..=count).map(|number| format!("{number}.txt")).collect()
+    }
+
     fn worked() -> RunFacts {
         RunFacts { commits: 1, ..RunFacts::default() }
     }
@@ -208,13 +246,41 @@ mod tests {
     #[test]
     fn uncommitted_work_is_asked_for_once() {
         for commits in [0, 2] {
-            let left = RunFacts { commits, uncommitted: 2, ..RunFacts::default() };
+            let left = RunFacts { commits, uncommitted: files(2), ..RunFacts::default() };
             assert_eq!(next(Role::Coder, &left), NextAction::RemindToCommit);
             let again = RunFacts { reminded: true, ..left };
-            assert_eq!(next(Role::Coder, &again), NextAction::Failed(FailureCause::Uncommitted { files: 2 }));
+            let cause = FailureCause::Uncommitted { files: 2, names: files(2) };
+            assert_eq!(next(Role::Coder, &again), NextAction::Failed(cause));
         }
-        let other = RunFacts { uncommitted: 1, ..RunFacts::default() };
+        let other = RunFacts { uncommitted: files(1), ..RunFacts::default() };
         assert_eq!(next(Role::Mergemaster, &other), NextAction::ContinueMerge, "the queue looks itself");
+    }
+
+    #[test]
+    fn an_operation_of_git_that_was_left_in_progress_is_asked_for_once() {
+        let left = RunFacts { operation: Some(GitOperation::Rebase), ..worked() };
+        assert_eq!(next(Role::Coder, &left), NextAction::RemindToCommit);
+        let again = RunFacts { reminded: true, uncommitted: files(1), ..left };
+        let cause = FailureCause::OperationLeft { operation: GitOperation::Rebase };
+        assert_eq!(next(Role::Coder, &again), NextAction::Failed(cause));
+    }
+
+    #[test]
+    fn refused_commits_are_a_reason_to_remind() {
+        let refused = RunFacts { refused: true, ..worked() };
+        assert_eq!(next(Role::Coder, &refused), NextAction::RemindToCommit);
+    }
+
+    #[test]
+    fn uncommitted_files_are_named_and_many_are_counted() {
+        let cause = |count| FailureCause::Uncommitted { files: count, names: files(count.min(NAMED)) };
+        insta::assert_snapshot!([1, 5, 7].map(|count| cause(count).to_string()).join("\n"), @"
+        1 file was left uncommitted, also after a reminder: `1.txt`
+        5 files were left uncommitted, also after a reminder: `1.txt`, `2.txt`, `3.txt`, `4.txt`, `5.txt`
+        7 files were left uncommitted, also after a reminder: `1.txt`, `2.txt`, `3.txt`, `4.txt`, `5.txt`, and 2 more
+        ");
+        let older = serde_json::from_str::<FailureCause>(r#"{"kind":"uncommitted","files":2}"#).unwrap();
+        assert_eq!(older.to_string(), "2 files were left uncommitted, also after a reminder");
     }
 
     #[test]
@@ -278,12 +344,13 @@ mod tests {
         assert_eq!(next(Role::Supervisor, &failed), NextAction::Wait);
     }
 
-    fn every_cause() -> [FailureCause; 11] {
+    fn every_cause() -> [FailureCause; 12] {
         let why = || "we investigate the gate\nand its budget".to_owned();
         [
             FailureCause::GhostRun { why: None },
             FailureCause::GhostRun { why: Some(why()) },
-            FailureCause::Uncommitted { files: 1 },
+            FailureCause::Uncommitted { files: 1, names: Vec::new() },
+            FailureCause::OperationLeft { operation: GitOperation::CherryPick },
             FailureCause::Stalled,
             FailureCause::SetupFailed { why: why() },
             FailureCause::Refused { why: why() },
@@ -311,6 +378,7 @@ mod tests {
         no commit was made
         no commit was made: we investigate the gate
         1 file was left uncommitted, also after a reminder
+        a `git cherry-pick` was left in progress, also after a reminder
         no progress for too long
         we investigate the gate
         we investigate the gate
@@ -320,9 +388,5 @@ mod tests {
         we investigate the gate
         the gate `make` failed with code 1
         ");
-        assert_eq!(
-            FailureCause::Uncommitted { files: 2 }.to_string(),
-            "2 files were left uncommitted, also after a reminder"
-        );
     }
 }

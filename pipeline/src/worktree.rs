@@ -23,9 +23,12 @@ mod layout;
 #[cfg(test)]
 pub(crate) mod mischief;
 mod name;
+mod operation;
 mod owner;
 mod prepare;
 mod remove;
+mod rewritten;
+mod submodules;
 mod worktrees;
 
 pub use self::{
@@ -36,12 +39,15 @@ pub use self::{
     import::{ImportError, ImportResult},
     layout::WorktreeLayout,
     name::{BRANCH_PREFIX, BadWorktreeName, WorktreeName},
+    operation::GitOperation,
     owner::{ROOM_BRANCHES, RoomName, WorktreeOwner},
     remove::{BranchFate, WorktreeRemains, remove_tree},
+    rewritten::BaseFollowed,
     worktrees::{AGENT_DOMAIN, SizeLimits, Worktree, Worktrees},
 };
 pub(crate) use self::{
     enclosed::show_settings,
     layout::{KEEP, WorktreeListLock},
+    submodules::fill_submodules,
 };
 // One path per entry: with `-z` a rename has a second one without a status.

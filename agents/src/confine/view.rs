@@ -220,6 +220,10 @@ impl View {
         for store in further_stores(&objects) {
             self.show(&store);
         }
+        // A worktree's submodules borrow their objects from the main checkout's. Not its configurations, as above.
+        for store in submodule_stores(&place.common, MODULES_DEPTH) {
+            self.put(&store, Shown::ReadOnly(store.clone()));
+        }
         self.put(&objects, Shown::Writable(private.join("objects")));
         self.put(&objects.join("info"), Shown::ReadOnly(private.join("info")));
         self.put(&place.admin, Shown::Writable(private.join("admin")));
@@ -257,6 +261,30 @@ fn further_stores(objects: &Path) -> Vec<PathBuf> {
     lines.map(|line| objects.join(line)).collect()
 }
 
+/// Folders below `modules` in which submodules are looked for: a name may have slashes, and a submodule may have its own.
+const MODULES_DEPTH: u32 = 8;
+
+/// The objects of the submodules in a git folder; no link is followed.
+fn submodule_stores(git_dir: &Path, depth: u32) -> Vec<PathBuf> {
+    below_modules(&git_dir.join("modules"), depth)
+}
+
+fn below_modules(folder: &Path, depth: u32) -> Vec<PathBuf> {
+    let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    if depth == 0 || !is_folder(folder) {
+        return Vec::new();
+    }
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let stores = entries.filter(|path| is_folder(path)).flat_map(|path| {
+        if !path.join("HEAD").is_file() {
+            return below_modules(&path, depth - 1);
+        }
+        let own = Some(path.join("objects")).filter(|objects| is_folder(objects));
+        own.into_iter().chain(submodule_stores(&path, depth - 1)).collect()
+    });
+    stores.collect()
+}
+
 fn parts(path: &Path) -> VecDeque<OsString> {
     let named = path.components().filter_map(|part| match part {
         Component::Normal(name) => Some(name.to_owned()),
@@ -281,6 +309,24 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+
+    #[test]
+    fn of_submodules_the_objects_are_shown_and_nothing_else_and_no_link_is_followed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let git_dir = folder.path();
+        for module in ["modules/lib", "modules/vendor/deep", "modules/lib/modules/inner"] {
+            fs::create_dir_all(git_dir.join(module).join("objects")).expect("a folder");
+            fs::write(git_dir.join(module).join("HEAD"), "ref: refs/heads/main\n").expect("a file");
+        }
+        symlink("/etc", git_dir.join("modules/evil")).expect("a link");
+        fs::create_dir(git_dir.join("modules/linked")).expect("a folder");
+        fs::write(git_dir.join("modules/linked/HEAD"), "").expect("a file");
+        symlink("/etc", git_dir.join("modules/linked/objects")).expect("a link");
+        let mut found = submodule_stores(git_dir, MODULES_DEPTH);
+        found.sort();
+        let expected = ["lib/modules/inner/objects", "lib/objects", "vendor/deep/objects"];
+        assert_eq!(found, expected.map(|store| git_dir.join("modules").join(store)));
+    }
 
     #[test]
     fn a_path_through_links_is_shown_in_the_real_folder_and_the_links_lead_there() {

@@ -190,9 +190,10 @@ fn weight(event: &PipelineEvent) -> EventWeight {
         PipelineEvent::StoryCreated { by: Actor::Person(_) | Actor::Approved(_), .. } => EventWeight::Nothing,
         PipelineEvent::StoryCreated { .. } => EventWeight::Some,
         PipelineEvent::RunEnded { failed: true, .. } => EventWeight::Some,
-        PipelineEvent::Merge { merge: MergeView::Conflict { .. } | MergeView::Merged { .. }, .. } => {
-            EventWeight::Some
-        }
+        PipelineEvent::Merge {
+            merge: MergeView::Conflict { .. } | MergeView::GateFailed { .. } | MergeView::Merged { .. },
+            ..
+        } => EventWeight::Some,
         PipelineEvent::NeedsPerson { .. } | PipelineEvent::Alarm { .. } | PipelineEvent::Paused { .. } => {
             EventWeight::Much
         }

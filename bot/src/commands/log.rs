@@ -19,7 +19,7 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["logs"],
     args: "AGENT|ID [LINES]",
     summary: "Show the last lines of an agent's output",
-    details: "Shows the last lines (20 by default, at most 200) of the newest run of an agent or of a story: text, tools and gates.",
+    details: "Shows the last lines (20 by default, at most 200) of the newest run of an agent or of a story: text, tools and gates. A story that the gates of its merge sent back shows their output first.",
     examples: &["log coder", "log 12 100"],
     ..CommandSpec::PLAIN
 };

@@ -14,7 +14,7 @@ const SPEC: CommandSpec = CommandSpec {
     name: "show",
     args: "ID",
     summary: "Show a story's text, criteria, branch and changes",
-    details: "Shows a story's state: stage, worker, criteria done, branch with its commits and size, cost, and its full text.",
+    details: "Shows a story's state: stage, worker, criteria done, branch with its commits and size, cost, the output of a merge gate that failed, and its full text.",
     examples: &["show 12"],
     begins: Some(begins_with_number),
     ..CommandSpec::PLAIN

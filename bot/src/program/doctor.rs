@@ -13,6 +13,7 @@ use agents::{
 use pipeline::{
     Project,
     config::{Agent, ProjectConfig},
+    git::kind::{self, RepositoryTrait},
     project::ProjectContext,
     stage::Role,
     trust::{ProjectTrust, TrustError, TrustStore},
@@ -71,6 +72,7 @@ pub async fn check(project: &Project, store: &TrustStore, loaded: &LoadedConfig)
     checks.extend(key);
     checks.extend(model_way(config, secret_env, has_login));
     checks.extend(git(project).await);
+    checks.extend(repository(project));
     checks.push(project_settings(config));
     checks.extend(unasked_calls(config));
     let wall = walls::chosen_wall(config, secret_env);
@@ -270,6 +272,28 @@ async fn git(project: &Project) -> Vec<DoctorCheck> {
         _ => note(say::GIT_HAS_NO_IDENTITY),
     });
     checks
+}
+
+/// What is unusual about the repository, and whether storkit can work in it.
+fn repository(project: &Project) -> Vec<DoctorCheck> {
+    let found = match kind::traits(project) {
+        Ok(found) => found,
+        Err(error) => return vec![bad(say::as_reported(&error.to_string()))],
+    };
+    let check = |found: &RepositoryTrait| match found.refusal() {
+        Some(why) => bad(say::as_reported(&why)),
+        None => match found {
+            RepositoryTrait::Submodules { missing, .. } if missing.is_empty() => {
+                good(say::repository_trait(found))
+            }
+            RepositoryTrait::Shallow
+            | RepositoryTrait::Partial { .. }
+            | RepositoryTrait::LinkedWorktree { .. }
+            | RepositoryTrait::DetachedHead => good(say::repository_trait(found)),
+            _ => note(say::repository_trait(found)),
+        },
+    };
+    if found.is_empty() { vec![good(say::USUAL_REPOSITORY)] } else { found.iter().map(check).collect() }
 }
 
 fn project_settings(config: &BotConfig) -> DoctorCheck {

@@ -121,6 +121,9 @@ pub fn merge_words(merge: &MergeView) -> String {
             format!("conflict in {}", count(files.len(), "file", "files"))
         }
         MergeView::Merged { commit } => format!("merged as `{commit:.10}`"),
+        MergeView::GateFailed { gate, .. } => {
+            format!("its merge failed: on the merged result {}", inert(gate))
+        }
         MergeView::Failed { why } => inert(why).to_string(),
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use adapters::{Choice, Outgoing, Tone, markdown::inert};
+use adapters::{
+    Choice, Outgoing, Tone,
+    markdown::{code_block, inert},
+};
 use pipeline::{
     event::{Actor, MergeView, NumberedEvent, PipelineEvent, WantedDecision},
     stage::Stage,
@@ -34,6 +37,8 @@ struct StoryDigest {
     failed: Option<String>,
     merged: Option<String>,
     conflict: Option<usize>,
+    /// A gate that failed on the merged result, and the end of its output.
+    failed_gate: Option<(String, String)>,
     diff: Option<String>,
 }
 
@@ -145,6 +150,9 @@ fn collect(stories: &mut BTreeMap<StoryId, StoryDigest>, event: &PipelineEvent) 
             match merge {
                 MergeView::Merged { commit } => known.merged = Some(commit.clone()),
                 MergeView::Conflict { files } => known.conflict = Some(files.len()),
+                MergeView::GateFailed { gate, output } => {
+                    known.failed_gate = Some((gate.clone(), output.join("\n")));
+                }
                 MergeView::Queued { .. } | MergeView::Running { .. } | MergeView::Failed { .. } => {}
             }
         }
@@ -169,6 +177,17 @@ fn line(id: StoryId, story: &StoryDigest, cost: f64) -> Option<String> {
     if let Some(files) = story.conflict {
         let files = count(files, "file", "files");
         return Some(format!("{head}: merge conflict in {files}; the mergemaster resolves it."));
+    }
+    if let Some((gate, output)) = &story.failed_gate {
+        let gate = inert(&shorten(gate, REASON)).to_string();
+        let output = match output.is_empty() {
+            true => String::new(),
+            false => format!("\n\n{}", code_block(output, "")),
+        };
+        return Some(format!(
+            "{head}: back to the coder, since on the merged result {} `log {id}` shows more.{output}",
+            sentence(&gate)
+        ));
     }
     match (story.from, story.to) {
         (Some(from), Some(to)) if from != to => {
@@ -346,6 +365,28 @@ mod tests {
         **1 Story 1**: merged as `0123456789`, 2 files, +3 -1, $0.50. `overview 1` shows details.
 
         **2 Story 2**: backlog → qa, $0.50.
+        ");
+    }
+
+    #[test]
+    fn the_output_of_a_gate_that_failed_on_the_merged_result_is_in_the_message() {
+        let failed = PipelineEvent::Merge {
+            story: StoryId(1),
+            title: "Story 1".into(),
+            merge: MergeView::GateFailed {
+                gate: "`make test` failed with code 3".into(),
+                output: vec!["test door ... FAILED".into(), "1 failed".into()],
+            },
+            diff: None,
+        };
+        let events = vec![failed, moved(1, Stage::Merge, Stage::Current, Actor::Pipeline)];
+        insta::assert_snapshot!(texts(events).join("\n==\n"), @r"
+        **1 Story 1**: back to the coder, since on the merged result `make test` failed with code 3. `log 1` shows more.
+
+        ```
+        test door ... FAILED
+        1 failed
+        ```
         ");
     }
 

@@ -1,14 +1,80 @@
 //! The findings of `doctor`, one function each. A finding about something missing names the fix.
 
-use std::{fmt::Display, path::Path};
+use std::{
+    fmt::Display,
+    path::{Path, PathBuf},
+};
 
 use adapters::markdown::{code_span, inert};
 use agents::{claude::TESTED_VERSION, confine::NetworkAccess, model_proxy::CloudProvider};
+
+use pipeline::git::kind::RepositoryTrait;
 
 use super::{
     text::{count, sentence, shorten},
     visible::visible_line,
 };
+
+// --- the repository ---
+
+pub const USUAL_REPOSITORY: &str = "The repository is of a usual kind.";
+
+/// What is unusual about the repository, and what works in it.
+pub fn repository_trait(found: &RepositoryTrait) -> String {
+    match found {
+        RepositoryTrait::Shallow => "The repository is a shallow clone; stories work in it.".into(),
+        RepositoryTrait::Partial { remote } => format!(
+            "The repository is a partial clone; git fetches what is missing from {}. Agents behind a wall see what has been fetched.",
+            code_span(remote)
+        ),
+        RepositoryTrait::Sparse => {
+            "The checkout is sparse. The worktrees of stories have the same part of the files, and so do the gates.".into()
+        }
+        RepositoryTrait::DetachedHead => {
+            "HEAD is detached. Stories merge to the base branch, and the checkout stays where it is.".into()
+        }
+        RepositoryTrait::UnbornBranch { branch } => format!(
+            "The branch {} is checked out and has no commit yet. Stories merge to the base branch, if there is one.",
+            code_span(branch)
+        ),
+        RepositoryTrait::LinkedWorktree { of_bare } => format!(
+            "The project is a linked worktree of a {} repository; stories work in it.",
+            if *of_bare { "bare" } else { "larger" }
+        ),
+        RepositoryTrait::Submodules { ready, missing } => submodules(ready, missing),
+        RepositoryTrait::Lfs { installed: true } => {
+            "Files are stored with Git LFS. The worktrees of stories have the pointers of these files, not their contents.".into()
+        }
+        RepositoryTrait::Lfs { installed: false } => {
+            "Files are stored with Git LFS, and `git-lfs` is not installed: a changed file would be committed whole. Install it. The \
+             worktrees of stories have the pointers of these files, not their contents."
+                .into()
+        }
+        RepositoryTrait::InProgress => {
+            "A rebase, a merge or the like is in progress in the checkout. Stories go on; end it before you switch branches.".into()
+        }
+        RepositoryTrait::SplitIndex | RepositoryTrait::SparseIndex => found.refusal().unwrap_or_default(),
+    }
+}
+
+fn submodules(ready: &[PathBuf], missing: &[PathBuf]) -> String {
+    let listed = |paths: &[PathBuf]| {
+        let names: Vec<String> =
+            paths.iter().take(5).map(|path| code_span(&path.to_string_lossy())).collect();
+        let more = paths.len().saturating_sub(names.len());
+        if more > 0 { format!("{}, and {more} more", names.join(", ")) } else { names.join(", ") }
+    };
+    let ready = (!ready.is_empty())
+        .then(|| format!("Submodules are checked out in the worktrees of stories: {}.", listed(ready)));
+    let missing = (!missing.is_empty()).then(|| {
+        format!(
+            "These submodules are not initialised in the main checkout, and so are empty in the worktrees of stories: {}. \
+             `git submodule update --init --recursive` initialises them.",
+            listed(missing)
+        )
+    });
+    ready.into_iter().chain(missing).collect::<Vec<_>>().join(" ")
+}
 
 // --- Claude Code ---
 

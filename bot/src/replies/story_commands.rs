@@ -234,6 +234,10 @@ pub fn story_page(
     if cost > 0.0 {
         let _ = writeln!(page, "- cost: ${cost:.2}");
     }
+    if !work.failed_merge.is_empty() {
+        let output = code_block(&work.failed_merge.join("\n"), "");
+        let _ = write!(page, "\nIts last merge failed at a gate. The end of the output:\n\n{output}");
+    }
     let _ = write!(page, "\n{}", code_block(text.trim_end(), "markdown"));
     page
 }
@@ -323,6 +327,7 @@ mod tests {
             branch: Some("feature/story-2_x/work".into()),
             commits: 1,
             diff: Some("1 file, +3 -1".into()),
+            failed_merge: Vec::new(),
         };
         insta::assert_snapshot!(story_page(story, &snapshot, &work, 0.5, "# Door\n\n```\ncode\n```\n"), @r"
         **2 Second**
@@ -339,6 +344,19 @@ mod tests {
         ```
         ````
         ");
+    }
+
+    #[test]
+    fn a_storys_page_has_what_a_failing_merge_gate_printed() {
+        let snapshot = fixture::snapshot();
+        let story = snapshot.board.story(StoryId(2)).unwrap();
+        let failed_merge = vec!["the reason".to_owned(), "`make` failed with code 3".to_owned()];
+        let work = WorkDone { failed_merge, ..WorkDone::default() };
+        let page = story_page(story, &snapshot, &work, 0.0, "# Door");
+        assert!(
+            page.contains("Its last merge failed at a gate. The end of the output:\n\n```\nthe reason\n"),
+            "{page}"
+        );
     }
 
     #[test]

@@ -95,6 +95,8 @@ pub enum GitProgramError {
     /// Its output is too large.
     #[error("`git {command}` answered more than {} MiB", run::MAX_ANSWER >> 20)]
     TooMuch { command: String },
+    #[error("the repository cannot be read: {0}")]
+    Read(#[from] git2::Error),
     #[error("the connection to `git {command}` failed: {source}")]
     Pipe { command: String, source: std::io::Error },
 }

@@ -12,6 +12,7 @@ use git2::{ErrorCode, ObjectType, Oid, Repository, StatusOptions};
 
 use crate::{
     Project,
+    sentence::listed,
     worktree::{AGENT_DOMAIN, BRANCH_PREFIX, ROOM_BRANCHES},
 };
 
@@ -40,7 +41,7 @@ pub struct Fingerprint {
 /// Who did it, as far as can be known: a person works in the same repository as the agents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Culprit {
-    /// The agent: commits carry its identity, or come from the story's branch.
+    /// The agent: it committed while it ran, and no remote has the commits.
     Agent,
     /// The agent or a person.
     Unknown,
@@ -64,6 +65,8 @@ pub enum Tampering {
         /// Where it is; `None` if the branch is gone.
         after: Option<Oid>,
         by: Culprit,
+        /// Where base would be without the agent's commits; `None` where others' commits would be lost with them.
+        back_to: Option<Oid>,
     },
     /// HEAD of the main checkout is another.
     HeadMoved {
@@ -182,40 +185,84 @@ fn base_moved(
     ours: &OwnChanges,
 ) -> Result<Option<Tampering>, git2::Error> {
     let Some(old) = before.base_tip() else { return Ok(None) };
-    let moved = |by| Some(Tampering::BaseMoved { before: old, after: after.base_tip(), by });
-    let Some(new) = after.base_tip() else { return Ok(moved(Culprit::Unknown)) };
+    let moved = |after, by, back_to| Some(Tampering::BaseMoved { before: old, after, by, back_to });
+    let Some(new) = after.base_tip() else { return Ok(moved(None, Culprit::Unknown, None)) };
     if new == old {
         return Ok(None);
-    }
-    if !repository.graph_descendant_of(new, old)? {
-        // Storkit and people in their right mind only add to base.
-        return Ok(moved(own_history(repository, after, new)?));
     }
     let mut walk = repository.revwalk()?;
     walk.push(new)?;
     walk.hide(old)?;
-    let mut by = None;
-    for commit in walk {
-        let id = commit?;
-        if ours.commits.contains(&id.to_string()) {
-            continue;
-        }
-        let commit = repository.find_commit(id)?;
-        let agents = [commit.author(), commit.committer()].iter().any(is_agent);
-        // One commit of the agent's decides, whoever made the others.
-        by = Some(if agents { Culprit::Agent } else { by.unwrap_or(Culprit::Unknown) });
+    let added = walk.collect::<Result<Vec<Oid>, _>>()?;
+    // Storkit and people in their right mind only add to base.
+    let is_longer = repository.graph_descendant_of(new, old)?;
+    if is_longer && added.iter().all(|id| ours.commits.contains(&id.to_string())) {
+        return Ok(None);
     }
-    Ok(by.and_then(moved))
+    let agents = of_agent(repository, before, after, ours)?;
+    if agents.is_empty() {
+        return Ok(moved(Some(new), Culprit::Unknown, None));
+    }
+    let back_to = without(repository, (old, new), &added, &agents)?;
+    Ok(moved(Some(new), Culprit::Agent, back_to))
 }
 
-/// The agent's if base now is a part of the story's own branch.
-fn own_history(repository: &Repository, after: &Fingerprint, new: Oid) -> Result<Culprit, git2::Error> {
-    let agents = repository.find_commit(new).is_ok_and(|commit| is_agent(&commit.committer()));
-    let own = match after.own_tip() {
-        Some(tip) => tip == new || repository.graph_descendant_of(tip, new)?,
-        None => false,
-    };
-    Ok(if agents || own { Culprit::Agent } else { Culprit::Unknown })
+/// The commits that base has now and that only this run's agent can have made. A person's `pull`, `cherry-pick` or `rebase` brings commits
+/// that an agent *wrote*, so the committer decides; and what was there before the run, what a remote has, and what another
+/// story's agent committed on its branch came some other way.
+fn of_agent(
+    repository: &Repository,
+    before: &Fingerprint,
+    after: &Fingerprint,
+    ours: &OwnChanges,
+) -> Result<BTreeSet<Oid>, git2::Error> {
+    let Some(new) = after.base_tip() else { return Ok(BTreeSet::new()) };
+    let stories = format!("refs/heads/{BRANCH_PREFIX}");
+    let elsewhere = after.refs.iter().filter(|(name, _)| {
+        name.starts_with("refs/remotes/") || name.starts_with(&stories) && **name != after.own
+    });
+    let mut walk = repository.revwalk()?;
+    walk.push(new)?;
+    for id in before.refs.values().chain(elsewhere.map(|(_, id)| id)) {
+        // A ref may point to something else than a commit, and an agent may have removed what it points to.
+        let Ok(commit) = repository.find_commit(*id) else { continue };
+        walk.hide(commit.id())?;
+    }
+    let mut found = BTreeSet::new();
+    for id in walk {
+        let id = id?;
+        if !ours.commits.contains(&id.to_string()) && is_agent(&repository.find_commit(id)?.committer()) {
+            found.insert(id);
+        }
+    }
+    Ok(found)
+}
+
+/// Where base would be without the agent's commits, if they are its last ones: those below them stay, and under others' commits nothing is
+/// taken away.
+fn without(
+    repository: &Repository,
+    (old, new): (Oid, Oid),
+    added: &[Oid],
+    agents: &BTreeSet<Oid>,
+) -> Result<Option<Oid>, git2::Error> {
+    if added.iter().all(|id| agents.contains(id)) {
+        return Ok(Some(old));
+    }
+    let mut target = new;
+    while agents.contains(&target) {
+        let Some(parent) = repository.find_commit(target)?.parent_ids().next() else { return Ok(None) };
+        target = parent;
+    }
+    let is_taken =
+        |id: &Oid| Ok::<_, git2::Error>(*id != target && !repository.graph_descendant_of(target, *id)?);
+    for id in added {
+        // An agent's that would stay, or another's that would go.
+        if is_taken(id)? != agents.contains(id) {
+            return Ok(None);
+        }
+    }
+    Ok((target != new && repository.graph_descendant_of(target, old)?).then_some(target))
 }
 
 fn is_agent(who: &git2::Signature<'_>) -> bool {
@@ -333,10 +380,10 @@ impl Tampering {
 impl fmt::Display for Tampering {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BaseMoved { before, after: Some(after), by: Culprit::Agent } => {
+            Self::BaseMoved { before, after: Some(after), by: Culprit::Agent, .. } => {
                 write!(f, "the agent moved the base branch from `{before:.8}` to `{after:.8}`")
             }
-            Self::BaseMoved { before, after: Some(after), by: Culprit::Unknown } => {
+            Self::BaseMoved { before, after: Some(after), by: Culprit::Unknown, .. } => {
                 write!(
                     f,
                     "the base branch moved from `{before:.8}` to `{after:.8}`, but storkit did not move it"
@@ -369,14 +416,6 @@ impl fmt::Display for Tampering {
             }
         }
     }
-}
-
-fn listed(files: &[String]) -> String {
-    let mut list: Vec<String> = files.iter().take(5).map(|file| format!("`{file}`")).collect();
-    if files.len() > 5 {
-        list.push(format!("and {} more", files.len() - 5));
-    }
-    list.join(", ")
 }
 
 #[cfg(test)]
@@ -435,7 +474,14 @@ mod tests {
         }
 
         fn moved(&self, after: Oid, by: Culprit) -> Vec<Tampering> {
-            vec![Tampering::BaseMoved { before: self.tip, after: Some(after), by }]
+            let back_to = (by == Culprit::Agent).then_some(self.tip);
+            vec![Tampering::BaseMoved { before: self.tip, after: Some(after), by, back_to }]
+        }
+
+        /// As [`Run::moved`] by the agent, where its commits are not the last ones, or this is below them.
+        fn moved_and_back(&self, after: Oid, back_to: Option<Oid>) -> Vec<Tampering> {
+            let by = Culprit::Agent;
+            vec![Tampering::BaseMoved { before: self.tip, after: Some(after), by, back_to }]
         }
 
         fn settings_changed(&self, name: &str) -> Vec<Tampering> {
@@ -482,10 +528,14 @@ mod tests {
         assert_eq!(run.found(), run.moved(own, Culprit::Unknown));
         assert_eq!(run.found_besides(&commits(&[own])), []);
         let agents = run.commit(&AGENT);
-        assert_eq!(run.found_besides(&commits(&[own])), run.moved(agents, Culprit::Agent));
+        assert_eq!(run.found_besides(&commits(&[own])), run.moved_and_back(agents, Some(own)));
         assert_eq!(run.found_besides(&commits(&[own, agents])), []);
         let last = run.commit(&[]);
-        assert_eq!(run.found(), run.moved(last, Culprit::Agent), "one commit of the agent's decides");
+        assert_eq!(
+            run.found(),
+            run.moved_and_back(last, None),
+            "one commit of the agent's decides, and another's stays"
+        );
         let committer = Run::new();
         let anothers = ["commit", "-q", "--allow-empty", "--author=Ada <ada@example.com>", "-m", "more"];
         committer.git(&[&AGENT[..], &anothers].concat());
@@ -493,36 +543,59 @@ mod tests {
     }
 
     #[test]
-    fn a_base_that_goes_back_is_the_agents_only_if_its_work_is_there() {
+    fn a_base_that_goes_back_is_a_persons_and_one_with_other_commits_is_their_committers() {
         let fixture = WorktreeFixture::new();
         fixture.git(&["commit", "-q", "--allow-empty", "-m", "second"]);
         let run = Run::on(fixture);
         run.git(&["reset", "-q", "--soft", "HEAD~1"]);
-        assert_eq!(
-            run.found(),
-            run.moved(run.tip_of("main"), Culprit::Agent),
-            "a part of the story's branch"
-        );
+        assert_eq!(run.found(), run.moved(run.tip_of("main"), Culprit::Unknown), "nothing new is there");
         run.git(&["commit", "-q", "--allow-empty", "--amend", "-m", "other"]);
         assert_eq!(run.found(), run.moved(run.tip_of("main"), Culprit::Unknown));
         run.git(&[&AGENT[..], &["commit", "-q", "--allow-empty", "--amend", "-m", "other"]].concat());
         assert_eq!(run.found(), run.moved(run.tip_of("main"), Culprit::Agent));
-        let own = run.git(&["commit-tree", "-m", "its own", "HEAD^{tree}"]);
-        for branch in [&run.worktree.branch(), "main"] {
-            run.git(&["update-ref", &format!("refs/heads/{branch}"), &own]);
+    }
+
+    #[test]
+    fn what_a_person_brings_to_base_is_not_the_agents_though_agents_wrote_it() {
+        let run = Run::new();
+        // Another storkit's work, by its remote.
+        let pulled =
+            run.git(&[&AGENT[..], &["commit-tree", "-p", "main", "-m", "theirs", "HEAD^{tree}"]].concat());
+        run.git(&["update-ref", "refs/remotes/origin/main", &pulled]);
+        run.git(&["merge", "-q", "--ff-only", "origin/main"]);
+        assert_eq!(run.found(), run.moved(run.tip_of("main"), Culprit::Unknown), "a pull");
+        let run = Run::new();
+        let picked = [&AGENT[..], &["commit-tree", "-p", "main", "-m", "theirs", "HEAD^{tree}"]].concat();
+        let picked = run.git(&picked);
+        run.git(&["cherry-pick", "--allow-empty", &picked]);
+        assert_ne!(run.tip_of("main").to_string(), picked);
+        assert_eq!(run.found(), run.moved(run.tip_of("main"), Culprit::Unknown), "a cherry-pick");
+        // What a story's agent had committed before this run, and what another story's agent commits now.
+        for (branch, again) in [("feature/story-7_x/work", true), ("feature/story-8_y/work", false)] {
+            let run = Run::new();
+            let work =
+                run.git(&[&AGENT[..], &["commit-tree", "-p", "main", "-m", "work", "HEAD^{tree}"]].concat());
+            run.git(&["update-ref", &format!("refs/heads/{branch}"), &work]);
+            let run = if again { run.again() } else { run };
+            run.git(&["merge", "-q", "--ff-only", branch]);
+            assert_eq!(run.found(), run.moved(run.tip_of("main"), Culprit::Unknown), "{branch}");
         }
-        assert_eq!(
-            run.found(),
-            run.moved(run.tip_of("main"), Culprit::Agent),
-            "the tip of the story's branch"
-        );
+    }
+
+    #[test]
+    fn an_agents_commits_are_taken_off_base_and_those_below_them_stay() {
+        let run = Run::new();
+        let persons = run.commit(&[]);
+        run.commit(&AGENT);
+        let last = run.commit(&AGENT);
+        assert_eq!(run.found(), run.moved_and_back(last, Some(persons)));
     }
 
     #[test]
     fn a_base_that_is_gone_may_have_been_anybody() {
         let run = Run::new();
         run.git(&["update-ref", "-d", "refs/heads/main"]);
-        let gone = Tampering::BaseMoved { before: run.tip, after: None, by: Culprit::Unknown };
+        let gone = Tampering::BaseMoved { before: run.tip, after: None, by: Culprit::Unknown, back_to: None };
         assert_eq!(run.found(), [gone]);
         let run = run.again();
         run.git(&["update-ref", "refs/heads/main", &run.tip.to_string()]);
@@ -760,7 +833,7 @@ mod tests {
     #[test]
     fn only_what_nobody_else_can_have_done_is_the_agents() {
         let id = Oid::from_bytes(&[7; 20]).expect("an id");
-        let moved = |by| Tampering::BaseMoved { before: id, after: None, by };
+        let moved = |by| Tampering::BaseMoved { before: id, after: None, by, back_to: None };
         assert!(moved(Culprit::Agent).is_the_agents() && !moved(Culprit::Unknown).is_the_agents());
         assert!(!Tampering::IndexChanged(vec![]).is_the_agents());
     }
@@ -769,7 +842,7 @@ mod tests {
     fn each_finding_is_a_clause_for_people() {
         let id = |byte| Oid::from_bytes(&[byte; 20]).expect("an id");
         let (one, two) = (id(0x11), id(0x22));
-        let moved = |after, by| Tampering::BaseMoved { before: one, after, by };
+        let moved = |after, by| Tampering::BaseMoved { before: one, after, by, back_to: None };
         let reference = |before, after| Tampering::RefChanged { name: "refs/tags/v1".into(), before, after };
         let files = |count: usize| (1..=count).map(|number| format!("{number}")).collect::<Vec<_>>();
         let findings = [

@@ -46,12 +46,12 @@ pub enum RescueError {
 
 /// Saves the commits that base was moved to on `storkit/rescue/ID-SECONDS` and puts base back to `before`, by
 /// compare-and-swap and only if no other branch was built on them meanwhile. Files of the main checkout are never
-/// overwritten. `moved` is where base was found; `None` where it was deleted.
+/// overwritten. `moved` is where base was found; `None` where it was deleted. Without a `before` base stays where it is.
 pub fn rescue(
     project: &Project,
     _guard: &BaseGuard,
     base: &str,
-    before: Oid,
+    before: Option<Oid>,
     moved: Option<Oid>,
     story: StoryId,
     now: SystemTime,
@@ -59,6 +59,9 @@ pub fn rescue(
     let git = GitProgram::at(project.root());
     let reference = format!("refs/heads/{base}");
     let Some(moved) = moved else {
+        let Some(before) = before else {
+            return Ok(BaseRescue { branch: None, restored: false, checkout: CheckoutFate::Untouched });
+        };
         let restored = git.answer(["update-ref", &reference, &before.to_string(), &"0".repeat(40)], &[])?;
         let restored = restored.code == Some(0);
         return Ok(BaseRescue { branch: None, restored, checkout: CheckoutFate::Untouched });
@@ -66,6 +69,10 @@ pub fn rescue(
     // Saved before base moves back: a crash in between loses no commit.
     let branch = keep(&git, moved, story, now)?;
     let repository = Repository::open(project.root())?;
+    // Others' commits are on top of them.
+    let Some(before) = before else {
+        return Ok(BaseRescue { branch: Some(branch), restored: false, checkout: CheckoutFate::Untouched });
+    };
     // Others work on these commits already: moving base back would take them out of its history.
     if built_upon(&repository, &reference, moved)? {
         return Ok(BaseRescue { branch: Some(branch), restored: false, checkout: CheckoutFate::Untouched });
@@ -156,7 +163,7 @@ mod tests {
         fn try_rescue(&self, moved: Option<Oid>) -> Result<BaseRescue, RescueError> {
             let guard = BaseGuard::lock(&self.fixture.project).expect("a lock");
             let now = UNIX_EPOCH + Duration::from_secs(1_000);
-            rescue(&self.fixture.project, &guard, "main", self.before, moved, StoryId(7), now)
+            rescue(&self.fixture.project, &guard, "main", Some(self.before), moved, StoryId(7), now)
         }
 
         fn rescue(&self, moved: Option<Oid>) -> BaseRescue {

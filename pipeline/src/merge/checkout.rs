@@ -13,7 +13,10 @@ use git2::{Delta, DiffOptions, Index, IndexEntry, Oid, Repository};
 
 use super::squash::is_work;
 use crate::{
-    git::program::{GitAnswer, GitProgram},
+    git::{
+        program::{GitAnswer, GitProgram},
+        submodules,
+    },
     merge::{outcome::MergeError, paths::MergePaths},
 };
 
@@ -142,7 +145,14 @@ impl BaseCheckout {
             git.answer(["update-index", "-q", "--refresh"], &[])?;
             answer = patiently(|| Ok(git.answer(args, &[])?))?;
         }
-        if answer.code == Some(0) { Ok(()) } else { Err(answer.refusal(&args).into()) }
+        if answer.code != Some(0) {
+            return Err(answer.refusal(&args).into());
+        }
+        // Base has moved, and its files have followed: a submodule that cannot is shown by `git status`.
+        if let Err(error) = submodules::follow((&place.root, &place.common), &self.work_tree, (old, new)) {
+            tracing::warn!(%error, "a submodule of a checkout cannot follow base");
+        }
+        Ok(())
     }
 
     /// Whether the index has the new side of all these changes.

@@ -10,7 +10,7 @@ use crate::{
     config::Component,
     gates::{GateReport, GateRunner},
     git::program::GitProgramError,
-    guard::BaseError,
+    guard::{BaseError, BranchFault, FaultCheckError},
     open_hosts::CommandHosts,
     story::FileName,
     worktree::WorktreeError,
@@ -59,8 +59,14 @@ pub enum MergeOutcome {
     /// These files need somebody who understands them. They wait in [`super::conflict_worktree`]; see
     /// [`super::MergeQueue::continue_merge`] and [`super::MergeQueue::abort`].
     Conflict(Vec<PathBuf>),
+    /// What the branch brings must not reach base.
+    Refused(Vec<BranchFault>),
     /// A gate failed on the merged result.
-    GateFailed(GateReport),
+    GateFailed {
+        report: GateReport,
+        /// Whether base has commits that the story's branch does not have.
+        base_moved: bool,
+    },
     /// These files of a person's are in the way where base is checked out: uncommitted, or unknown to git.
     CheckoutInTheWay(Vec<PathBuf>),
     /// People moved base several times while the gates ran.
@@ -98,6 +104,9 @@ pub enum MergeError {
     /// The repository cannot be read.
     #[error("the repository cannot be read: {0}")]
     Read(#[from] git2::Error),
+    /// What the branch brings cannot be checked.
+    #[error(transparent)]
+    Fault(#[from] FaultCheckError),
     /// The base lock cannot be had.
     #[error(transparent)]
     Lock(#[from] BaseError),

@@ -171,7 +171,7 @@ impl MergeQueue {
     }
 
     /// Queues a merge whose conflict somebody has resolved in [`super::conflict_worktree`]. It ends in the conflict
-    /// again if markers are left, or if base has moved on in the same place.
+    /// again if a path has no decision or markers are left, or if base has moved on in the same place.
     pub fn continue_merge(&self, story: StoryId) -> Result<(), QueueError> {
         let waiting = self.shared.state.lock().conflicts.get(&story).cloned();
         let job = waiting.ok_or(QueueError::NoConflict(story))?;

@@ -10,7 +10,7 @@ use git2::Oid;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    gate_worktree::GateWorktree,
+    gate_worktree::{self, GateWorktree},
     job::MergeJob,
     land::{self, LandingResult},
     proof::{GateProof, gate_proofs},
@@ -27,9 +27,10 @@ use crate::{
         outcome::{MergeError, MergeOutcome, MergeRequest, MergeSettings},
         proof::MergeProof,
     },
+    run_log,
     story::StoryId,
     strangers,
-    worktree::{ComponentError, ComponentPhase, DetachedWorktree, run_components},
+    worktree::{ComponentError, ComponentPhase, DetachedWorktree, fill_submodules, run_components},
 };
 
 // How often a merge is done again because a person moved base meanwhile. Somebody who commits all the time
@@ -54,8 +55,11 @@ pub(super) async fn one(
             PreparedMerge::Ready(candidate, commit) => (candidate, commit),
         };
         let report = gate(shared, &settings, &candidate, commit, cancel).await?;
+        shared.blocking(note_gates(&request, &report)).await?;
         if !report.passed() {
-            return Ok(MergeOutcome::GateFailed(report));
+            let (asked, before) = (Arc::clone(&request), candidate.before);
+            let base_moved = shared.blocking(move |shared| has_moved(shared, &asked, before)).await?;
+            return Ok(MergeOutcome::GateFailed { report, base_moved });
         }
         // The last chance: once the step is `Landing`, nobody looks at the token.
         if cancel.is_cancelled() {
@@ -139,14 +143,38 @@ fn prepare(
             let commit = squash::commit(place, request, &candidate, &[])?;
             Ok(PreparedMerge::Ready(candidate, commit))
         }
-        SquashResult::Conflict { before, tip, paths } => {
-            resolution::lay_out(place, story, before, tip)?;
+        SquashResult::Refused(faults) => Ok(PreparedMerge::Ended(MergeOutcome::Refused(faults))),
+        SquashResult::Conflict { before, tip, sides } => {
+            let paths = resolution::lay_out(place, story, sides)?;
             let waiting =
                 WaitingConflict { before: before.to_string(), tip: tip.to_string(), paths: paths.clone() };
             (job.conflict, job.resolved) = (Some(waiting), false);
             job.save(place, story)?;
             Ok(PreparedMerge::Ended(MergeOutcome::Conflict(paths)))
         }
+    }
+}
+
+/// Whether base has commits that the story's branch does not have.
+fn has_moved(shared: &QueueShared, request: &MergeRequest, before: Oid) -> Result<bool, MergeError> {
+    let repository = shared.place.repository()?;
+    let tip = shared.place.tip(&repository, &request.branch)?;
+    Ok(tip.is_none_or(|tip| repository.merge_base(before, tip).ok() != Some(before)))
+}
+
+/// Writes what the gates said to the story's logs, where people look for it; of gates that passed nothing stays.
+fn note_gates(
+    request: &MergeRequest,
+    report: &GateReport,
+) -> impl FnOnce(&QueueShared) -> Result<(), MergeError> + Send + 'static {
+    let (story, report) = (request.file.id, report.clone());
+    move |shared| {
+        if report.passed() {
+            run_log::forget_merge(&shared.project, story);
+        } else {
+            run_log::write_merge(&shared.project, story, &report);
+        }
+        Ok(())
     }
 }
 
@@ -166,7 +194,10 @@ async fn gate(
         if shared.untidy.load(Ordering::SeqCst) {
             tidy(shared)?;
         }
-        GateWorktree::open(&shared.place, shared.place.standing(), commit)?.check_out(commit)
+        let folder = shared.place.standing();
+        GateWorktree::open(&shared.place, folder.clone(), commit)?.check_out(commit)?;
+        let admin = gate_worktree::admin_dir(&shared.place, &folder).unwrap_or_default();
+        Ok(fill_submodules(&shared.place.common, &admin, &folder, commit)?)
     };
     shared.blocking(open).await?;
     shared.step(MergeStep::Gates);

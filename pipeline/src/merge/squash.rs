@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     board::WORK,
-    git::signature,
+    git::{fork_point::fork_point, signature},
+    guard::{BranchFault, branch_faults},
     merge::{
         outcome::{MergeError, MergeRequest},
         paths::MergePaths,
@@ -36,7 +37,13 @@ pub(crate) struct MergeCandidate {
 #[derive(Debug)]
 pub(crate) enum SquashResult {
     Empty,
-    Conflict { before: Oid, tip: Oid, paths: Vec<PathBuf> },
+    /// Files that the rule cannot resolve.
+    Conflict {
+        before: Oid,
+        tip: Oid,
+        sides: MergeSides,
+    },
+    Refused(Vec<BranchFault>),
     Ready(MergeCandidate),
 }
 
@@ -56,12 +63,13 @@ pub(crate) fn squash(
             .ok_or_else(|| MergeError::NoBranch(request.branch.clone()))?,
     };
     let story = place.read_story(&request.file)?;
-    let (merged, mut sides) = merge_tree(place, before, tip)?;
+    let sides = sides_of(&repository, base, before, tip)?;
+    let (merged, mut conflicts) = merge_tree(place, sides)?;
     // No branch has a say in stories: a branch of before the migration may have them, and base does not.
-    sides.retain(|side| !is_work(&side.path));
-    let resolved = match conflict::resolve(&repository, &sides) {
+    conflicts.retain(|side| !is_work(&side.path));
+    let resolved = match conflict::resolve(&repository, &conflicts) {
         Ok(resolved) => resolved,
-        Err(paths) => return Ok(SquashResult::Conflict { before, tip, paths }),
+        Err(_) => return Ok(SquashResult::Conflict { before, tip, sides }),
     };
     let mut changes = TreeChanges::default();
     for file in resolved {
@@ -76,18 +84,47 @@ pub(crate) fn squash(
     if diff.files == 0 {
         return Ok(SquashResult::Empty);
     }
+    let faults = branch_faults(&place.root, Some(base_tree), content)?;
+    if !faults.is_empty() {
+        return Ok(SquashResult::Refused(faults));
+    }
     let story_blob = repository.blob(&story)?;
     Ok(SquashResult::Ready(MergeCandidate { before, tip, tree: content, story_blob, diff }))
 }
 
-fn merge_tree(place: &MergePaths, base: Oid, tip: Oid) -> Result<(Oid, Vec<ConflictSide>), MergeError> {
+/// The two sides of a merge, as commits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MergeSides {
+    pub base: Oid,
+    pub branch: Oid,
+}
+
+/// The sides as they are, or, if base was rewritten since the branch left it, with the fork point as what they have in common: a merge would
+/// otherwise bring back what base has dropped. Those commits are reachable from nowhere.
+fn sides_of(repository: &Repository, base: &str, before: Oid, tip: Oid) -> Result<MergeSides, MergeError> {
+    let Some(fork) = fork_point(repository, base, tip)?.filter(|fork| fork.is_rewritten) else {
+        return Ok(MergeSides { base: before, branch: tip });
+    };
+    let who = Signature::now("storkit", "storkit@localhost")?;
+    let like = |commit: Oid, parents: &[&git2::Commit<'_>]| {
+        let tree = repository.find_commit(commit)?.tree()?;
+        repository.commit(None, &who, &who, "storkit: a side of a merge\n", &tree, parents)
+    };
+    let common = like(fork.commit, &[])?;
+    let common = repository.find_commit(common)?;
+    Ok(MergeSides { base: like(before, &[&common])?, branch: like(tip, &[&common])? })
+}
+
+fn merge_tree(place: &MergePaths, sides: MergeSides) -> Result<(Oid, Vec<ConflictSide>), MergeError> {
     // Works on objects alone and takes milliseconds: conflicts and emptiness are known before any worktree is
     // made.
-    let args = ["merge-tree", "--write-tree", "-z", &base.to_string(), &tip.to_string()];
+    let args = ["merge-tree", "--write-tree", "-z", &sides.base.to_string(), &sides.branch.to_string()];
     let answer = place.git().answer(args, &[])?;
     // git-merge-tree(1): 0 clean, 1 with conflicts, anything else failed.
     match conflict::parse_merge_tree(&answer.stdout).filter(|_| matches!(answer.code, Some(0 | 1))) {
-        Some((_, sides)) if answer.code == Some(1) && sides.is_empty() => Err(answer.refusal(&args).into()),
+        Some((_, conflicts)) if answer.code == Some(1) && conflicts.is_empty() => {
+            Err(answer.refusal(&args).into())
+        }
         Some(merged) => Ok(merged),
         None => Err(answer.refusal(&args).into()),
     }

@@ -3,6 +3,7 @@
 mod crash;
 mod kill;
 pub(crate) mod shop;
+mod truth;
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -101,7 +102,7 @@ async fn a_failing_gate_does_not_move_base() {
     let request = shop.story(1, "broken", &[("broken", "")]);
     let before = shop.git(&["rev-parse", "main"]);
     let outcome = shop.merge(&request, gates(&["true", "echo no; test ! -f broken"])).await.unwrap();
-    let MergeOutcome::GateFailed(report) = outcome else { panic!("{outcome:?}") };
+    let MergeOutcome::GateFailed { report, .. } = outcome else { panic!("{outcome:?}") };
     assert_eq!((report.results.len(), report.results[1].tail.as_str()), (2, "no\n"));
     assert_eq!((shop.git(&["rev-parse", "main"]), shop.stages(1)), (before, vec!["4_merge"]));
     assert_eq!(shop.git(&["status", "--porcelain"]), "");
@@ -212,6 +213,7 @@ async fn a_conflict_does_not_move_base_and_waits_in_its_own_worktree() {
     queue.continue_merge(StoryId(2)).unwrap();
     assert!(matches!(shop::soon(ends.recv()).await.unwrap().result, Ok(MergeOutcome::Conflict(_))));
     fs::write(worktree.join("README"), "a shop of both\n").unwrap();
+    shop::git(&worktree, &["add", "README"]);
     queue.continue_merge(StoryId(2)).unwrap();
     let end = shop::soon(ends.recv()).await.unwrap();
     assert!(matches!(end.result, Ok(MergeOutcome::Merged(_))), "{end:?}");
@@ -228,6 +230,8 @@ async fn what_a_mergemaster_does_to_git_is_not_believed() {
     queue.start(&two).unwrap();
     shop::soon(ends.recv()).await.unwrap();
     let worktree = conflict_worktree(&shop.project, StoryId(2));
+    fs::write(worktree.join("README"), "resolved\n").unwrap();
+    shop::git(&worktree, &["add", "README"]);
     let evil = shop.path("evil");
     shop.git(&["init", "-q", evil.to_str().unwrap()]);
     let spy = shop.path("spied");
@@ -239,7 +243,6 @@ async fn what_a_mergemaster_does_to_git_is_not_believed() {
         &format!("touch '{}'", spy.display()),
     ]);
     fs::write(worktree.join(".git"), format!("gitdir: {}/.git\n", evil.display())).unwrap();
-    fs::write(worktree.join("README"), "resolved\n").unwrap();
     queue.continue_merge(StoryId(2)).unwrap();
     let end = shop::soon(ends.recv()).await.unwrap();
     assert!(matches!(end.result, Ok(MergeOutcome::Merged(_))), "{end:?}");
@@ -256,9 +259,10 @@ async fn what_was_resolved_is_kept_where_a_gate_fails_or_a_file_is_in_the_way() 
     shop::soon(ends.recv()).await.unwrap();
     let readme = conflict_worktree(&shop.project, StoryId(2)).join("README");
     fs::write(&readme, "bad\n").unwrap();
+    shop::git(readme.parent().unwrap(), &["add", "README"]);
     queue.continue_merge(StoryId(2)).unwrap();
     let end = shop::soon(ends.recv()).await.unwrap();
-    assert!(matches!(end.result, Ok(MergeOutcome::GateFailed(_))), "{end:?}");
+    assert!(matches!(end.result, Ok(MergeOutcome::GateFailed { .. })), "{end:?}");
     fs::write(&readme, "good\n").unwrap();
     shop.write("two", "mine\n");
     queue.continue_merge(StoryId(2)).unwrap();
@@ -372,7 +376,7 @@ async fn what_a_component_sets_up_is_there_for_the_gates_of_the_merged_result() 
         queue.start(&request).unwrap();
         match &shop::soon(ends.recv()).await.unwrap().result {
             Ok(MergeOutcome::Merged(proof)) => assert!(passes && proof.gates.len() == 1, "{proof:?}"),
-            Ok(MergeOutcome::GateFailed(report)) => {
+            Ok(MergeOutcome::GateFailed { report, .. }) => {
                 assert!(!passes && report.results[0].command == setup, "{report:?}");
             }
             other => panic!("{other:?}"),

@@ -1,6 +1,6 @@
 //! What follows from a run or a merge that ended.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use agents::turn::{BusyWait, RetryPolicy};
 
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     board::WorkFolder,
     event::{Actor, LandingNews, MergeView, PipelineEvent, RunId, RunInfo},
+    gates::GateReport,
     ledger::RunSummary,
     merge::{MergeEnded, MergeError, MergeOutcome},
     run::{RunEnd, RunFailure, RunOutcome, RunUpdate},
@@ -219,16 +220,13 @@ impl Orchestrator {
             }
             // Somebody moved it meanwhile, and that decision counts.
             _ if story.stage != Stage::Merge => {}
-            Ok(MergeOutcome::Conflict(_)) => self.conflict(id),
-            Ok(MergeOutcome::GateFailed(report)) => {
-                let gate = report.failure().map_or_else(String::new, |gate| {
-                    format!("{gate}. The end of its output:\n{}", last_lines(&gate.tail, GATE_LINES))
-                });
-                let base = &self.config.base;
-                let reason = format!(
-                    "The gates passed on the branch but fail on the result of merging it into `{base}`. Merge \
-                     `{base}` into your branch, and fix what does not fit together: {gate}"
-                );
+            Ok(MergeOutcome::Conflict(paths)) => self.conflict(id, paths),
+            Ok(MergeOutcome::Refused(faults)) => {
+                let reason = sentence::sentences(faults);
+                self.send_back(id, (&reason, Actor::Pipeline), Vec::new(), |_| ());
+            }
+            Ok(MergeOutcome::GateFailed { report, base_moved }) => {
+                let reason = gates_failed(report, &self.config.base, *base_moved);
                 self.send_back(id, (&reason, Actor::Pipeline), Vec::new(), |_| ());
             }
             Ok(MergeOutcome::CheckoutInTheWay(files)) => {
@@ -256,13 +254,35 @@ impl Orchestrator {
     }
 
     /// A mergemaster gets it, as long as it has tries left.
-    fn conflict(&mut self, id: StoryId) {
+    fn conflict(&mut self, id: StoryId, paths: &[PathBuf]) {
         if self.memos.read(id).merge_attempts >= MERGE_ATTEMPTS {
-            let why = format!("conflicts are left after {MERGE_ATTEMPTS} attempts to resolve them");
+            let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            let why = format!(
+                "conflicts are left after {MERGE_ATTEMPTS} attempts to resolve them: {}",
+                sentence::listed(&paths)
+            );
             self.merge_failure(id, &why, |_| ());
         } else if !self.config.in_force.agents.iter().any(|agent| agent.role == Role::Mergemaster) {
             self.merge_failure(id, "it has conflicts, and `project.toml` has no mergemaster", |_| ());
         }
+    }
+}
+
+/// The coder's task after the merge's gates failed. Without commits on base since the branch began, the merged result is the branch, and
+/// there is nothing to merge into it.
+fn gates_failed(report: &GateReport, base: &str, base_moved: bool) -> String {
+    let gate = report.failure().map_or_else(String::new, |gate| {
+        format!("{gate}. The end of its output:\n{}", last_lines(&gate.tail, GATE_LINES))
+    });
+    match base_moved {
+        true => format!(
+            "The gates passed on the branch but fail on the result of merging it into `{base}`. Merge `{base}` into your branch, \
+             and fix what does not fit together: {gate}"
+        ),
+        false => format!(
+            "The gates passed in the worktree but fail in a clean checkout of the same content. Look for a file that git ignores, for \
+             something that only `setup` makes, and for a test that does not pass every time: {gate}"
+        ),
     }
 }
 

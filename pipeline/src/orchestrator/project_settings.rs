@@ -3,6 +3,7 @@
 use crate::{
     Project,
     config::ProjectConfig,
+    git::kind,
     host::AgentSettings,
     sentence::sentence,
     trust::{ProjectTrust, check_state_files},
@@ -73,6 +74,12 @@ impl SettingsReading {
         };
         if trust.has_unconfirmed_programs() {
             return failed(trust.programs_sentence());
+        }
+        // Before an agent is paid for what then fails.
+        match kind::refusal(project) {
+            Ok(None) => {}
+            Ok(Some(why)) => return failed(why),
+            Err(error) => return failed(error.to_string()),
         }
         // The file belongs to the repository, so `${VAR}` cannot name storkit's own secrets there.
         let secret = |name: &str| settings.secret_env.iter().any(|secret| secret == name);

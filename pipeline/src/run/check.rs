@@ -1,12 +1,19 @@
 //! Compares everything that a run may not change, before and after it; a moved base is put back, with nothing lost.
 
-use std::{path::PathBuf, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
 
 use git2::{DiffOptions, Oid, Repository};
 
 use super::plan::RunContext;
 use crate::{
-    guard::{BaseGuard, BaseRescue, Fingerprint, OwnChanges, Tampering, compare, rescue},
+    git::fork_point::{ForkPoint, fork_point},
+    guard::{
+        BaseGuard, BaseRescue, BranchFault, FaultCheckError, Fingerprint, OwnChanges, Tampering,
+        branch_faults, compare, rescue,
+    },
     merge::MergeProof,
     sentence,
     story::StoryId,
@@ -49,20 +56,27 @@ impl StateBefore {
         self.fingerprint.own_tip()
     }
 
-    /// Compares with the state now, under the base lock, so that nothing of storkit's is half done. Blocks.
-    pub(super) fn compare(&self, context: &RunContext) -> Result<ComparisonResult, String> {
+    /// Compares with the state now, under the base lock, so that nothing of storkit's is half done. A confined agent reaches neither base nor
+    /// the main checkout, so whatever changed there is a person's. Blocks.
+    pub(super) fn compare(
+        &self,
+        context: &RunContext,
+        is_confined: bool,
+    ) -> Result<ComparisonResult, String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let guard = BaseGuard::lock(&context.project).map_err(|error| text(&error))?;
         let after =
             Fingerprint::take(&context.project, &self.base, &self.own).map_err(|error| text(&error))?;
         let ours = self.ours(context).map_err(|error| text(&error))?;
         let tampering = compare(&self.fingerprint, &after, &ours).map_err(|error| text(&error))?;
-        let (agents, unclear): (Vec<_>, Vec<_>) = tampering.into_iter().partition(Tampering::is_the_agents);
+        let is_own = |tampering: &Tampering| matches!(tampering, Tampering::OwnBranchGone { .. });
+        let tampering = tampering.into_iter().filter(|found| !is_confined || is_own(found));
+        let (agents, unclear): (Vec<_>, Vec<_>) = tampering.partition(Tampering::is_the_agents);
         let moved = agents.iter().find_map(|tampering| match tampering {
-            Tampering::BaseMoved { before, after, .. } => Some((*before, *after)),
+            Tampering::BaseMoved { after, back_to, .. } => Some((*back_to, *after)),
             _ => None,
         });
-        let rescued = moved.map(|(before, after)| self.put_back(context, &guard, (before, after)));
+        let rescued = moved.map(|(back_to, after)| self.put_back(context, &guard, (back_to, after)));
         let words = |list: Vec<Tampering>| list.iter().map(ToString::to_string).collect();
         Ok(ComparisonResult { agents: words(agents), unclear: words(unclear), rescued })
     }
@@ -71,10 +85,10 @@ impl StateBefore {
         &self,
         context: &RunContext,
         guard: &BaseGuard,
-        (before, after): (Oid, Option<Oid>),
+        (back_to, after): (Option<Oid>, Option<Oid>),
     ) -> String {
         let now = SystemTime::now();
-        match rescue(&context.project, guard, &self.base, before, after, self.story, now) {
+        match rescue(&context.project, guard, &self.base, back_to, after, self.story, now) {
             Ok(BaseRescue { branch, restored, .. }) => {
                 let kept =
                     branch.map(|branch| format!(" The commits it was moved to are saved on `{branch}`."));
@@ -122,10 +136,32 @@ impl StateBefore {
 /// The changes of a branch since it left base.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct BranchContent {
+    /// Its own commits.
+    pub commits: usize,
     /// `3 files, +20 -4`
     pub diff: Option<String>,
     /// Files below `.storkit/`, which are the pipeline's.
     pub pipelines: Vec<String>,
+    /// The trees where it left base and where it is.
+    pub trees: Option<(Option<Oid>, Oid)>,
+}
+
+/// What the branch must not bring to base. Blocks; may ask the remotes of submodules.
+pub(crate) fn faults(root: &Path, content: &BranchContent) -> Result<Vec<BranchFault>, FaultCheckError> {
+    content.trees.map_or(Ok(Vec::new()), |(before, after)| branch_faults(root, before, after))
+}
+
+fn own_commits(
+    repository: &Repository,
+    base: &str,
+    fork: Option<ForkPoint>,
+    tip: Oid,
+) -> Result<usize, git2::Error> {
+    let mut walk = repository.revwalk()?;
+    walk.push(tip)?;
+    walk.hide_ref(&format!("refs/heads/{base}"))?;
+    fork.map_or(Ok(()), |fork| walk.hide(fork.commit))?;
+    Ok(walk.count())
 }
 
 /// Reads a branch's content with libgit2. Blocks.
@@ -134,9 +170,10 @@ pub(crate) fn branch_content(
     base: &str,
     tip: Oid,
 ) -> Result<BranchContent, git2::Error> {
-    let base = repository.refname_to_id(&format!("refs/heads/{base}"))?;
     let tree = |commit| repository.find_commit(commit)?.tree();
-    let old = repository.merge_base(base, tip).and_then(tree).ok();
+    // Not where the two meet: after base was rewritten, that would count its old commits as the branch's.
+    let fork = fork_point(repository, base, tip)?;
+    let old = fork.map(|fork| tree(fork.commit)).transpose()?;
     let new = tree(tip)?;
     let mut options = DiffOptions::new();
     options.context_lines(0);
@@ -150,7 +187,9 @@ pub(crate) fn branch_content(
         .filter(|path| path.starts_with(".storkit"))
         .map(|path| path.display().to_string())
         .collect();
-    Ok(BranchContent { diff: (files > 0).then_some(words), pipelines })
+    let trees = Some((old.map(|tree| tree.id()), new.id()));
+    let commits = own_commits(repository, base, fork, tip)?;
+    Ok(BranchContent { commits, diff: (files > 0).then_some(words), pipelines, trees })
 }
 
 #[cfg(test)]
@@ -182,7 +221,7 @@ mod tests {
         let before = before(&fixture);
         assert_eq!(before.tip(), Some(oid(&fixture.tip(BRANCH))));
         fixture.git.git_in(worktree.path(), &["commit", "-q", "--allow-empty", "-m", "its own"]);
-        assert_eq!(before.compare(&fixture.context), Ok(ComparisonResult::default()));
+        assert_eq!(before.compare(&fixture.context, false), Ok(ComparisonResult::default()));
     }
 
     #[test]
@@ -190,7 +229,7 @@ mod tests {
         let fixture = RunFixture::coder("");
         let (before, old) = (before(&fixture), fixture.tip("main"));
         let moved = evil(&fixture);
-        let ComparisonResult { agents, unclear, rescued } = before.compare(&fixture.context).unwrap();
+        let ComparisonResult { agents, unclear, rescued } = before.compare(&fixture.context, false).unwrap();
         assert_eq!(agents, [format!("the agent moved the base branch from `{old:.8}` to `{moved:.8}`")]);
         assert_eq!(unclear, Vec::<String>::new());
         let saved = fixture.git.git(&["branch", "--list", "--format=%(refname:short)", "storkit/rescue/*"]);
@@ -201,12 +240,54 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_wall_base_is_never_put_back_whoever_moved_it() {
+        let fixture = RunFixture::coder("");
+        let before = before(&fixture);
+        let moved = evil(&fixture);
+        fixture.git.write("a.txt", "a person's\n");
+        assert_eq!(before.compare(&fixture.context, true), Ok(ComparisonResult::default()));
+        assert_eq!(fixture.tip("main"), moved);
+        assert_eq!(fixture.git.git(&["branch", "--list", "storkit/rescue/*"]), "");
+        fixture.git.git(&["reset", "-q", "--hard", "HEAD~1"]);
+        assert_eq!(before.compare(&fixture.context, true), Ok(ComparisonResult::default()));
+    }
+
+    #[test]
+    fn an_agents_commits_under_a_persons_stay_on_base_and_are_told() {
+        let fixture = RunFixture::coder("");
+        let before = before(&fixture);
+        evil(&fixture);
+        fixture.git.git(&["commit", "-q", "--allow-empty", "-m", "a person's"]);
+        let moved = fixture.tip("main");
+        let found = before.compare(&fixture.context, false).unwrap();
+        assert!(found.agents[0].starts_with("the agent moved the base branch"), "{found:?}");
+        assert!(found.rescued.unwrap().starts_with("`main` was not put back"));
+        assert_eq!(fixture.tip("main"), moved);
+    }
+
+    #[test]
+    fn a_rewritten_base_is_no_work_of_the_agents() {
+        let fixture = RunFixture::coder("");
+        fixture.git.write(".storkit/work/1_backlog/8_story_y.md", "---\nname: y\n---\n");
+        fixture.git.git(&["add", ".storkit/work/1_backlog"]);
+        fixture.git.git(&["commit", "-q", "-m", "stories"]);
+        let worktree = fixture.worktree();
+        fixture.git.git(&["reset", "-q", "--soft", "HEAD~1"]);
+        fixture.git.git(&["commit", "-q", "-m", "stories, rebased"]);
+        let repository = Repository::open(fixture.git.root()).unwrap();
+        let content = || branch_content(&repository, "main", oid(&fixture.tip(BRANCH))).unwrap();
+        assert_eq!((content().commits, content().diff, content().pipelines), (0, None, vec![]));
+        fixture.git.git_in(worktree.path(), &["commit", "-q", "--allow-empty", "-m", "its own"]);
+        assert_eq!(content().commits, 1);
+    }
+
+    #[test]
     fn a_base_that_others_have_built_on_is_left_for_a_person_to_check() {
         let fixture = RunFixture::coder("");
         let before = before(&fixture);
         let moved = evil(&fixture);
         fixture.git.git(&["branch", "others"]);
-        let rescued = before.compare(&fixture.context).unwrap().rescued.unwrap();
+        let rescued = before.compare(&fixture.context, false).unwrap().rescued.unwrap();
         let expected =
             "`main` was not put back, since others have built on it or moved it again: check it. The commits";
         assert!(rescued.starts_with(expected), "{rescued}");
@@ -219,7 +300,7 @@ mod tests {
         let before = before(&fixture);
         fixture.git.git(&["commit", "-q", "--allow-empty", "-m", "a person's"]);
         let moved = fixture.tip("main");
-        let ComparisonResult { agents, unclear, rescued } = before.compare(&fixture.context).unwrap();
+        let ComparisonResult { agents, unclear, rescued } = before.compare(&fixture.context, false).unwrap();
         assert_eq!((agents, rescued), (vec![], None));
         assert!(unclear[0].starts_with("the base branch moved from"), "{unclear:?}");
         assert_eq!(fixture.tip("main"), moved);
@@ -237,7 +318,7 @@ mod tests {
         fixture.git.git(&["commit", "-q", "--allow-empty", "-m", "stories"]);
         fixture.context.own.add(&fixture.tip("main"));
         story("8_story_y.md");
-        assert_eq!(before.compare(&fixture.context), Ok(ComparisonResult::default()));
+        assert_eq!(before.compare(&fixture.context, false), Ok(ComparisonResult::default()));
     }
 
     #[test]
@@ -246,7 +327,7 @@ mod tests {
         let before = before(&fixture);
         fixture.git.git(&["commit", "-q", "--allow-empty", "-m", "storkit: merge 8 Paint the door"]);
         let merge = fixture.tip("main");
-        let unclear = || before.compare(&fixture.context).unwrap().unclear;
+        let unclear = || before.compare(&fixture.context, false).unwrap().unclear;
         assert_eq!(unclear().len(), 1, "anybody can write that message");
         let prove = |commit: &str| {
             let proof = MergeProof {
@@ -279,7 +360,7 @@ mod tests {
         fixture.git.git(&["commit", "-q", "-m", "later"]);
         let repository = Repository::open(fixture.git.root()).unwrap();
         let content = || branch_content(&repository, "main", oid(&fixture.tip(BRANCH))).unwrap();
-        assert_eq!(content(), BranchContent::default());
+        assert_eq!((content().diff, content().pipelines), (None, vec![]));
         let path = worktree.path();
         fs::create_dir_all(path.join(".storkit")).unwrap();
         fs::write(path.join("a.txt"), "b\nc\n").unwrap();
@@ -287,7 +368,7 @@ mod tests {
         fixture.git.git_in(path, &["add", "--force", "."]);
         fixture.git.git_in(path, &["commit", "-q", "-m", "changes"]);
         let pipelines = vec![".storkit/project.toml".to_owned()];
-        assert_eq!(content(), BranchContent { diff: Some("2 files, +3 -1".into()), pipelines });
+        assert_eq!((content().diff.as_deref(), content().pipelines), (Some("2 files, +3 -1"), pipelines));
     }
 
     #[test]
@@ -296,7 +377,7 @@ mod tests {
         let before = before(&fixture);
         let guard = BaseGuard::lock(&fixture.context.project).unwrap();
         let nowhere = Oid::from_bytes(&[7; 20]).unwrap();
-        let said = before.put_back(&fixture.context, &guard, (nowhere, Some(nowhere)));
+        let said = before.put_back(&fixture.context, &guard, (Some(nowhere), Some(nowhere)));
         assert!(said.starts_with("`main` could not be put back: "), "{said}");
     }
 }

@@ -202,7 +202,14 @@ impl RunJob {
     async fn prepare(&mut self) -> Result<(), RunOutcome> {
         let (context, plan) = (self.context.clone(), self.plan.clone());
         let workspace = blocking(move || Workspace::prepare(&context, &plan)).await;
-        self.workspace = Some(workspace.unwrap_or_else(|| Err(panicked()))?);
+        let workspace = workspace.unwrap_or_else(|| Err(panicked()))?;
+        if let Some(news) = &workspace.rewritten {
+            self.log_line(&format!("({news})"));
+            let feedback =
+                self.plan.feedback.take().map(|feedback| format!("{feedback}\n\n")).unwrap_or_default();
+            self.plan.feedback = Some(format!("{feedback}{news}"));
+        }
+        self.workspace = Some(workspace);
         self.check_stopped()?;
         self.set_up().await?;
         // Opened after the setup, whose commands so never see the run's token.
@@ -367,7 +374,8 @@ mod tests {
         assert_eq!(fixture.option(2, "--resume"), fixture.option(1, "--session-id"));
         assert!(fixture.arguments(2).unwrap().contains("\n- `one.txt`\n"));
         let fixture = RunFixture::coder("echo x > one.txt; result");
-        let failed = RunOutcome::failed(FailureCause::Uncommitted { files: 1 });
+        let failed =
+            RunOutcome::failed(FailureCause::Uncommitted { files: 1, names: vec!["one.txt".into()] });
         assert_eq!(*fixture.run().await.outcome(), failed);
         assert_eq!(fixture.arguments(3), None);
     }

@@ -6,6 +6,7 @@ use super::RunPlan;
 use crate::{
     Project,
     config::{PromptVars, UnknownPlaceholder, render},
+    worktree::GitOperation,
 };
 
 // Most characters of a story's text in a prompt; the file has all of it.
@@ -53,19 +54,32 @@ fn enclosed(tag: &str, attributes: &str, text: &str) -> String {
     format!("<{free}{attributes}>\n{}\n</{free}>", text.trim_end())
 }
 
-/// The reminder to one who left work uncommitted.
-pub(super) fn reminder(files: &[String], refused: Option<&str>) -> String {
-    let mut list: Vec<String> = files.iter().take(20).map(|file| format!("- `{file}`")).collect();
-    if files.len() > list.len() {
-        list.push(format!("- and {} more", files.len() - list.len()));
+/// The reminder to one who left work unfinished: uncommitted files, commits that were not accepted, an operation of git in progress.
+pub(super) fn reminder(files: &[String], refused: Option<&str>, operation: Option<GitOperation>) -> String {
+    let mut parts = Vec::new();
+    if files.is_empty() {
+        parts.push("You ended with work that is not finished.".to_owned());
     }
-    let refused =
-        refused.map(|why| format!("\n\nYour last commits were not accepted: {why}")).unwrap_or_default();
-    format!(
-        "You ended with work that is not committed:\n\n{}\n\nCommit the files that belong to the story, remove the others \
-         (or let git ignore it), then end. Uncommitted work is lost.{refused}",
-        list.join("\n")
-    )
+    if let Some(operation) = operation {
+        let [end, abort] = operation.ways_out();
+        parts.push(format!(
+            "A `git {operation}` was in progress when you ended, so your branch is not what it should be. Resolve what is left and end \
+             it with `{end}`, or drop it with `{abort}`."
+        ));
+    }
+    if !files.is_empty() {
+        let mut list: Vec<String> = files.iter().take(20).map(|file| format!("- `{file}`")).collect();
+        if files.len() > list.len() {
+            list.push(format!("- and {} more", files.len() - list.len()));
+        }
+        parts.push(format!(
+            "You ended with work that is not committed:\n\n{}\n\nCommit the files that belong to the story, remove the others \
+             (or let git ignore them), then end. Uncommitted work is lost.",
+            list.join("\n")
+        ));
+    }
+    parts.extend(refused.map(|why| format!("Your last commits were not accepted: {why}")));
+    parts.join("\n\n")
 }
 
 /// Text for the CLI's system prompt: the role's, and facts about the project.
@@ -155,12 +169,12 @@ mod tests {
     #[test]
     fn a_reminder_names_twenty_files_and_counts_the_others() {
         let files: Vec<String> = (1..=22).map(|number| format!("{number}.txt")).collect();
-        let twenty = reminder(&files[..20], None);
+        let twenty = reminder(&files[..20], None, None);
         assert!(
             twenty.contains("\n- `20.txt`\n\nCommit") && twenty.ends_with("Uncommitted work is lost."),
             "{twenty}"
         );
-        let more = reminder(&files, Some("too large"));
+        let more = reminder(&files, Some("too large"), None);
         assert!(more.contains("\n- `20.txt`\n- and 2 more\n\nCommit"), "{more}");
         assert!(more.ends_with("\n\nYour last commits were not accepted: too large"), "{more}");
     }

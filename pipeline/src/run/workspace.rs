@@ -19,9 +19,10 @@ use crate::{
     host::{AgentSettings, command_gates},
     merge,
     open_hosts::CommandHosts,
+    sentence::listed,
     story::{BlockReason, stage::Role},
     strangers,
-    worktree::{DetachedWorktree, Worktree, WorktreeError, WorktreeName},
+    worktree::{BaseFollowed, DetachedWorktree, Worktree, WorktreeError, WorktreeName},
 };
 
 /// Where a person who opens the CLI in a worktree finds the run's tools, with its token.
@@ -33,6 +34,8 @@ pub(super) struct Workspace {
     pub confinement: Confinement,
     /// Whether the worktree was made now: then its components are to be set up.
     pub fresh: bool,
+    /// What a rewritten base means for the branch, in sentences for its coder.
+    pub rewritten: Option<String>,
 }
 
 /// Which of the two.
@@ -53,7 +56,12 @@ impl Workspace {
             let folder = merge::conflict_worktree(&context.project, id);
             let detached =
                 DetachedWorktree::open(&context.project, &folder).map_err(|error| failed(&error))?;
-            return Ok(Self { kind: WorkspaceKind::Conflict(detached), confinement, fresh: false });
+            return Ok(Self {
+                kind: WorkspaceKind::Conflict(detached),
+                confinement,
+                fresh: false,
+                rewritten: None,
+            });
         }
         let name = WorktreeName::new(id, &plan.story.file.slug)
             .map_err(|error| RunOutcome::Blocked(BlockReason::Worktree { why: error.to_string() }))?;
@@ -61,7 +69,12 @@ impl Workspace {
         let fresh = !context.project.dir().join("worktrees").join(name.to_string()).exists();
         let worktree =
             context.worktrees.prepare(&name, &plan.base, &plan.run.slot).map_err(|error| failed(&error))?;
-        Ok(Self { kind: WorkspaceKind::Story(worktree), confinement, fresh })
+        worktree.quit_operation().map_err(|error| failed(&error))?;
+        let rewritten = match plan.run.role {
+            Role::Coder => follow_base(&worktree, &plan.base),
+            Role::Qa | Role::Mergemaster | Role::Supervisor => None,
+        };
+        Ok(Self { kind: WorkspaceKind::Story(worktree), confinement, fresh, rewritten })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -149,10 +162,35 @@ impl Workspace {
             }
             WorkspaceKind::Story(_) => {}
             WorkspaceKind::Conflict(detached) => {
+                if let Err(error) = detached.settle() {
+                    tracing::warn!(%error, "what a mergemaster staged cannot be read, so its conflict stays");
+                }
                 if let Err(error) = detached.clear() {
                     tracing::warn!(%error, "the private copies of a conflict's worktree cannot be removed");
                 }
             }
+        }
+    }
+}
+
+/// Puts the branch onto a base that was rewritten. What cannot be done now, the merge finds again.
+fn follow_base(worktree: &Worktree, base: &str) -> Option<String> {
+    let followed = worktree.follow_rewritten_base();
+    let followed =
+        followed.inspect_err(|error| tracing::warn!(%error, "a branch cannot follow its base")).ok()?;
+    match followed {
+        BaseFollowed::Unchanged => None,
+        BaseFollowed::Rebased { from } => Some(format!(
+            "`{base}` was rewritten: it no longer has the commit `{from:.10}`, where your branch began. Your commits were rebased \
+             onto the new `{base}`."
+        )),
+        BaseFollowed::Conflict { from, paths } => {
+            let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            Some(format!(
+                "`{base}` was rewritten: it no longer has the commit `{from:.10}`, where your branch began. Your commits cannot be \
+                 rebased onto the new `{base}` without conflicts in {}. Run `git rebase --onto {base} {from:.10}` and resolve them.",
+                listed(&paths)
+            ))
         }
     }
 }

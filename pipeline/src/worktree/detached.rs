@@ -71,8 +71,7 @@ impl DetachedWorktree {
         }
     }
 
-    /// Prepares the private folders for a confined run. Nothing reads them afterwards: only the files
-    /// of a resolution count.
+    /// Prepares the private folders for a confined run. Afterwards only the index is read, by [`DetachedWorktree::settle`].
     pub fn enclose(&self) -> Result<WorktreePaths, WorktreeError> {
         private_folder(&self.private).map_err(at(&self.private))?;
         // Caches stay: the next merge is built with them.
@@ -94,6 +93,19 @@ impl DetachedWorktree {
         private_folder(&shown).map_err(at(&shown))?;
         copy_notes(&self.admin, &self.private.join("admin"))?;
         Ok(self.place())
+    }
+
+    /// Takes over what a confined mergemaster staged: its index replaces git's own of this worktree. It is data that git reads, and names no
+    /// program.
+    pub fn settle(&self) -> Result<(), WorktreeError> {
+        const MOST: u64 = 256 << 20;
+        let (from, to) = (self.private.join("admin/index"), self.admin.join("index"));
+        let found = fs::symlink_metadata(&from).is_ok_and(|found| found.is_file() && found.len() <= MOST);
+        if found {
+            let index = fs::read(&from).map_err(at(&from))?;
+            settings::atomic::write(&to, &index).map_err(at(&to))?;
+        }
+        Ok(())
     }
 
     /// Removes the private places.

@@ -11,10 +11,13 @@ use super::{
     layout::{WorktreeLock, private_folder},
     remove::remove_tree,
 };
-use crate::worktree::{
-    error::{WorktreeError, at},
-    import::{ImportError, ImportResult},
-    worktrees::Worktree,
+use crate::{
+    git::submodules::without_user,
+    worktree::{
+        error::{WorktreeError, at},
+        import::{ImportError, ImportResult},
+        worktrees::Worktree,
+    },
 };
 
 impl Worktree {
@@ -22,7 +25,9 @@ impl Worktree {
     /// left and that could not be imported are still there for the agent to fix.
     pub fn enclose(&self) -> Result<WorktreePaths, ImportError> {
         let _lock = WorktreeLock::take(&self.layout)?;
-        if self.unimported()?.is_none() || self.import_locked().is_ok() {
+        // An operation in progress has its state and its commits in the private folders.
+        let in_progress = self.operation(true).is_some();
+        if !in_progress && (self.unimported()?.is_none() || self.import_locked().is_ok()) {
             self.catch_up()?;
             self.renew()?;
         }
@@ -97,6 +102,12 @@ impl Worktree {
 
     pub(super) fn renew(&self) -> Result<(), WorktreeError> {
         let private = &self.layout.private;
+        // A submodule's commits are nowhere else, and its own remote takes them.
+        let (modules, kept) = (private.join("admin/modules"), private.join("modules"));
+        if modules.is_dir() {
+            remove_tree(&kept)?;
+            fs::rename(&modules, &kept).map_err(at(&kept))?;
+        }
         for part in ["objects", "refs", "logs", "admin", "info"] {
             remove_tree(&private.join(part))?;
         }
@@ -116,7 +127,12 @@ impl Worktree {
         // The sandbox's `objects/info`: there the store is elsewhere.
         let inside = self.layout.root.join(STORE);
         write("info/alternates", format!("{}\n{}", inside.display(), further_stores(&store)))?;
-        copy_notes(&self.admin, &private.join("admin"))
+        copy_notes(&self.admin, &private.join("admin"))?;
+        if kept.is_dir() {
+            remove_tree(&modules)?;
+            fs::rename(&kept, &modules).map_err(at(&modules))?;
+        }
+        Ok(())
     }
 }
 
@@ -181,14 +197,6 @@ pub(crate) fn show_settings(common: &Path, private: &Path) -> Result<(), Worktre
         }
     }
     Ok(())
-}
-
-/// An address without the user and password in it: `https://ann:secret@host/x` is `https://host/x`.
-fn without_user(value: &str) -> String {
-    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{path}")
 }
 
 // A ref's file, which an agent may have written: no link is followed, and nothing but an

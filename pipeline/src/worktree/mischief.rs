@@ -209,13 +209,13 @@ fn a_base_that_was_moved_past_the_hooks_is_seen_rescued_and_put_back() {
     run.fixture.write("mine.txt", "uncommitted");
     run.does(&format!("{COMMIT} && {BARE} update-ref refs/heads/main HEAD"));
     let tampering = run.tampering();
-    let [Tampering::BaseMoved { before, after, by: Culprit::Agent }, ..] = tampering[..] else {
+    let [Tampering::BaseMoved { back_to, after, by: Culprit::Agent, .. }, ..] = tampering[..] else {
         panic!("{tampering:?}")
     };
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
     let (id, now) =
         (run.worktree.owner().story().expect("a story's").id(), std::time::SystemTime::UNIX_EPOCH);
-    let rescued = rescue(&run.fixture.project, &guard, "main", before, after, id, now).expect("rescued");
+    let rescued = rescue(&run.fixture.project, &guard, "main", back_to, after, id, now).expect("rescued");
     assert_eq!((rescued.branch.as_deref(), rescued.restored), (Some("storkit/rescue/7-0"), true));
     assert_eq!(run.fixture.git(&["log", "--format=%s", "main"]), "first");
     assert_eq!(run.fixture.git(&["log", "--format=%s", "storkit/rescue/7-0"]), "work\nfirst");
@@ -230,13 +230,14 @@ fn a_commit_in_the_main_checkout_past_the_hooks_is_seen_and_its_files_follow_bas
         "cd \"$ROOT\" && echo evil > evil.txt && {BARE} add evil.txt && {BARE} commit -q -m evil"
     ));
     let tampering = run.tampering();
-    let Some(Tampering::BaseMoved { before, after, by: Culprit::Unknown }) = tampering.first() else {
+    let Some(Tampering::BaseMoved { before, after, by: Culprit::Unknown, .. }) = tampering.first() else {
         panic!("{tampering:?}")
     };
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
     let (id, now) =
         (run.worktree.owner().story().expect("a story's").id(), std::time::SystemTime::UNIX_EPOCH);
-    let rescued = rescue(&run.fixture.project, &guard, "main", *before, *after, id, now).expect("rescued");
+    let rescued =
+        rescue(&run.fixture.project, &guard, "main", Some(*before), *after, id, now).expect("rescued");
     assert_eq!((rescued.restored, rescued.checkout), (true, CheckoutFate::Followed));
     assert_eq!(run.fixture.git(&["status", "--porcelain"]), "?? mine.txt");
     assert!(!run.fixture.root().join("evil.txt").exists());
@@ -252,7 +253,7 @@ fn base_is_not_put_back_over_work_that_others_built_on_it_and_uncommitted_files_
     let (id, now) =
         (run.worktree.owner().story().expect("a story's").id(), std::time::SystemTime::UNIX_EPOCH);
     let again =
-        || rescue(&run.fixture.project, &guard, "main", before, Some(after), id, now).expect("rescued");
+        || rescue(&run.fixture.project, &guard, "main", Some(before), Some(after), id, now).expect("rescued");
     run.fixture.git(&["branch", "built-on-it"]);
     assert!(!again().restored);
     run.fixture.git(&["branch", "-D", "built-on-it"]);
@@ -273,7 +274,9 @@ fn a_deleted_base_is_made_again() {
     let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
     let (id, now) =
         (run.worktree.owner().story().expect("a story's").id(), std::time::SystemTime::UNIX_EPOCH);
-    assert!(rescue(&run.fixture.project, &guard, "main", before, None, id, now).expect("rescued").restored);
+    assert!(
+        rescue(&run.fixture.project, &guard, "main", Some(before), None, id, now).expect("rescued").restored
+    );
     assert_eq!(run.tampering(), []);
 }
 

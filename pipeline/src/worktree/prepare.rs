@@ -15,6 +15,7 @@ use rustix::fs::statvfs;
 use super::{
     hooks,
     layout::{WorktreeListLock, WorktreeLock, make_home},
+    submodules::fill_submodules,
 };
 use crate::{
     git::program::GitProgram,
@@ -128,7 +129,13 @@ impl Worktrees {
         drop(listed);
         // As `git worktree add` does it.
         GitProgram::at(&layout.folder).run(["reset", "--hard", "--quiet", "--no-recurse-submodules"])?;
-        layout.admin().ok_or_else(|| at(&layout.folder)(std::io::Error::other("git made no worktree")))
+        let admin = layout.admin();
+        let admin = admin.ok_or_else(|| at(&layout.folder)(std::io::Error::other("git made no worktree")))?;
+        let tip = Repository::open(&self.common)?.refname_to_id(&layout.owner.reference())?;
+        if let Err(error) = fill_submodules(&self.common, &admin, &layout.folder, tip) {
+            tracing::warn!(%error, "a worktree has no submodules");
+        }
+        Ok(admin)
     }
 
     // A new worktree takes the files of the main checkout's index.

@@ -7,6 +7,7 @@ use crate::{
     event::{MergeView, PipelineEvent, RunPhase, WantedDecision},
     handle::{StartResult, StopTarget},
     merge::MergeProof,
+    reading::LogOf,
     story::{
         StoryKind,
         stage::{Role, Stage},
@@ -181,12 +182,53 @@ async fn a_conflict_that_nobody_resolves_is_a_merge_failure_and_never_assigned_a
     fixture.until("one is done", done).await;
     let loser = if fixture.stage(one) == Some(Stage::Done) { two } else { one };
     let why = fixture.until_asked(loser).await;
-    assert!(why.contains("its merge failed: conflicts are left after 3 attempts"), "{why}");
+    assert!(
+        why.contains("its merge failed: conflicts are left after 3 attempts to resolve them: `a.txt`"),
+        "{why}"
+    );
     fixture.pipeline.rescan().await.expect("a look");
     assert_eq!(fixture.pipeline.snapshot().runs, [], "nobody works on it");
     assert_eq!(fixture.stage(loser), Some(Stage::Merge));
     let refused = fixture.pipeline.merge(loser, ann()).await.expect_err("it is refused");
     assert!(refused.to_string().contains("A person can use `retry"), "{refused}");
+}
+
+#[tokio::test]
+async fn what_a_failing_merge_gate_printed_is_shown_where_people_look() {
+    let git = crate::worktree::fixture::WorktreeFixture::new();
+    git.write("gate.sh", "test -e ignored || { echo the reason; exit 3; }\n");
+    git.write(".gitignore", "ignored\n");
+    git.write(".storkit/project.toml", TEAM);
+    git.git(&["add", "gate.sh", ".gitignore", ".storkit/project.toml"]);
+    git.git(&["commit", "-q", "-m", "gate"]);
+    git.confirm();
+    let mut fixture = Fixture::on(git, |_| ()).await;
+    let work = "do: touch ignored && echo x > x.txt && git add -A && git commit -qm x\nagain: sleep 600";
+    let id = fixture.start("Fails on the result", work).await;
+    let failed = |event: &PipelineEvent| {
+        matches!(event, PipelineEvent::Merge { merge: MergeView::GateFailed { gate, output }, .. }
+            if gate.contains("`sh gate.sh` failed with code 3") && output == &["the reason"])
+    };
+    fixture.until("the room is told", failed).await;
+    // The next run has begun, and its log is a newer one.
+    let again =
+        |event: &PipelineEvent| matches!(event, PipelineEvent::RunPhase { phase: RunPhase::Working, .. });
+    let seen = fixture.told(|_| true);
+    fixture.until_new("the coder works again", seen, again).await;
+    let (run, lines) = fixture.pipeline.log(LogOf::Story(id), 20).await.expect("a log").expect("a log");
+    assert!(lines.contains(&"the reason".to_owned()), "{lines:?}");
+    assert!(lines.contains(&format!("(then {run})")), "{lines:?}");
+    let page = fixture.pipeline.work_done(id).await.expect("a page");
+    assert!(page.failed_merge.contains(&"the reason".to_owned()), "{page:?}");
+    let feedback = || {
+        fixture
+            .prompts()
+            .into_iter()
+            .find(|prompt| prompt.contains("fail in a clean checkout of the same content"))
+    };
+    fixture.until_true("the coder is told", || feedback().is_some()).await;
+    let feedback = feedback().expect("a prompt");
+    assert!(feedback.contains("the reason") && !feedback.contains("Merge `main`"), "{feedback}");
 }
 
 #[tokio::test]

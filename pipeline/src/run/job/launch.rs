@@ -50,7 +50,7 @@ impl RunJob {
 
     pub(super) async fn reminder_launch(&mut self) -> Result<Launch, RunOutcome> {
         let files = self.uncommitted().await?;
-        let text = prompt::reminder(&files, self.branch.refused.as_deref());
+        let text = prompt::reminder(&files, self.branch.refused.as_deref(), self.operation().await);
         let session = self.session.clone().unwrap_or_else(SessionId::random);
         self.launch(SessionStart::Resume(session), text, None).await
     }

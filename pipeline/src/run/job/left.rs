@@ -12,9 +12,10 @@ use crate::{
         plan::RunUpdate,
         turn::TurnResult,
     },
+    sentence::sentences,
     story::stage::Role,
     verdict::{FailureCause, RunFacts},
-    worktree::{self, ImportResult, Worktree},
+    worktree::{self, GitOperation, ImportResult, Worktree},
 };
 
 /// How much of a failed gate's output goes back to the coder.
@@ -62,9 +63,7 @@ impl RunJob {
             );
             self.send_update(RunUpdate::Alarm(text)).await;
         }
-        // In a sandbox it cannot have been the agent.
-        let confined = self.workspace.as_ref().is_some_and(|workspace| workspace.confinement.encloses());
-        if !found.unclear.is_empty() && !confined {
+        if !found.unclear.is_empty() {
             let text = format!(
                 "While `{}` worked on story {} without a sandbox, this changed outside its worktree, by it or by a \
                  person: {}.",
@@ -104,12 +103,17 @@ impl RunJob {
         let settled = blocking(move || {
             let imported = settling.settle()?;
             let brings =
-                Repository::open(root).and_then(|found| check::branch_content(&found, &base, imported.tip));
-            Ok::<_, worktree::ImportError>((imported, brings.unwrap_or_default()))
+                Repository::open(&root).and_then(|found| check::branch_content(&found, &base, imported.tip));
+            // Base itself may be gone.
+            let brings =
+                brings.unwrap_or(BranchContent { commits: imported.ahead, ..BranchContent::default() });
+            let faults = check::faults(&root, &brings);
+            Ok::<_, worktree::ImportError>((imported, brings, faults))
         });
         match settled.await.ok_or_else(panicked)? {
-            Ok((ImportResult { ahead, rewritten, .. }, BranchContent { diff, pipelines })) => {
-                facts.commits = ahead;
+            Ok((ImportResult { rewritten, .. }, content, faults)) => {
+                let BranchContent { commits, diff, pipelines, .. } = content;
+                facts.commits = commits;
                 self.branch.diff = diff;
                 self.branch.refused = None;
                 if rewritten {
@@ -123,6 +127,18 @@ impl RunJob {
                     );
                     return Err(RunOutcome::failed(FailureCause::Refused { why }));
                 }
+                match faults {
+                    Ok(faults) if faults.is_empty() || self.plan.run.role != Role::Coder => {}
+                    Ok(faults) => {
+                        let why = sentences(&faults);
+                        if facts.reminded {
+                            return Err(RunOutcome::failed(FailureCause::Refused { why }));
+                        }
+                        self.branch.refused = Some(why);
+                    }
+                    // The merge asks again.
+                    Err(error) => self.log_line(&format!("({error})")),
+                }
             }
             // The comparison finds that, too, and says where the branch was.
             Err(worktree::ImportError::Gone(_)) => {}
@@ -133,9 +149,10 @@ impl RunJob {
                 }
             }
         }
-        // A refused import counts as uncommitted work: the agent is reminded once, with the reason, and can
-        // fix it.
-        facts.uncommitted = self.uncommitted().await?.len().max(usize::from(self.branch.refused.is_some()));
+        // The agent is reminded once, with the reason, and can fix it.
+        facts.refused = self.branch.refused.is_some();
+        facts.uncommitted = self.uncommitted().await?;
+        facts.operation = self.operation().await;
         Ok(())
     }
 
@@ -151,7 +168,8 @@ impl RunJob {
 
     async fn compare(&self, before: &StateBefore) -> Result<check::ComparisonResult, RunOutcome> {
         let (before, context) = (before.clone(), self.context.clone());
-        let found = blocking(move || before.compare(&context)).await.ok_or_else(panicked)?;
+        let is_confined = self.workspace.as_ref().is_some_and(|workspace| workspace.confinement.encloses());
+        let found = blocking(move || before.compare(&context, is_confined)).await.ok_or_else(panicked)?;
         found.map_err(|why| RunOutcome::internal(format_args!("the repository cannot be compared: {why}")))
     }
 
@@ -159,6 +177,13 @@ impl RunJob {
         let Some(worktree) = self.worktree() else { return Ok(Vec::new()) };
         let files = blocking(move || worktree.uncommitted()).await.ok_or_else(panicked)?;
         files.map_err(RunOutcome::internal)
+    }
+
+    /// The operation of git that the agent left in progress.
+    pub(super) async fn operation(&self) -> Option<GitOperation> {
+        let worktree = self.worktree()?;
+        let enclosed = self.workspace.as_ref().is_some_and(|workspace| workspace.confinement.encloses());
+        blocking(move || worktree.operation(enclosed)).await.flatten()
     }
 
     pub(super) async fn gates(&mut self) -> Result<RunOutcome, RunOutcome> {
@@ -287,7 +312,9 @@ mod tests {
         let facts = job.facts(&before, &turn, true).await.unwrap();
         let expected = RunFacts {
             commits: 1,
-            uncommitted: 2,
+            uncommitted: vec!["a".into(), "b".into()],
+            refused: false,
+            operation: None,
             reminded: true,
             review: Some(ReviewDecision::Approved),
             ended: Some(StopReason::Stalled),
@@ -344,6 +371,60 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_rebase_that_was_left_in_progress_is_named_in_the_reminder() {
+        let begins = "echo mine > a.txt; git commit -qam mine; git rebase -q main";
+        for (ends, outcome) in [
+            ("git rebase --abort", RunOutcome::Passed),
+            ("true", RunOutcome::failed(FailureCause::OperationLeft { operation: GitOperation::Rebase })),
+        ] {
+            let fixture =
+                RunFixture::coder(&format!("case $turn in 1) {begins} ;; *) {ends} ;; esac; result"));
+            fixture.worktree();
+            fixture.git.write("a.txt", "theirs\n");
+            fixture.git.git(&["commit", "-qam", "theirs"]);
+            let run = fixture.run().await;
+            let reminder = fixture.arguments(2).unwrap();
+            assert!(reminder.contains("A `git rebase` was in progress when you ended"), "{reminder}");
+            assert!(
+                reminder.contains("`git rebase --continue`, or drop it with `git rebase --abort`"),
+                "{reminder}"
+            );
+            match (run.outcome(), outcome) {
+                (RunOutcome::Failed(failure), RunOutcome::Failed(expected)) => {
+                    assert_eq!(failure.cause, expected.cause);
+                }
+                (found, expected) => assert_eq!(*found, expected),
+            }
+            assert_eq!(fixture.arguments(3), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn committed_conflict_markers_are_refused_and_can_be_put_right_once() {
+        let marked = "printf '<<<<<<< HEAD\\nours\\n=======\\ntheirs\\n>>>>>>> main\\n' > a.txt; git commit -qam marked";
+        let fixture = RunFixture::coder(&format!(
+            "case $turn in 1) {marked} ;; *) echo both > a.txt; git commit -qam both ;; esac; result"
+        ));
+        assert_eq!(*fixture.run().await.outcome(), RunOutcome::Passed);
+        let reminder = fixture.arguments(2).unwrap();
+        assert!(
+            reminder.contains("Your last commits were not accepted: `a.txt` has conflict markers"),
+            "{reminder}"
+        );
+        let fixture = RunFixture::coder(&format!("[ $turn = 2 ] || {{ {marked}; }}; result"));
+        let run = fixture.run().await;
+        assert!(refused(run.outcome()).starts_with("`a.txt` has conflict markers"), "{:?}", run.end);
+    }
+
+    #[tokio::test]
+    async fn a_nested_repository_is_refused_before_anybody_reviews_it() {
+        let nests = "mkdir -p tool; (cd tool; git init -q; git -c user.name=x -c user.email=x@y commit -q --allow-empty -m x); git add tool 2>/dev/null; git commit -qm tool";
+        let fixture = RunFixture::coder(&format!("[ $turn = 2 ] || {{ {nests}; }}; result"));
+        let run = fixture.run().await;
+        assert!(refused(run.outcome()).starts_with("`tool` is a git repository of its own"), "{:?}", run.end);
+    }
+
+    #[tokio::test]
     async fn refused_commits_of_a_run_that_was_ended_are_its_failure() {
         let fixture = limited("result", 10);
         let (mut job, _control, _updates) = fixture.job();
@@ -355,7 +436,7 @@ mod tests {
         fixture.git.git_in(worktree.path(), &["commit", "-q", "-m", "large"]);
         let ended = |ended| TurnResult { outcome: TurnOutcome::Stopped, ended };
         let facts = job.facts(&before, &ended(None), false).await.unwrap();
-        assert_eq!((facts.commits, facts.uncommitted), (0, 1), "as work that is not committed");
+        assert_eq!((facts.commits, facts.uncommitted.len(), facts.refused), (0, 0, true));
         let stopped = job.facts(&before, &ended(Some(StopReason::Stopped)), false).await.unwrap_err();
         assert!(refused(&stopped).starts_with("`a.txt` on the branch has"));
     }
