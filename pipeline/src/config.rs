@@ -1,6 +1,7 @@
 //! `project.toml`: base branch, gates, budgets, components and agents, with a sentence for everything wrong in it.
 
 mod agent;
+mod listed_files;
 mod prompt;
 mod read;
 
@@ -55,12 +56,16 @@ pub struct Component {
     pub name: String,
     /// Its folder, relative to the worktree and inside it.
     pub path: PathBuf,
-    /// Command lines run there in a new worktree.
+    /// Command lines run there in a new worktree, and again when an input has changed.
     pub setup: Vec<String>,
     /// Command lines run there before the worktree is removed.
     pub teardown: Vec<String>,
     /// What both may reach; absent in the file: what gates may.
     pub network: NetworkAccess,
+    /// Files on which the setup depends, from the project's root. Absent: the lock files and manifests in the folder.
+    pub inputs: Option<Vec<PathBuf>>,
+    /// Files that git ignores and that are copied from the main checkout, from the project's root.
+    pub copy: Vec<PathBuf>,
 }
 
 impl Default for ProjectConfig {

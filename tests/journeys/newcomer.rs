@@ -52,17 +52,20 @@ fn without_a_terminal_and_without_yes_nothing_is_asked_or_written() {
 fn doctor_checks_port_disk_clock_context_and_messengers() {
     let program = Program::with_stand_in();
     let (_, text) = said(&program, &["init", "--yes"]);
-    assert!(text.contains("wrote  .storkit/context.md"), "{text}");
+    assert!(text.contains("wrote  .storkit/specs/00_CONTEXT.md"), "{text}");
     let (_, text) = said(&program, &["doctor"]);
-    for wanted in
-        ["`.storkit/context.md` is still the template", "GiB are free", "clock is not behind", "port 3001"]
-    {
+    for wanted in [
+        "`.storkit/specs/00_CONTEXT.md` is still the template",
+        "GiB are free",
+        "clock is not behind",
+        "port 3001",
+    ] {
         assert!(text.contains(wanted) || wanted == "port 3001", "{wanted}: {text}");
     }
-    fs::write(program.file(".storkit/context.md"), "# A door factory\n").expect("written");
+    fs::write(program.file(".storkit/specs/00_CONTEXT.md"), "# A door factory\n").expect("written");
     let (_, text) = said(&program, &["doctor"]);
     assert!(text.contains("differs from the one on `main`"), "{text}");
-    e2e::commit_as_person(&program.project(), ".storkit/context.md");
+    e2e::commit_as_person(&program.project(), ".storkit/specs/00_CONTEXT.md");
     program.write_config("[slack]\nbot_token = \"xoxb-x\"\napp_token = \"xapp-x\"\napi_url = \"http://127.0.0.1:9\"\nallowed_users = [\"U1\"]\n");
     let (code, text) = said(&program, &["doctor"]);
     assert_eq!(code, Some(1), "{text}");
@@ -81,9 +84,9 @@ fn agents_and_the_chat_are_told_the_context_once_it_is_written() {
     };
     let text = lines(&program);
     assert!(text.contains("is still an empty template"), "{text}");
-    fs::write(program.file(".storkit/context.md"), "# A door factory\n").expect("written");
+    fs::write(program.file(".storkit/specs/00_CONTEXT.md"), "# A door factory\n").expect("written");
     assert!(!lines(&program).contains("A door factory"), "agents read what is on base");
-    e2e::commit_as_person(&program.project(), ".storkit/context.md");
+    e2e::commit_as_person(&program.project(), ".storkit/specs/00_CONTEXT.md");
     let text = lines(&program);
     assert!(text.contains("A door factory") && !text.contains("empty template"), "{text}");
 }

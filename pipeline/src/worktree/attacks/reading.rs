@@ -61,7 +61,7 @@ fn code_reads_storkits_own_state() {
     let machine = AttackedWorktree::new();
     for name in [
         "bot.toml",
-        "context.md",
+        "specs/00_CONTEXT.md",
         "logs/storkit.log",
         "matrix/session.json",
         "run/operator-mcp.json",
