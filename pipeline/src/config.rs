@@ -96,6 +96,8 @@ impl ProjectConfig {
         config.gate_network = config.gate_network.registries_only(registries);
         for component in &mut config.components {
             component.network = component.network.registries_only(registries);
+            // Strangers may have written what its processes do with such a file.
+            component.copy.clear();
         }
         for agent in &mut config.agents {
             agent.network = agent.network.registries_only(registries);
@@ -124,8 +126,11 @@ mod tests {
             (NetworkAccess::Only(Vec::new()), NetworkAccess::Only(Vec::new())),
         ] {
             let agents = vec![Agent { network: network.clone(), ..Agent::default_team().remove(0) }];
-            let config = ProjectConfig { gate_network: network, agents, ..ProjectConfig::default() };
+            let components = vec![Component { copy: vec![".env".into()], ..Component::default() }];
+            let config =
+                ProjectConfig { gate_network: network, agents, components, ..ProjectConfig::default() };
             let config = config.registries_only(&registries);
+            assert!(config.components[0].copy.is_empty(), "nor are the operator's files there");
             assert_eq!((&config.gate_network, &config.agents[0].network), (&left, &left));
         }
     }

@@ -31,12 +31,12 @@ const IGNORED: &str = "\
 /// The most of a project's CLAUDE.md that is handed over, in bytes.
 const INSTRUCTIONS_MAX: usize = 64 * 1024;
 
-const CONTEXT: &str = ".storkit/specs/00_CONTEXT.md";
+pub(crate) const CONTEXT: &str = ".storkit/specs/00_CONTEXT.md";
 
-const STACK: &str = ".storkit/specs/tech/STACK.md";
+pub(crate) const STACK: &str = ".storkit/specs/tech/STACK.md";
 
 /// Of an earlier version; counts where the project has no other.
-const OLD_CONTEXT: &str = ".storkit/context.md";
+pub(crate) const OLD_CONTEXT: &str = ".storkit/context.md";
 
 /// On the first line of a file that `storkit init` wrote and nobody has filled in.
 pub const TEMPLATE_MARK: &str = "storkit:template";

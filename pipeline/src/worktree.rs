@@ -11,6 +11,7 @@ mod components;
 pub(crate) mod confined;
 #[cfg(test)]
 mod confined_network;
+mod copied_files;
 mod detached;
 mod enclosed;
 mod error;
@@ -26,6 +27,13 @@ mod name;
 mod owner;
 mod prepare;
 mod remove;
+#[cfg(test)]
+mod reuse;
+mod scrub;
+mod setup;
+mod setup_record;
+mod slots;
+mod vacate;
 mod worktrees;
 
 pub use self::{
@@ -38,10 +46,13 @@ pub use self::{
     name::{BRANCH_PREFIX, BadWorktreeName, WorktreeName},
     owner::{ROOM_BRANCHES, RoomName, WorktreeOwner},
     remove::{BranchFate, WorktreeRemains, remove_tree},
+    slots::{assigned_slots, story_folder},
     worktrees::{AGENT_DOMAIN, SizeLimits, Worktree, Worktrees},
 };
 pub(crate) use self::{
     enclosed::show_settings,
     layout::{KEEP, WorktreeListLock},
+    scrub::scrub,
+    setup::{SetupPlace, SetupRun, set_up},
+    setup_record::SetupRecord,
 };
-// One path per entry: with `-z` a rename has a second one without a status.

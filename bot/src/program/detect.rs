@@ -65,7 +65,7 @@ pub struct DetectedComponent {
     /// The file that declares its packages, and with them the registry.
     pub manifest: &'static str,
     /// Hosts beyond the registry, of which the tool needs something.
-    pub more_hosts: &'static [&'static str],
+    pub more_hosts: Vec<String>,
 }
 
 /// Everything that was found.
@@ -196,6 +196,10 @@ fn parent(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
+fn owned(hosts: &[&str]) -> Vec<String> {
+    hosts.iter().map(|host| (*host).to_owned()).collect()
+}
+
 fn depth(folder: &str) -> usize {
     folder.split('/').filter(|part| !part.is_empty()).count()
 }
@@ -250,7 +254,7 @@ impl DetectedComponent {
 
     /// Hosts that have to be listed, since they are not open by themselves.
     pub fn listed_hosts(&self) -> Vec<String> {
-        let more = self.more_hosts.iter().map(|host| (*host).to_owned());
+        let more = self.more_hosts.iter().cloned();
         if depth(&self.path) > REGISTRY_DEPTH || !self.more_hosts.is_empty() {
             return self.registries().into_iter().chain(more).collect();
         }

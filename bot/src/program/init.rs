@@ -2,7 +2,6 @@
 //! Existing files are never overwritten.
 
 mod base;
-mod commit;
 mod parts;
 mod project_text;
 
@@ -13,14 +12,15 @@ use std::{
 
 use pipeline::{
     Project,
+    base_commit::{BaseCommit, BaseCommitError, CommitSigning, CommittedFile, checked_out_elsewhere},
     git::program::{GitProgram, GitProgramError},
+    guard::{BaseError, BaseGuard},
     project::TEMPLATE_MARK,
     stage::Stage,
     trust::{ProjectTrust, TrustError, TrustStore, unconfirmed_programs},
 };
 use settings::atomic;
 
-use self::commit::{CommittedFile, PreparedCommit, checked_out_elsewhere};
 pub use self::{
     base::BaseBranches,
     parts::{AddedParts, add_parts},
@@ -76,10 +76,14 @@ pub enum InitError {
     #[error(transparent)]
     Trust(#[from] TrustError),
     #[error(
-        "git could not sign the commit, which `commit.gpgSign` asks for: {0}. Nothing was changed. Set up the signing key \
-         (`git config user.signingKey`), or turn signing off here with `git config commit.gpgSign false`, and run `storkit init` again."
+        "{0} Nothing was changed. Set up the signing key (`git config user.signingKey`), or turn signing off here with \
+         `git config commit.gpgSign false`, and run `storkit init` again."
     )]
-    Signing(String),
+    Signing(BaseCommitError),
+    #[error("{0} Nothing was changed.")]
+    Commit(BaseCommitError),
+    #[error(transparent)]
+    Base(#[from] BaseError),
     #[error(
         "`{base}` is checked out in `{folder}`, so its files would not follow a commit that is made here. Run `storkit init` there."
     )]
@@ -141,13 +145,13 @@ pub fn set_up(
             trust::confirm_written(project, store, &project_toml(choices))?;
         }
         let is_committed = commit.is_some();
-        commit.map(PreparedCommit::land).transpose()?;
+        commit.map(|commit| Ok::<_, InitError>(commit.land(&BaseGuard::lock(project)?)?)).transpose()?;
         Ok(InitResult { files, is_committed, is_elsewhere: commits && !plan.is_checked_out })
     });
     match done {
         Ok(result) => {
             // After the commit, which has its text.
-            if plan.moves_context && (plan.is_checked_out || !commits) {
+            if plan.moves_context && plan.is_checked_out && commits {
                 let _ = fs::remove_file(project.root().join(OLD_CONTEXT));
             }
             Ok(result)
@@ -155,6 +159,15 @@ pub fn set_up(
         Err(error) => {
             undo.run();
             Err(error)
+        }
+    }
+}
+
+impl From<BaseCommitError> for InitError {
+    fn from(error: BaseCommitError) -> Self {
+        match error {
+            BaseCommitError::Signing(_) => Self::Signing(error),
+            error => Self::Commit(error),
         }
     }
 }
@@ -211,7 +224,7 @@ impl<'a> InitPlan<'a> {
     }
 
     /// `None` where base has everything.
-    fn prepare_commit(&self) -> Result<Option<PreparedCommit>, InitError> {
+    fn prepare_commit(&self) -> Result<Option<BaseCommit>, InitError> {
         let missing = self.files.iter().filter(|file| !file.is_committed);
         let mut files: Vec<CommittedFile<'_>> =
             missing.map(|file| CommittedFile { name: file.name, text: Some(&file.text) }).collect();
@@ -228,7 +241,7 @@ impl<'a> InitPlan<'a> {
         if let Some(folder) = checked_out_elsewhere(root, self.base)? {
             return Err(InitError::Elsewhere { base: self.base.to_owned(), folder });
         }
-        PreparedCommit::new(self.project, self.base, &files, MESSAGE).map(Some)
+        Ok(Some(BaseCommit::new(self.project, self.base, &files, (MESSAGE, CommitSigning::AsConfigured))?))
     }
 
     /// Writes what is missing in the checkout. Files of a base that is checked out nowhere are only committed: lying about here they

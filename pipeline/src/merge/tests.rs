@@ -3,6 +3,7 @@
 mod crash;
 mod kill;
 pub(crate) mod shop;
+mod warm;
 
 use std::{fs, path::PathBuf, time::Duration};
 

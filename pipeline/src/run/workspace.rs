@@ -31,8 +31,6 @@ const MCP_FILE: &str = ".mcp.json";
 pub(super) struct Workspace {
     pub kind: WorkspaceKind,
     pub confinement: Confinement,
-    /// Whether the worktree was made now: then its components are to be set up.
-    pub fresh: bool,
 }
 
 /// Which of the two.
@@ -53,15 +51,13 @@ impl Workspace {
             let folder = merge::conflict_worktree(&context.project, id);
             let detached =
                 DetachedWorktree::open(&context.project, &folder).map_err(|error| failed(&error))?;
-            return Ok(Self { kind: WorkspaceKind::Conflict(detached), confinement, fresh: false });
+            return Ok(Self { kind: WorkspaceKind::Conflict(detached), confinement });
         }
         let name = WorktreeName::new(id, &plan.story.file.slug)
             .map_err(|error| RunOutcome::Blocked(BlockReason::Worktree { why: error.to_string() }))?;
-        // Asked before `prepare`, which makes it.
-        let fresh = !context.project.dir().join("worktrees").join(name.to_string()).exists();
         let worktree =
             context.worktrees.prepare(&name, &plan.base, &plan.run.slot).map_err(|error| failed(&error))?;
-        Ok(Self { kind: WorkspaceKind::Story(worktree), confinement, fresh })
+        Ok(Self { kind: WorkspaceKind::Story(worktree), confinement })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -253,16 +249,15 @@ mod tests {
     }
 
     #[test]
-    fn a_storys_worktree_is_new_once_and_a_conflicts_never() {
+    fn a_story_works_in_its_slot_and_a_conflict_in_a_worktree_of_its_own() {
         let fixture = RunFixture::coder("");
         let (first, again) = (prepared(&fixture), prepared(&fixture));
-        assert_eq!((first.fresh, again.fresh), (true, false));
-        assert_eq!(first.path(), fixture.git.root().join(".storkit/worktrees/7_x"));
+        assert_eq!(first.path(), fixture.git.root().join(".storkit/worktrees/slot-1"));
+        assert_eq!(again.path(), first.path());
         let fixture = RunFixture::mergemaster("");
         let conflict = prepared(&fixture);
-        assert!(!conflict.fresh);
         assert_eq!(conflict.path(), fixture.git.root().join(".storkit/worktrees/merge-7"));
-        assert!(!fixture.git.root().join(".storkit/worktrees/7_x").exists());
+        assert!(!fixture.git.root().join(".storkit/worktrees/slot-1").exists());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
     hooks,
     layout::{admin_of, make_home, private_folder},
     remove::remove_tree,
+    setup::SetupPlace,
 };
 use crate::{
     Project,
@@ -68,6 +69,7 @@ impl DetachedWorktree {
             private: self.private.clone(),
             hooks: self.hooks.clone(),
             ref_folders: Vec::new(),
+            is_slot: false,
         }
     }
 
@@ -94,6 +96,17 @@ impl DetachedWorktree {
         private_folder(&shown).map_err(at(&shown))?;
         copy_notes(&self.admin, &self.private.join("admin"))?;
         Ok(self.place())
+    }
+
+    /// Where its components are set up.
+    pub(crate) fn setup_place(&self) -> SetupPlace {
+        SetupPlace {
+            root: self.root.clone(),
+            common: self.common.clone(),
+            admin: self.admin.clone(),
+            folder: self.folder.clone(),
+            record: self.private.clone(),
+        }
     }
 
     /// Removes the private places.

@@ -81,6 +81,7 @@ impl Worktree {
             private: self.layout.private.clone(),
             hooks: self.layout.hooks.clone(),
             ref_folders: self.layout.ref_folders().into(),
+            is_slot: self.layout.slot.is_some(),
         }
     }
 
@@ -97,6 +98,12 @@ impl Worktree {
 
     pub(super) fn renew(&self) -> Result<(), WorktreeError> {
         let private = &self.layout.private;
+        // The repositories of submodules, to which their folders in the checkout lead.
+        let (modules, aside) = (private.join("admin/modules"), private.join("modules"));
+        if fs::symlink_metadata(&modules).is_ok_and(|found| found.is_dir()) {
+            remove_tree(&aside)?;
+            fs::rename(&modules, &aside).map_err(at(&aside))?;
+        }
         for part in ["objects", "refs", "logs", "admin", "info"] {
             remove_tree(&private.join(part))?;
         }
@@ -116,7 +123,12 @@ impl Worktree {
         // The sandbox's `objects/info`: there the store is elsewhere.
         let inside = self.layout.root.join(STORE);
         write("info/alternates", format!("{}\n{}", inside.display(), further_stores(&store)))?;
-        copy_notes(&self.admin, &private.join("admin"))
+        copy_notes(&self.admin, &private.join("admin"))?;
+        // A submodule's in git's own notes is newer: no wall was around who made it.
+        if aside.is_dir() && !modules.exists() {
+            fs::rename(&aside, &modules).map_err(at(&modules))?;
+        }
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{DetectedComponent, ProjectFiles, nearest, relative};
+use super::{DetectedComponent, ProjectFiles, nearest, owned, relative};
 
 /// Lock files, and so the package managers, in the order of preference.
 pub(super) const LOCKS: [&str; 6] =
@@ -50,7 +50,7 @@ pub(super) fn detect(files: &ProjectFiles, folder: &str) -> Option<DetectedCompo
         inputs: inputs.chain(["package.json".to_owned()]).collect(),
         gate: gate(&package, manager),
         manifest: "package.json",
-        more_hosts: if manager == PackageManager::YarnBerry { YARN_HOST } else { &[] },
+        more_hosts: owned(if manager == PackageManager::YarnBerry { YARN_HOST } else { &[] }),
     })
 }
 

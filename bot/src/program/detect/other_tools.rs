@@ -3,7 +3,7 @@
 use serde_json::Value;
 use toml::{Table, Value as TomlValue};
 
-use super::{DetectedComponent, ProjectFiles, nearest, relative};
+use super::{DetectedComponent, ProjectFiles, nearest, owned, relative};
 
 pub(super) const JVM_MANIFESTS: [&str; 5] =
     ["pom.xml", "settings.gradle", "settings.gradle.kts", "build.gradle", "build.gradle.kts"];
@@ -119,7 +119,7 @@ pub(super) fn jvm(files: &ProjectFiles, folder: &str) -> Option<DetectedComponen
         inputs,
         program: if has_wrapper { "java" } else { "gradle" },
         manifest: "build.gradle",
-        more_hosts: if has_wrapper { GRADLE_HOSTS } else { &[] },
+        more_hosts: owned(if has_wrapper { GRADLE_HOSTS } else { &[] }),
         ..found
     })
 }
@@ -127,16 +127,25 @@ pub(super) fn jvm(files: &ProjectFiles, folder: &str) -> Option<DetectedComponen
 /// Submodules are fetched anew when one of their commits changes.
 pub(super) fn submodules(files: &ProjectFiles) -> Option<DetectedComponent> {
     let text = files.text("", ".gitmodules");
-    let paths = text
-        .lines()
-        .filter_map(|line| Some(line.trim().strip_prefix("path")?.trim_start().strip_prefix('=')?.trim()));
-    let paths: Vec<String> = paths.map(str::to_owned).collect();
+    let values = |key: &str| -> Vec<String> {
+        let lines = text.lines().filter_map(|line| line.trim().split_once('='));
+        lines.filter(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned()).collect()
+    };
+    let paths = values("path");
     if paths.is_empty() {
         return None;
     }
+    // Other addresses (`git@…`, `ssh://…`) are not reached through storkit's proxy.
+    let host = |url: &String| {
+        let rest = url.strip_prefix("https://")?.split(['/', '?']).next()?;
+        Some(rest.rsplit('@').next()?.to_owned())
+    };
+    let mut hosts: Vec<String> = values("url").iter().filter_map(host).collect();
+    hosts.sort();
+    hosts.dedup();
     let inputs = [".gitmodules".to_owned()].into_iter().chain(paths).collect();
     let found = part("submodules", "", "git submodule update --init --recursive", None);
-    Some(DetectedComponent { inputs, program: "git", ..found })
+    Some(DetectedComponent { inputs, program: "git", more_hosts: hosts, ..found })
 }
 
 /// Whether files of the project are kept in Git LFS.
@@ -217,6 +226,8 @@ mod tests {
             shown(&[(".gitmodules", modules)]),
             "git submodule update --init --recursive | .gitmodules vendor/lib | none"
         );
+        let hosts = submodules(&ProjectFiles::in_memory(&[(".gitmodules", modules)])).unwrap().more_hosts;
+        assert_eq!(hosts, ["example.org"]);
         let lfs = |text: &str| has_lfs(&ProjectFiles::in_memory(&[("assets/.gitattributes", text)]));
         assert!(lfs("*.png filter=lfs diff=lfs\n") && !lfs("# filter=lfs\n") && !lfs("*.png binary\n"));
     }

@@ -141,7 +141,7 @@ impl PythonProject<'_> {
             inputs,
             gate,
             manifest: "pyproject.toml",
-            more_hosts: &[],
+            more_hosts: Vec::new(),
         }
     }
 

@@ -90,9 +90,8 @@ fn suggest(
     let usual = usual.iter().find(|name| checked_out == Some(**name)).or(usual.first()).copied();
     let worked_on = WORKED_ON.into_iter().filter(exists).max_by_key(|name| tips[*name]);
     if let (Some(usual), Some(worked_on)) = (usual, worked_on)
-        && usual != worked_on
-        && tips[worked_on] > tips[usual]
-        && (is_ancestor(usual, worked_on) || tips[worked_on] - tips[usual] > WEEKS)
+        && (is_ancestor(usual, worked_on) && !is_ancestor(worked_on, usual)
+            || tips[worked_on] - tips[usual] > WEEKS)
     {
         return (worked_on.to_owned(), Some(usual.to_owned()));
     }
@@ -116,7 +115,7 @@ mod tests {
         is_behind: bool,
     ) -> (String, Option<String>) {
         let tips = tips.iter().map(|(name, time)| ((*name).to_owned(), *time)).collect();
-        suggest(&tips, here, remote, |_, _| is_behind)
+        suggest(&tips, here, remote, |older, _| is_behind && older == "main")
     }
 
     #[test]
@@ -136,7 +135,7 @@ mod tests {
         let months = [("main", 10), ("develop", 90 * 24 * 3600)];
         assert_eq!(suggested(&months, Some("develop"), None, false), old, "releases are merge commits");
         let newer = [("main", 30), ("develop", 20)];
-        assert_eq!(suggested(&newer, Some("develop"), None, true), ("main".into(), None));
+        assert_eq!(suggested(&newer, Some("develop"), None, false), ("main".into(), None));
     }
 
     #[test]

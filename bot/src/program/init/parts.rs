@@ -2,15 +2,13 @@
 
 use pipeline::{
     Project,
+    base_commit::{BaseCommit, CommitSigning, CommittedFile},
     config::ProjectConfig,
+    guard::BaseGuard,
     trust::{ProjectTrust, TrustStore},
 };
 
-use super::{
-    InitError, PROJECT_TOML,
-    commit::{CommittedFile, PreparedCommit},
-    component, is_busy, is_head,
-};
+use super::{InitError, PROJECT_TOML, component, is_busy, is_head};
 use crate::program::{detect::DetectedComponent, trust};
 
 const MESSAGE: &str = "storkit: set up new parts";
@@ -43,7 +41,7 @@ pub fn add_parts(
         return Ok(AddedParts::ByHand);
     }
     let files = [CommittedFile { name: PROJECT_TOML, text: Some(&text) }];
-    let commit = PreparedCommit::new(project, &trust.base, &files, MESSAGE)?;
+    let commit = BaseCommit::new(project, &trust.base, &files, (MESSAGE, CommitSigning::AsConfigured))?;
     let path = project.root().join(PROJECT_TOML);
     let write = |text: &str| {
         settings::atomic::write(&path, text.as_bytes())
@@ -54,7 +52,7 @@ pub fn add_parts(
     };
     let done = write(&text)
         .and_then(|()| Ok(trust::confirm_written(project, store, &text)?))
-        .and_then(|()| commit.land());
+        .and_then(|()| Ok(commit.land(&BaseGuard::lock(project)?)?));
     if let Err(error) = done {
         write(old)?;
         trust::confirm_written(project, store, old)?;

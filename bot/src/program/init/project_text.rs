@@ -90,7 +90,7 @@ mod tests {
             setup: vec!["./gradlew testClasses".into()],
             inputs: vec!["build.gradle".into()],
             manifest: "build.gradle",
-            more_hosts: &["services.gradle.org"],
+            more_hosts: vec!["services.gradle.org".into()],
             ..DetectedComponent::default()
         };
         insta::assert_snapshot!(component(&part), @r#"

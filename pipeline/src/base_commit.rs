@@ -1,14 +1,16 @@
-//! The commit of `init` on base: whole or not at all. It is made from git's objects, so no hook runs, nothing that the person has staged
-//! is in it, and neither a sparse checkout nor another branch that is checked out is in its way.
+//! A commit of chosen files on base: whole or not at all. It is made from git's objects, so no hook runs, nothing that the person has
+//! staged is in it, and neither a sparse checkout nor another branch that is checked out is in its way.
 
-use std::path::Path;
-
-use pipeline::{
-    Project,
-    git::program::{GitProgram, GitProgramError},
+use std::{
+    io,
+    path::{Path, PathBuf},
 };
 
-use super::InitError;
+use crate::{
+    Project,
+    git::program::{GitProgram, GitProgramError},
+    guard::BaseGuard,
+};
 
 /// For `update-ref`: the branch must not exist (git-update-ref(1)).
 const NONE: &str = "";
@@ -21,8 +23,27 @@ pub struct CommittedFile<'a> {
     pub text: Option<&'a str>,
 }
 
+/// Whether the commit is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitSigning {
+    /// If `commit.gpgSign` asks for it: a person is there.
+    AsConfigured,
+    Never,
+}
+
+/// Why there is no commit. Nothing that the person sees has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum BaseCommitError {
+    #[error("`{path}` cannot be used: {source}.")]
+    Disk { path: PathBuf, source: io::Error },
+    #[error("{0}.")]
+    Git(#[from] GitProgramError),
+    #[error("git could not sign the commit, which `commit.gpgSign` asks for: {0}.")]
+    Signing(String),
+}
+
 /// A commit that no branch has yet.
-pub struct PreparedCommit {
+pub struct BaseCommit {
     git: GitProgram,
     reference: String,
     commit: String,
@@ -38,7 +59,7 @@ struct IndexEntry {
     before: Option<(String, String)>,
 }
 
-impl PreparedCommit {
+impl BaseCommit {
     /// Makes the commit's objects, signed if that is the person's setting. Nothing that the person sees changes.
     ///
     /// Fails where git refuses, or where the commit cannot be signed.
@@ -46,8 +67,8 @@ impl PreparedCommit {
         project: &Project,
         base: &str,
         files: &[CommittedFile<'_>],
-        message: &str,
-    ) -> Result<Self, InitError> {
+        (message, signing): (&str, CommitSigning),
+    ) -> Result<Self, BaseCommitError> {
         let root = project.root();
         let git = GitProgram::at(root).with_identity()?;
         let reference = format!("refs/heads/{base}");
@@ -56,7 +77,7 @@ impl PreparedCommit {
         let before =
             (before.code == Some(0)).then(|| String::from_utf8_lossy(&before.stdout).trim_end().to_owned());
         let index = tempfile::TempDir::with_prefix_in(".tmp-init", project.run_dir())
-            .map_err(|source| InitError::Disk { path: project.run_dir(), source })?;
+            .map_err(|source| BaseCommitError::Disk { path: project.run_dir(), source })?;
         let aside = git.clone().env("GIT_INDEX_FILE", index.path().join("index"));
         if let Some(before) = &before {
             aside.run(["read-tree", before])?;
@@ -71,16 +92,20 @@ impl PreparedCommit {
             entries.push(IndexEntry { name: file.name.to_owned(), blob, before: None });
         }
         let tree = aside.run(["write-tree"])?;
-        let commit = commit_tree(&git, &tree, before.as_deref(), message)?;
+        let commit = commit_tree(&git, (&tree, before.as_deref()), message, signing)?;
         let head = git.answer(["symbolic-ref", "--quiet", "HEAD"], &[])?;
         let is_here = String::from_utf8_lossy(&head.stdout).trim_end() == reference;
         Ok(Self { git, reference, commit, before, entries: is_here.then_some(entries) })
     }
 
+    pub fn id(&self) -> &str {
+        &self.commit
+    }
+
     /// Moves base to the commit, and the index with it where base is checked out. If base cannot be moved, the index is as it was.
     ///
     /// Fails where another git is at work, or somebody has moved base meanwhile.
-    pub fn land(mut self) -> Result<(), InitError> {
+    pub fn land(mut self, _base: &BaseGuard) -> Result<String, BaseCommitError> {
         let mut done = 0;
         let landed = self.update_index(&mut done).and_then(|()| {
             let old = self.before.as_deref().unwrap_or(NONE);
@@ -95,7 +120,7 @@ impl PreparedCommit {
             }
             return Err(error.into());
         }
-        Ok(())
+        Ok(self.commit)
     }
 
     fn update_index(&mut self, done: &mut usize) -> Result<(), GitProgramError> {
@@ -122,18 +147,18 @@ fn set_entry(git: &GitProgram, name: &str, entry: Option<(&str, &str)>) -> Resul
 
 fn commit_tree(
     git: &GitProgram,
-    tree: &str,
-    parent: Option<&str>,
+    (tree, parent): (&str, Option<&str>),
     message: &str,
-) -> Result<String, InitError> {
-    let signs = signs_commits(git)?;
+    signing: CommitSigning,
+) -> Result<String, BaseCommitError> {
+    let signs = signing == CommitSigning::AsConfigured && signs_commits(git)?;
     let mut args = vec!["commit-tree"];
     args.extend(signs.then_some("-S"));
     args.push(tree);
     args.extend(parent.into_iter().flat_map(|parent| ["-p", parent]));
     args.extend(["-m", message]);
     match git.run(args) {
-        Err(GitProgramError::Failed { stderr, .. }) if signs => Err(InitError::Signing(stderr)),
+        Err(GitProgramError::Failed { stderr, .. }) if signs => Err(BaseCommitError::Signing(stderr)),
         result => Ok(result?),
     }
 }
