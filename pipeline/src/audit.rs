@@ -10,7 +10,10 @@ use git2::{BranchType, Commit, ErrorCode, Oid, Repository};
 
 use crate::{
     Project,
-    merge::{MergeError, MergeJournal, MergePaths, MergeProof, MergeTrailers, diff_stat, merges, trailers},
+    merge::{
+        DiffStat, MergeError, MergeJournal, MergePaths, MergeProof, MergeTrailers, StoryMerge, diff_stat,
+        merges, trailers,
+    },
     story::{FileName, StoryId, stage::Stage},
     worktree::assigned_slots,
 };
@@ -124,7 +127,7 @@ struct AuditView<'a> {
     place: &'a MergePaths,
     repository: &'a Repository,
     base: &'a str,
-    on_base: &'a [(StoryId, Oid)],
+    on_base: &'a [StoryMerge],
     files: &'a BTreeMap<StoryId, Vec<(Stage, PathBuf)>>,
 }
 
@@ -143,7 +146,7 @@ impl AuditView<'_> {
     }
 
     fn story(&self, story: StoryId, stage: Stage) -> Result<Option<AuditFinding>, MergeError> {
-        let merge = self.on_base.iter().find(|(other, _)| *other == story).map(|(_, commit)| *commit);
+        let merge = self.on_base.iter().find(|merge| merge.story == story);
         if !matches!(stage, Stage::Done | Stage::Archived) {
             return Ok(merge.map(|_| AuditFinding::MergedNotDone { story, stage }));
         }
@@ -159,10 +162,7 @@ impl AuditView<'_> {
         match (merge, proof) {
             (None, None) => Ok(Some(AuditFinding::DoneWithoutMerge(story))),
             // Merges of the older program, and of another clone, have no record here; their message is all.
-            (Some(commit), None) => {
-                let ours = trailers(&self.message(commit)?).is_some();
-                Ok(ours.then_some(AuditFinding::NoProof(story)))
-            }
+            (Some(merge), None) => Ok(merge.trailers.is_some().then_some(AuditFinding::NoProof(story))),
             (_, Some(proof)) => {
                 Ok(self.contradiction(story, &proof)?.map(|why| AuditFinding::BadProof { story, why }))
             }
@@ -176,6 +176,15 @@ impl AuditView<'_> {
 
     /// Why a proof proves nothing.
     fn contradiction(&self, story: StoryId, proof: &MergeProof) -> Result<Option<String>, MergeError> {
+        if let Some(rebased) = self.rebased(proof)? {
+            // Its parent and its tree are others now; what it says and that it changes something must still hold.
+            let said = rebased.trailers.as_ref().and_then(|said| disagreement(story, proof, said));
+            let commit = self.repository.find_commit(rebased.commit)?;
+            return Ok(match said {
+                None => self.diff(&commit)?.filter(|diff| diff.files == 0).map(|_| NO_CHANGE.into()),
+                said => said,
+            });
+        }
         let commit = match Oid::from_str(&proof.commit).and_then(|id| self.repository.find_commit(id)) {
             Ok(commit) => commit,
             Err(error)
@@ -199,22 +208,45 @@ impl AuditView<'_> {
         let Some(said) = trailers(&self.message(commit.id())?) else {
             return Ok(Some(format!("the commit `{}` is no merge of storkit's", proof.commit)));
         };
-        Ok(disagreement(story, proof, &said, &commit).or(self.wrong_diff(proof, &commit)?))
+        let wrong = disagreement(story, proof, &said).or_else(|| misplaced(proof, &commit));
+        Ok(wrong.or(self.wrong_diff(proof, &commit)?))
+    }
+
+    /// The commit on base that has the place of the proof's own, which a rebase has left behind: it says exactly what the proof says.
+    fn rebased(&self, proof: &MergeProof) -> Result<Option<&StoryMerge>, MergeError> {
+        let says_the_same = |merge: &&StoryMerge| {
+            merge.trailers.as_ref().is_some_and(|said| {
+                (said.story, &said.base, &said.tree) == (proof.story, &proof.before, &proof.tree)
+            })
+        };
+        let is_original = |merge: &StoryMerge| merge.commit.to_string() == proof.commit;
+        let found: Vec<&StoryMerge> = self.on_base.iter().filter(says_the_same).collect();
+        let is_there = found.iter().any(|merge| is_original(merge));
+        Ok(found.into_iter().next().filter(|_| !is_there))
+    }
+
+    fn diff(&self, commit: &Commit<'_>) -> Result<Option<DiffStat>, MergeError> {
+        let Ok(parent) = commit.parent(0) else { return Ok(None) };
+        Ok(Some(diff_stat(self.repository, parent.tree_id(), commit.tree_id())?))
     }
 
     fn wrong_diff(&self, proof: &MergeProof, commit: &Commit<'_>) -> Result<Option<String>, MergeError> {
-        let diff = diff_stat(self.repository, commit.parent(0)?.tree_id(), commit.tree_id())?;
-        Ok(match diff {
-            _ if diff.files == 0 => Some("its commit changes nothing".into()),
-            _ if diff != proof.diff => Some("its commit changes something else".into()),
+        Ok(match self.diff(commit)? {
+            Some(diff) if diff.files == 0 => Some(NO_CHANGE.into()),
+            diff if diff != Some(proof.diff) => Some("its commit changes something else".into()),
             _ => None,
         })
     }
 
     fn merged_twice(&self) -> Vec<AuditFinding> {
         let mut by_story: BTreeMap<StoryId, Vec<String>> = BTreeMap::new();
-        for (story, commit) in self.on_base {
-            by_story.entry(*story).or_default().push(commit.to_string());
+        let mut said = BTreeSet::new();
+        for merge in self.on_base {
+            // A rebase that met the original again left two copies of one merge, which say the same.
+            let says = merge.trailers.as_ref().map(|said| (said.story, &said.base, &said.tree));
+            if says.is_none_or(|says| said.insert(says)) {
+                by_story.entry(merge.story).or_default().push(merge.commit.to_string());
+            }
         }
         let twice = by_story.into_iter().filter(|(_, commits)| commits.len() > 1);
         twice.map(|(story, commits)| AuditFinding::MergedTwice { story, commits }).collect()
@@ -278,23 +310,30 @@ fn leading_id(name: &str) -> Option<StoryId> {
     name.split(['_', '/']).next()?.parse().ok()
 }
 
-/// Where proof, trailers and commit say different things.
-fn disagreement(
-    story: StoryId,
-    proof: &MergeProof,
-    said: &MergeTrailers,
-    commit: &Commit<'_>,
-) -> Option<String> {
-    let parent = commit.parent_id(0).map(|id| id.to_string()).unwrap_or_default();
-    let tree = commit.tree_id().to_string();
-    let checks = [
+const NO_CHANGE: &str = "its commit changes nothing";
+
+/// Where proof and trailers say different things.
+fn disagreement(story: StoryId, proof: &MergeProof, said: &MergeTrailers) -> Option<String> {
+    first_broken([
         (proof.story == story && said.story == story, "it is of another story"),
-        (commit.parent_count() == 1, "its commit has more or fewer than one parent"),
-        (proof.before == parent && said.base == parent, "its commit does not follow the base it names"),
-        (proof.tree == tree && said.tree == tree, "the gates ran on another tree than was merged"),
+        (proof.before == said.base, "its commit does not follow the base it names"),
+        (proof.tree == said.tree, "the gates ran on another tree than was merged"),
         (proof.gates == said.gates, "its gates are not those of the commit's message"),
         (proof.gates.iter().all(|gate| gate.code == 0), "a gate had failed"),
-    ];
+    ])
+}
+
+/// Where a commit that was never rebased is another than the proof says.
+fn misplaced(proof: &MergeProof, commit: &Commit<'_>) -> Option<String> {
+    let parent = commit.parent_id(0).map(|id| id.to_string()).unwrap_or_default();
+    first_broken([
+        (commit.parent_count() == 1, "its commit has more or fewer than one parent"),
+        (proof.before == parent, "its commit does not follow the base it names"),
+        (proof.tree == commit.tree_id().to_string(), "the gates ran on another tree than was merged"),
+    ])
+}
+
+fn first_broken<const N: usize>(checks: [(bool, &str); N]) -> Option<String> {
     checks.into_iter().find(|(holds, _)| !holds).map(|(_, why)| why.to_owned())
 }
 
@@ -347,7 +386,6 @@ mod tests {
         let other = "1".repeat(40);
         insta::assert_snapshot!(tampered(&shop, &proof.before, &other), @"The proof of story `1` is wrong: its commit does not follow the base it names.");
         insta::assert_snapshot!(tampered(&shop, &proof.tree, &other), @"The proof of story `1` is wrong: the gates ran on another tree than was merged.");
-        insta::assert_snapshot!(tampered(&shop, &proof.commit, &other), @"The proof of story `1` is wrong: the repository has no commit `1111111111111111111111111111111111111111`.");
         insta::assert_snapshot!(tampered(&shop, "\"true\"", "\"script/test\""), @"The proof of story `1` is wrong: its gates are not those of the commit's message.");
         insta::assert_snapshot!(tampered(&shop, "\"files\": 1", "\"files\": 9"), @"The proof of story `1` is wrong: its commit changes something else.");
         insta::assert_snapshot!(tampered(&shop, "\"story\": 1", "\"story\": 2"), @"The proof of story `1` is wrong: it is of another story.");
@@ -375,6 +413,60 @@ mod tests {
         fs::remove_file(shop.path(".storkit/proofs/5.json")).unwrap();
         fs::remove_file(shop.path(".storkit/work/5_done/4_bug_dragged.md")).unwrap();
         assert_eq!(audit(&shop.project, "main").unwrap(), [AuditFinding::NoProof(StoryId(5))]);
+    }
+
+    #[tokio::test]
+    async fn merges_that_a_person_rebases_or_rewords_are_in_order() {
+        let shop = Shop::new();
+        merged(&shop, 1).await;
+        merged(&shop, 2).await;
+        shop.git(&["switch", "-q", "-c", "theirs", "main~2"]);
+        shop.write("theirs", "pushed meanwhile\n");
+        shop.commit_all("somebody else's");
+        shop.git(&["switch", "-q", "main"]);
+        shop.git(&["rebase", "-q", "theirs"]);
+        assert_eq!(
+            shop.git(&["log", "--format=%s", "-3"]),
+            "storkit: merge 2 Story 2\nstorkit: merge 1 Story 1\nsomebody else's"
+        );
+        assert_eq!(sentences(&shop), Vec::<String>::new());
+        let message = shop.git(&["log", "-1", "--format=%B"]);
+        shop.git(&[
+            "commit",
+            "-q",
+            "--amend",
+            "-m",
+            &message.replacen("storkit: merge 2", "Greets people", 1),
+        ]);
+        assert_eq!(sentences(&shop), Vec::<String>::new(), "reworded");
+        // Melted into one commit, whose message has both.
+        let both = shop.git(&["log", "-2", "--format=%B"]);
+        shop.git(&["reset", "-q", "--soft", "HEAD~2"]);
+        shop.git(&["commit", "-q", "-m", &both]);
+        assert_eq!(sentences(&shop), Vec::<String>::new(), "squashed");
+    }
+
+    #[tokio::test]
+    async fn a_copy_of_a_merge_beside_the_original_is_no_second_merge() {
+        let shop = Shop::new();
+        merged(&shop, 1).await;
+        shop.git(&["switch", "-q", "-c", "theirs", "main~1"]);
+        shop.write("theirs", "x\n");
+        shop.commit_all("somebody else's");
+        shop.git(&["cherry-pick", "main"]);
+        shop.git(&["switch", "-q", "main"]);
+        shop.git(&["merge", "-q", "--no-edit", "theirs"]);
+        assert_eq!(sentences(&shop), Vec::<String>::new());
+    }
+
+    #[tokio::test]
+    async fn a_rebased_merge_that_lost_its_content_is_found() {
+        let shop = Shop::new();
+        merged(&shop, 1).await;
+        let message = shop.git(&["log", "-1", "--format=%B"]);
+        shop.git(&["reset", "-q", "--hard", "HEAD~1"]);
+        shop.git(&["commit", "-q", "--allow-empty", "-m", &message]);
+        assert_eq!(sentences(&shop), ["The proof of story `1` is wrong: its commit changes nothing."]);
     }
 
     #[tokio::test]

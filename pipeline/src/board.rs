@@ -1,9 +1,12 @@
 //! The board: all stories, their stages, and the problems of files that cannot be acted on.
 
+mod branch;
+mod checkout;
 mod files;
 mod index;
 mod number;
 mod place;
+mod sync;
 pub(crate) mod watcher;
 mod work;
 
@@ -13,10 +16,43 @@ use std::{
     sync::Arc,
 };
 
+pub use self::{
+    branch::{BOARD_BRANCH, BoardBranchError, BoardSource},
+    work::{RemovedStory, WorkError, WorkFolder},
+};
+pub(crate) use self::{
+    branch::{
+        BOARD_REF, BoardChanges, MAX_STORY, StoryBlobs, WORK, apply, board_tip, change_line, commit_tree,
+        is_story_name, open as open_board, stories_at, stories_in, write_commit, write_whole,
+    },
+    sync::{BoardSync, note_board, note_settled, remove_from_index, sync, sync_locked},
+};
 use imbl::{OrdMap, ordmap::DiffItem};
-pub use work::{RemovedStory, WorkError, WorkFolder};
 
-use crate::story::{BadFileName, FrontError, Story, StoryId, stage::Stage};
+use crate::{
+    Project,
+    story::{BadFileName, FrontError, Story, StoryId, stage::Stage},
+};
+
+/// What a new project needs of the board, also in a clone: the folders of the stages, which git ignores, and the board itself, where
+/// a remote has it. Repeating it is harmless. Fails with [`BoardBranchError::Unmigrated`] where `base` has the stories of an
+/// earlier version; the folders are made then, too. `base` is `None` before the first commit.
+pub fn set_up_board(project: &Project, base: Option<&str>) -> Result<BoardSource, BoardSetUpError> {
+    WorkFolder::open(project)?;
+    let Some(base) = base else { return Ok(BoardSource::None) };
+    let source = open_board(project, base)?;
+    sync(project, base)?;
+    Ok(source)
+}
+
+/// Why the board of a new project could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BoardSetUpError {
+    #[error(transparent)]
+    Folder(#[from] WorkError),
+    #[error(transparent)]
+    Branch(#[from] BoardBranchError),
+}
 
 /// All stories as they were last read. A copy shares what has not changed since, so that a change costs the same
 /// on a board of any size.

@@ -1,6 +1,7 @@
 //! Reading a repository with libgit2; what writes calls the git program (`program`).
 
 pub mod program;
+pub mod signature;
 
 use std::{
     fs,

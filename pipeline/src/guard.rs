@@ -3,6 +3,7 @@
 mod commit;
 mod fingerprint;
 mod own;
+mod refs;
 mod rescue;
 
 use std::{
@@ -18,6 +19,7 @@ pub use self::{
     commit::commit_paths,
     fingerprint::{Culprit, Fingerprint, OwnChanges, Tampering, compare},
     own::OwnCommits,
+    refs::{RefMove, move_refs},
     rescue::{BaseRescue, CheckoutFate, rescue},
 };
 use crate::Project;

@@ -4,6 +4,7 @@
 //! compare-and-swap under a journal, `checkout` brings along who has base checked out, `run` is these in order,
 //! `queue` does one at a time, and `recover` finishes a merge that a crash interrupted.
 
+mod board_move;
 mod checkout;
 mod conflict;
 mod gate_worktree;
@@ -24,7 +25,9 @@ pub(crate) mod tests;
 pub use self::{
     conflict::keep_both,
     outcome::{MergeError, MergeOutcome, MergeRequest, MergeSettings},
-    proof::{DiffStat, GateProof, MergeProof, MergeTrailers, merged_story, merges, trailers},
+    proof::{
+        DiffStat, GateProof, MergeProof, MergeTrailers, StoryMerge, merged_by, merged_story, merges, trailers,
+    },
     queue::{MergeEnded, MergeQueue, MergeStatus, MergeStep, QueueError},
     recover::{JournaledMerge, MergeRecovery, recover},
     resolution::conflict_worktree,

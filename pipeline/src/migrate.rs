@@ -1,5 +1,7 @@
-//! `storkit migrate`: an older `.story_kit/` becomes `.storkit/`, and `1_upcoming` becomes `1_backlog`, with their
-//! history.
+//! `storkit migrate`: an older `.story_kit/` becomes `.storkit/`, `1_upcoming` becomes `1_backlog`, and stories that base tracks move to
+//! the branch of the board, with their history.
+
+mod board;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -10,8 +12,10 @@ use std::{
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
+pub use self::board::BoardMigration;
 use crate::{
     Project,
+    board::{BOARD_BRANCH, BoardBranchError},
     git::program::{GitProgram, GitProgramError},
     sentence::plural,
     story::stage::Stage,
@@ -23,13 +27,17 @@ const NEW: &str = ".storkit";
 /// The changes of a migration, displayed as sentences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MigrationReport {
-    /// Files that git follows, moved by `git mv`; the moves are staged and not committed.
+    /// Files that git follows.
     pub tracked: usize,
+    /// Of those, the ones that are no stories: their moves are staged and not committed.
+    pub staged: usize,
     pub others: usize,
     /// Files that were in the new place already, with the same content; the old copy was removed.
     pub doubles: usize,
     /// What stays in the old folder, and why.
     pub left: Vec<(PathBuf, &'static str)>,
+    /// The stories that moved from base to the branch of the board.
+    pub board: Option<BoardMigration>,
 }
 
 /// Why nothing, or not everything, was migrated. Running it again continues where it stopped.
@@ -53,6 +61,21 @@ pub enum MigrateError {
     },
     #[error(transparent)]
     Git(#[from] GitProgramError),
+    #[error("the repository cannot be read or written: {0}.")]
+    Repository(#[from] git2::Error),
+    #[error(transparent)]
+    Board(#[from] BoardBranchError),
+    #[error("an interrupted merge cannot be finished: {0}")]
+    Merge(String),
+    /// The files in the checkout are another branch's.
+    #[error(
+        "`{0}` tracks the stories, and another branch is checked out. Run `git switch {0}`, then `storkit migrate` again."
+    )]
+    Elsewhere(String),
+    #[error(
+        "a merge, rebase or the like is under way in the main checkout. Finish it, then run `storkit migrate` again."
+    )]
+    UnderWay,
 }
 
 /// A file's old and new place, relative to the project.
@@ -62,9 +85,19 @@ struct FileMove {
     to: PathBuf,
 }
 
-/// Moves everything to its new place, and commits nothing. Does nothing where all is new; refuses before the
-/// first change where two files clash.
-pub fn migrate(project: &Project) -> Result<MigrationReport, MigrateError> {
+/// Moves everything to its new place. Of what moves, only the stories are committed: they leave `base`, the branch that stories
+/// merge to, for the branch of the board. Does nothing where all is new; refuses before the first change where two files clash.
+///
+/// No storkit may serve the project.
+pub fn migrate(project: &Project, base: Option<&str>) -> Result<MigrationReport, MigrateError> {
+    let mut migration = move_files(project)?;
+    if let Some(base) = base {
+        migration.board = board::move_board(project, base)?;
+    }
+    Ok(migration)
+}
+
+fn move_files(project: &Project) -> Result<MigrationReport, MigrateError> {
     let root = project.root();
     let mut migration = MigrationReport::default();
     let moves = plan(root, &mut migration.left)?;
@@ -89,6 +122,7 @@ pub fn migrate(project: &Project) -> Result<MigrationReport, MigrateError> {
     for planned in &others {
         move_other(root, planned)?;
     }
+    migration.staged = followed.iter().filter(|planned| !is_story_place(&planned.to)).count();
     (migration.tracked, migration.others) = (followed.len(), others.len());
     for folder in [Path::new(NEW).join("work/1_upcoming"), OLD.into()] {
         remove_empty(&root.join(folder));
@@ -142,6 +176,10 @@ fn collect(
     Ok(())
 }
 
+fn is_story_place(path: &Path) -> bool {
+    path.starts_with(Path::new(NEW).join("work"))
+}
+
 fn new_place(from: &Path) -> PathBuf {
     let inner = from.strip_prefix(OLD).or_else(|_| from.strip_prefix(NEW)).unwrap_or(from);
     match inner.strip_prefix("work/1_upcoming") {
@@ -185,7 +223,7 @@ fn tracked(git: &GitProgram) -> Result<HashSet<PathBuf>, MigrateError> {
     Ok(list.split('\0').filter(|name| !name.is_empty()).map(PathBuf::from).collect())
 }
 
-// Many files of one folder by one call. A stage that git ignores is not followed in its new place either.
+// Many files of one folder by one call. In a stage's folder, which git ignores, a file is not followed in its new place.
 fn move_tracked(root: &Path, git: &GitProgram, moves: &[FileMove]) -> Result<(), MigrateError> {
     // The system limits the length of a command line.
     const AT_ONCE: usize = 200;
@@ -200,9 +238,8 @@ fn move_tracked(root: &Path, git: &GitProgram, moves: &[FileMove]) -> Result<(),
             git.run(
                 [OsStr::new("mv"), OsStr::new("--")].into_iter().chain(sources).chain([folder.as_os_str()]),
             )?;
-            let ignored =
-                Stage::ALL.iter().any(|stage| !stage.is_committed() && folder.ends_with(stage.dir()));
-            if ignored {
+            let is_stage = Stage::ALL.iter().any(|stage| folder.ends_with(stage.dir()));
+            if is_stage {
                 untrack(git, &moves.iter().map(|planned| planned.to.as_path()).collect::<Vec<_>>())?;
             }
         }
@@ -267,9 +304,9 @@ fn listed(paths: &[PathBuf]) -> String {
 impl fmt::Display for MigrationReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let moved = self.tracked + self.others;
-        if moved + self.doubles == 0 {
+        if moved + self.doubles == 0 && self.board.is_none() {
             writeln!(f, "There is nothing to migrate.")?;
-        } else {
+        } else if moved + self.doubles > 0 {
             let removed = plural(self.doubles, "file");
             writeln!(
                 f,
@@ -277,11 +314,19 @@ impl fmt::Display for MigrationReport {
                 plural(moved, "file")
             )?;
         }
-        if self.tracked > 0 {
-            let tracked = plural(self.tracked, "file");
+        if self.staged > 0 {
+            let staged = plural(self.staged, "file");
             writeln!(
                 f,
-                "The moves of {tracked} that git follows are staged; commit them, and the history goes along."
+                "The moves of {staged} that git follows are staged; commit them, and the history goes along."
+            )?;
+        }
+        if let Some(BoardMigration { base, stories, commit }) = &self.board {
+            let stories = if *stories == 1 { "1 story".to_owned() } else { format!("{stories} stories") };
+            writeln!(
+                f,
+                "Moved {stories} from `{base}` to the branch `{BOARD_BRANCH}`; the commit on `{base}` is `{commit:.8}`. The files stay \
+                 where they are."
             )?;
         }
         for (path, why) in &self.left {
@@ -356,6 +401,10 @@ mod tests {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    fn migrated(fixture: &Fixture) -> Result<MigrationReport, MigrateError> {
+        migrate(&fixture.project, Some("main"))
+    }
+
     const STORY: &str = "---\nname: An old story\n---\n\n# An old story\n";
 
     #[test]
@@ -368,21 +417,18 @@ mod tests {
             ],
             &[(".story_kit/bot.toml", "# secret\n"), (".story_kit/work/2_current/2_story_z.md", "z\n")],
         );
-        let migration = migrate(&fixture.project).unwrap();
+        let migration = migrated(&fixture).unwrap();
         assert_eq!((migration.tracked, migration.others, migration.left.len()), (3, 2, 0));
         assert!(!fixture.path(".story_kit").exists());
         assert_eq!(fs::read_to_string(fixture.path(".storkit/bot.toml")).unwrap(), "# secret\n");
         assert!(fixture.path(".storkit/work/2_current/2_story_z.md").exists());
-        insta::assert_snapshot!(fixture.git(&["status", "--short"]), @"
-        R  .story_kit/project.toml -> .storkit/project.toml
-        R  .story_kit/work/1_upcoming/3_story_x.md -> .storkit/work/1_backlog/3_story_x.md
-        R  .story_kit/work/5_done/1_bug_y.md -> .storkit/work/5_done/1_bug_y.md
-        ");
+        insta::assert_snapshot!(fixture.git(&["status", "--short"]), @"R  .story_kit/project.toml -> .storkit/project.toml");
         fixture.git(&["commit", "--quiet", "-m", "migrated"]);
-        let log =
-            fixture.git(&["log", "--follow", "--format=%s", "--", ".storkit/work/1_backlog/3_story_x.md"]);
-        assert_eq!(log, "migrated\nold\n");
-        assert_eq!(migrate(&fixture.project).unwrap(), MigrationReport::default());
+        assert_eq!(fixture.git(&["ls-files", ".story_kit", ".storkit"]), ".storkit/project.toml\n");
+        let story = ".storkit/work/1_backlog/3_story_x.md";
+        let log = fixture.git(&["log", "--follow", "--format=%s", BOARD_BRANCH, "--", story]);
+        assert_eq!(log, "storkit: the stories of main move to this branch\nold\n");
+        assert_eq!(migrated(&fixture).unwrap(), MigrationReport::default());
         assert_eq!(fixture.git(&["status", "--short"]), "");
     }
 
@@ -392,7 +438,7 @@ mod tests {
             &[(".storkit/work/1_upcoming/3_story_x.md", STORY)],
             &[(".storkit/work/1_upcoming/4_story_y.md", "")],
         );
-        let migration = migrate(&fixture.project).unwrap();
+        let migration = migrated(&fixture).unwrap();
         assert_eq!((migration.tracked, migration.others), (1, 1));
         assert!(!fixture.path(".storkit/work/1_upcoming").exists());
         assert!(fixture.path(".storkit/work/1_backlog/4_story_y.md").exists());
@@ -411,7 +457,7 @@ mod tests {
             ],
         );
         let before = fixture.git(&["status", "--short", "--ignored"]);
-        insta::assert_snapshot!(migrate(&fixture.project).unwrap_err(), @"these files are in the old and the new place with different content: `.story_kit/work/1_upcoming/3_story_x.md`, `.story_kit/work/1_upcoming/5_story_x.md`. Nothing was changed; keep one of each, then run `storkit migrate` again.");
+        insta::assert_snapshot!(migrated(&fixture).unwrap_err(), @"these files are in the old and the new place with different content: `.story_kit/work/1_upcoming/3_story_x.md`, `.story_kit/work/1_upcoming/5_story_x.md`. Nothing was changed; keep one of each, then run `storkit migrate` again.");
         assert_eq!(fixture.git(&["status", "--short", "--ignored"]), before);
         assert_eq!(fs::read_to_string(fixture.path(".storkit/work/1_backlog/3_story_x.md")).unwrap(), "new");
     }
@@ -426,7 +472,7 @@ mod tests {
                 (".story_kit/work/1_backlog/9_bug_x.md", "z"),
             ],
         );
-        let migration = migrate(&fixture.project).unwrap();
+        let migration = migrated(&fixture).unwrap();
         assert_eq!((migration.tracked, migration.others, migration.doubles), (0, 1, 2));
         assert!(!fixture.path(".story_kit").exists());
         assert!(fixture.path(".storkit/work/1_backlog/9_bug_x.md").exists());
@@ -435,9 +481,100 @@ mod tests {
     #[test]
     fn a_tracked_story_in_work_is_not_followed_any_more() {
         let fixture = Fixture::new(&[(".story_kit/work/2_current/3_story_x.md", "x")], &[]);
-        migrate(&fixture.project).unwrap();
+        migrated(&fixture).unwrap();
         assert!(fixture.path(".storkit/work/2_current/3_story_x.md").exists());
         assert_eq!(fixture.git(&["ls-files", ".storkit", ".story_kit"]), "");
+    }
+
+    const BACKLOG: &str = ".storkit/work/1_backlog/1_story_a.md";
+    const DONE: &str = ".storkit/work/5_done/5_story_e.md";
+
+    /// A project of the version before, with a story in every stage.
+    fn on_base() -> Fixture {
+        let archived = ".storkit/work/6_archived/6_story_f.md";
+        let in_work = [("2_current", 2), ("3_qa", 3), ("4_merge", 4)]
+            .map(|(stage, id)| format!(".storkit/work/{stage}/{id}_story_x.md"));
+        let in_work = in_work.each_ref().map(|path| (path.as_str(), STORY));
+        Fixture::new(&[(BACKLOG, STORY), (DONE, STORY), (archived, STORY)], &in_work)
+    }
+
+    #[test]
+    fn stories_that_base_tracks_move_to_the_board_with_one_commit_and_their_history_and_stay_on_disk() {
+        let fixture = on_base();
+        fixture.git(&["mv", BACKLOG, ".storkit/work/1_backlog/1_story_b.md"]);
+        fixture.git(&["commit", "--quiet", "-m", "renamed"]);
+        fixture.git(&["branch", "feature/story-2_x/work"]);
+        fixture.write(&[(DONE, "edited and not committed\n"), ("mine", "m")]);
+        fixture.git(&["add", "mine"]);
+        let report = migrated(&fixture).unwrap();
+        assert_eq!(
+            report.board.as_ref().map(|board| (board.base.as_str(), board.stories)),
+            Some(("main", 3))
+        );
+        assert!(
+            report.to_string().starts_with("Moved 3 stories from `main` to the branch `storkit/board`; the")
+        );
+        assert_eq!(
+            fixture.git(&["log", "--format=%s", "-2"]),
+            "storkit: the stories move to the branch storkit/board\nrenamed\n"
+        );
+        assert_eq!(fixture.git(&["ls-files"]), "README\na/b\nmine\n");
+        assert_eq!(fixture.git(&["status", "--short"]), "A  mine\n");
+        insta::assert_snapshot!(fixture.git(&["ls-tree", "-r", "--name-only", BOARD_BRANCH]), @"
+        .storkit/work/1_backlog/1_story_b.md
+        .storkit/work/5_done/5_story_e.md
+        .storkit/work/6_archived/6_story_f.md
+        ");
+        assert_eq!(fixture.git(&["show", &format!("{BOARD_BRANCH}:{DONE}")]), "edited and not committed\n");
+        let all = fs::read_dir(fixture.path(".storkit/work"))
+            .unwrap()
+            .flatten()
+            .filter(|stage| stage.path().is_dir());
+        let files = all.map(|stage| fs::read_dir(stage.path()).unwrap().count());
+        assert_eq!(files.collect::<Vec<_>>(), [1; 6], "each stage has its file");
+        let renamed = ".storkit/work/1_backlog/1_story_b.md";
+        let log = fixture.git(&["log", "--follow", "--format=%s", BOARD_BRANCH, "--", renamed]);
+        assert_eq!(log, "renamed\nold\n");
+        assert_eq!(migrated(&fixture).unwrap(), MigrationReport::default());
+    }
+
+    #[test]
+    fn from_another_branch_or_during_a_rebase_nothing_is_migrated() {
+        let fixture = on_base();
+        fixture.git(&["switch", "--quiet", "-c", "side"]);
+        insta::assert_snapshot!(migrated(&fixture).unwrap_err(), @"`main` tracks the stories, and another branch is checked out. Run `git switch main`, then `storkit migrate` again.");
+        fixture.git(&["switch", "--quiet", "main"]);
+        fixture.write(&[(".git/MERGE_HEAD", &fixture.git(&["rev-parse", "side"]))]);
+        assert!(matches!(migrated(&fixture), Err(MigrateError::UnderWay)));
+        assert_eq!(fixture.git(&["branch", "--list", BOARD_BRANCH]), "");
+    }
+
+    #[test]
+    fn a_kill_between_the_refs_and_the_index_is_made_good_by_the_next_try() {
+        let fixture = on_base();
+        let index = fs::read(fixture.path(".git/index")).unwrap();
+        migrated(&fixture).unwrap();
+        fs::write(fixture.path(".git/index"), index).unwrap();
+        assert_ne!(fixture.git(&["status", "--short"]), "");
+        assert_eq!(migrated(&fixture).unwrap(), MigrationReport::default());
+        assert_eq!(fixture.git(&["status", "--short"]), "");
+        assert!(fixture.path(BACKLOG).exists());
+    }
+
+    #[test]
+    fn stories_that_an_old_branch_brings_back_to_base_leave_it_again_and_the_board_keeps_its_own() {
+        let fixture = on_base();
+        fixture.git(&["branch", "old"]);
+        migrated(&fixture).unwrap();
+        fixture.write(&[(BACKLOG, "newer\n")]);
+        let board = || fixture.git(&["show", &format!("{BOARD_BRANCH}:{BACKLOG}")]);
+        fixture.git(&["merge", "--quiet", "--strategy", "ours", "old", "-m", "merged"]);
+        fixture.git(&["checkout", "--quiet", "old", "--", ".storkit/work"]);
+        fixture.git(&["commit", "--quiet", "-m", "back"]);
+        fixture.write(&[(BACKLOG, "newer\n")]);
+        assert!(migrated(&fixture).unwrap().board.is_some());
+        assert_eq!((fixture.git(&["ls-files", ".storkit"]), board()), (String::new(), "newer\n".into()));
+        assert_eq!(fixture.git(&["show", &format!("{BOARD_BRANCH}:{DONE}")]), STORY);
     }
 
     #[test]
@@ -446,7 +583,7 @@ mod tests {
             Fixture::new(&[(".story_kit/.gitignore", "bot.toml\n"), (".story_kit/project.toml", "")], &[]);
         fixture.git(&["worktree", "add", "--quiet", ".story_kit/worktrees/1_x", "-b", "x"]);
         symlink("/etc/passwd", fixture.path(".story_kit/link")).unwrap();
-        let migration = migrate(&fixture.project).unwrap();
+        let migration = migrated(&fixture).unwrap();
         insta::assert_snapshot!(migration, @"
         Moved 1 file to `.storkit/`, and removed 0 files that existed there already.
         The moves of 1 file that git follows are staged; commit them, and the history goes along.
@@ -455,7 +592,7 @@ mod tests {
         Left `.story_kit/worktrees/1_x`: a git worktree would lose its repository; remove it with `git worktree remove`.
         ");
         assert!(fixture.path(".story_kit/worktrees/1_x/README").exists());
-        assert_eq!(migrate(&fixture.project).unwrap().left, migration.left);
+        assert_eq!(migrated(&fixture).unwrap().left, migration.left);
     }
 
     #[test]
@@ -464,7 +601,7 @@ mod tests {
         let outside = fixture.folder.path().join("outside");
         fs::create_dir(&outside).unwrap();
         symlink(&outside, fixture.path(".storkit/work")).unwrap();
-        assert!(matches!(migrate(&fixture.project), Err(MigrateError::Linked(_))));
+        assert!(matches!(migrated(&fixture), Err(MigrateError::Linked(_))));
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
         assert!(fixture.path(".story_kit/work/5_done/3_story_x.md").exists());
     }

@@ -27,6 +27,7 @@ mod setup;
 mod start;
 mod started;
 mod stories;
+mod story_blobs;
 mod story_files;
 #[cfg(test)]
 mod tests;

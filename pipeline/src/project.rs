@@ -11,7 +11,7 @@ use git2::{ErrorCode, Repository};
 
 use crate::trust::{self, Misplaced, check_settings_file, check_state_files};
 
-/// Git gets stories and settings; all else is state of this machine, whatever writes it. The file
+/// Git gets settings; all else is state of this machine, whatever writes it, and the board has a branch of its own. The file
 /// ignores itself, so that a first start leaves `git status` as it was; a `.gitignore` that the
 /// project commits is never changed.
 const IGNORED: &str = "\
@@ -22,10 +22,6 @@ const IGNORED: &str = "\
 !/context.md
 !/project.toml
 !/specs/
-!/work/
-/work/2_current/
-/work/3_qa/
-/work/4_merge/
 ";
 
 /// The most of a project's CLAUDE.md that is handed over, in bytes.
@@ -353,9 +349,8 @@ mod tests {
         }
         assert_eq!(
             git(&root, &["status", "--porcelain", "-uall"]),
-            "?? .storkit/README.md\n?? .storkit/context.md\n?? .storkit/project.toml\n?? .storkit/specs/tech/STACK.md\n\
-             ?? .storkit/work/1_backlog/1_story_a.md\n",
-            "stories and settings are for the repository"
+            "?? .storkit/README.md\n?? .storkit/context.md\n?? .storkit/project.toml\n?? .storkit/specs/tech/STACK.md\n",
+            "settings are for the repository, stories for the board's branch"
         );
     }
 

@@ -10,7 +10,7 @@ use crate::{
     board::{WorkError, WorkFolder},
     event::RunId,
     handle::{Pipeline, PipelineError, StoryOverview, WorkDone},
-    merge::{MergeProof, diff_of, merged_story, trailers},
+    merge::{MergeProof, diff_of, merged_by, trailers},
     run::branch_content,
     run_log,
     story::StoryId,
@@ -138,10 +138,10 @@ fn overview(project: &Project, base: &str, story: StoryId) -> Result<Option<Stor
     let repository = Repository::open(project.root())?;
     let proven = MergeProof::read(project.root(), story).ok().flatten();
     let proven = proven.and_then(|proof| Oid::from_str(&proof.commit).ok());
-    // The proof's commit may be gone after history was rewritten; then base is searched.
-    let found = match proven.filter(|id| repository.find_commit(*id).is_ok()) {
-        Some(id) => Some(id),
-        None => merge_commit(&repository, base, story)?,
+    // A rebase leaves the proof's commit behind; then base is searched for the one in its place.
+    let found = match proven {
+        Some(id) if is_on(&repository, base, id)? => Some(id),
+        Some(_) | None => merge_commit(&repository, base, story)?,
     };
     let Some(commit) = found.map(|id| repository.find_commit(id)).transpose()? else { return Ok(None) };
     let message = String::from_utf8_lossy(commit.message_bytes()).into_owned();
@@ -157,14 +157,18 @@ fn overview(project: &Project, base: &str, story: StoryId) -> Result<Option<Stor
     }))
 }
 
+fn is_on(repository: &Repository, base: &str, commit: Oid) -> Result<bool, git2::Error> {
+    let tip = repository.refname_to_id(&format!("refs/heads/{base}"))?;
+    Ok(tip == commit
+        || (repository.find_commit(commit).is_ok() && repository.graph_descendant_of(tip, commit)?))
+}
+
 fn merge_commit(repository: &Repository, base: &str, story: StoryId) -> Result<Option<Oid>, git2::Error> {
     let mut walk = repository.revwalk()?;
     walk.push_ref(&format!("refs/heads/{base}"))?;
     for id in walk.take(LOOK_BACK) {
         let id = id?;
-        let commit = repository.find_commit(id)?;
-        let subject = commit.summary().ok().flatten().unwrap_or_default();
-        if merged_story(subject) == Some(story) {
+        if merged_by(&repository.find_commit(id)?).iter().any(|merge| merge.story == story) {
             return Ok(Some(id));
         }
     }

@@ -231,7 +231,7 @@ fn the_operator_is_asked_at_the_first_start_and_an_empty_line_is_no_answer() {
     needs!(Tmux);
     let hostile = Hostile::new();
     hostile.commit_settings();
-    let screen = hostile.program.screen(&hostile.program.command(&[]));
+    let screen = hostile.program.screen(&hostile.program.command(&["--port", "0"]));
     screen.see("Let storkit run exactly this here?");
     screen.press("Enter");
     screen.see("Not confirmed.");
@@ -240,7 +240,7 @@ fn the_operator_is_asked_at_the_first_start_and_an_empty_line_is_no_answer() {
     hostile.nothing_ran();
     screen.press("C-d");
     screen.see("ended with 0");
-    let screen = hostile.program.screen(&hostile.program.command(&[]));
+    let screen = hostile.program.screen(&hostile.program.command(&["--port", "0"]));
     screen.see("Let storkit run exactly this here?");
     screen.enters("yes");
     screen.see("Confirmed.");

@@ -274,7 +274,7 @@ async fn a_turn_that_a_kill_cut_while_no_tool_ran_goes_on_where_the_operator_wan
 fn whoever_leaves_the_serving_terminal_is_asked_once_if_others_work_would_end_and_told_what_ended() {
     needs!(Tmux);
     let program = Program::with_stand_in();
-    let screen = program.screen(&program.command(&[]));
+    let screen = program.screen(&program.command(&["--port", "0"]));
     screen.see("is here.");
     let mut other = program.terminal_in("other");
     other.say("wait never-there");

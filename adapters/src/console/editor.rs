@@ -25,6 +25,10 @@ const HISTORY: usize = 2_000;
 // The longest delay of a change on the screen. Typing is always shown at once.
 const POLL: Duration = Duration::from_millis(50);
 
+// The editor takes two waits for keys to print a text. So the greeting is printed before the first one; it is there sooner than this
+// unless the machine is very busy. What is typed meanwhile waits in the terminal.
+const GREETING_WITHIN: Duration = Duration::from_millis(250);
+
 // The time that a stop may take on a busy machine. It passes while the process is stopped, too.
 const STOPS_WITHIN: Duration = Duration::from_millis(500);
 
@@ -87,6 +91,7 @@ pub(super) fn edit(
     typed: &UnboundedSender<EditorInput>,
 ) -> io::Result<()> {
     let prompt = LivePrompt(screen.clone());
+    write!(io::stderr(), "{}", screen.first_text(GREETING_WITHIN))?;
     let ended = loop {
         let signal = match editor.read_line(&prompt) {
             Ok(signal) => signal,

@@ -7,9 +7,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use reedline::{Color, Prompt, PromptEditMode, PromptHistorySearch, PromptHistorySearchStatus};
 
 use super::{
@@ -39,6 +40,8 @@ pub(super) struct Screen {
     color: bool,
     state: Mutex<ScreenState>,
     repaint: Mutex<Option<Repaint>>,
+    // There is text to print, or the chat is over.
+    has_news: Condvar,
     // Wakes the editor from its wait for keys, and closes it.
     pub(super) stop: Arc<AtomicBool>,
 }
@@ -118,7 +121,13 @@ enum PrintProgress {
 
 impl Screen {
     pub(super) fn new(color: bool) -> Self {
-        Self { color, state: Mutex::default(), repaint: Mutex::default(), stop: Arc::default() }
+        Self {
+            color,
+            state: Mutex::default(),
+            repaint: Mutex::default(),
+            has_news: Condvar::new(),
+            stop: Arc::default(),
+        }
     }
 
     pub(super) fn color(&self) -> bool {
@@ -188,6 +197,7 @@ impl Screen {
     }
 
     fn redraw(&self) {
+        self.has_news.notify_one();
         if let Some(repaint) = &*self.repaint.lock() {
             repaint();
         }
@@ -215,6 +225,14 @@ impl Screen {
         self.redraw();
         let text = prints.iter().map(|print| style.print(print)).collect::<Vec<_>>().join("\n");
         Some(text.lines().map(|line| format!("{ERASE}{line}\n")).collect())
+    }
+
+    /// The first text, once it is there or the chat is over, or after `at_most`: for before the editor shows its prompt.
+    pub(super) fn first_text(&self, at_most: Duration) -> String {
+        let mut state = self.state.lock();
+        self.has_news.wait_while_for(&mut state, |state| state.prints.is_empty() && !state.closing, at_most);
+        drop(state);
+        self.unprinted()
     }
 
     /// The text that the editor has not printed.
@@ -478,6 +496,20 @@ mod tests {
         let lost = format!("a line of 24 characters.\n{painted}");
         assert_eq!(region(&screen, 30, 4), (lost, painted.into()));
         assert_eq!(region(&screen, 40, 3), (painted.into(), painted.into()), "they are gone");
+    }
+
+    #[test]
+    fn the_first_text_is_awaited_until_the_chat_is_over() {
+        let screen = Screen::new(false);
+        std::thread::scope(|threads| {
+            let first = threads.spawn(|| screen.first_text(Duration::from_secs(60)));
+            screen.show(&[PrintRequest::Bye("hello".into())], &[], None);
+            assert_eq!(first.join().unwrap(), "hello\n");
+            let none = threads.spawn(|| screen.first_text(Duration::from_secs(60)));
+            screen.close();
+            assert_eq!(none.join().unwrap(), "");
+        });
+        assert_eq!(screen.next_print(), None, "printed once");
     }
 
     #[test]

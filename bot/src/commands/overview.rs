@@ -15,7 +15,7 @@ const SPEC: CommandSpec = CommandSpec {
     args: "ID",
     summary: "Show what was done for a merged story",
     details: "Shows from a story's merge commit what was done: the commit, its files with added and removed lines, the gates that passed on \
-              the merged result, and the cost. Finds merges by the older `story-kit:` as well.",
+              the merged result, and the cost. Finds merges after a rebase, and those of the older `story-kit:`, as well.",
     examples: &["overview 12"],
     begins: Some(begins_with_number),
     ..CommandSpec::PLAIN

@@ -61,7 +61,8 @@ enum CliAction {
         #[arg(long, requires = "attack")]
         json: bool,
     },
-    /// Move the stories of an older `.story_kit` folder to `.storkit`, keeping their history
+    /// Move stories to where this version keeps them, with their history: from an older `.story_kit` folder, and from the base branch to
+    /// `storkit/board`
     Migrate,
     /// Show who allowed or denied what agents asked, and what timed out
     Audit(AuditFilter),

@@ -13,6 +13,7 @@ use std::{
 use pipeline::{
     Project,
     base_commit::{BaseCommit, BaseCommitError, CommitSigning, CommittedFile, checked_out_elsewhere},
+    board::{BoardBranchError, BoardSetUpError, set_up_board},
     git::program::{GitProgram, GitProgramError},
     guard::{BaseError, BaseGuard},
     project::TEMPLATE_MARK,
@@ -63,6 +64,8 @@ pub struct InitResult {
     pub is_committed: bool,
     /// Base is not checked out: its files are in the commit and not in the checkout.
     pub is_elsewhere: bool,
+    /// Base has the stories of an earlier version; a sentence with what to do.
+    pub unmigrated: Option<String>,
 }
 
 /// Why a project could not be set up. Nothing was changed.
@@ -84,6 +87,8 @@ pub enum InitError {
     Commit(BaseCommitError),
     #[error(transparent)]
     Base(#[from] BaseError),
+    #[error(transparent)]
+    Board(BoardSetUpError),
     #[error(
         "`{base}` is checked out in `{folder}`, so its files would not follow a commit that is made here. Run `storkit init` there."
     )]
@@ -141,12 +146,13 @@ pub fn set_up(
     let commit = if commits { plan.prepare_commit()? } else { None };
     let mut undo = Undo::default();
     let done = plan.write(commits, &mut undo).and_then(|files| {
+        let unmigrated = plan.set_up_board(commits)?;
         if plan.writes(PROJECT_TOML) {
             trust::confirm_written(project, store, &project_toml(choices))?;
         }
         let is_committed = commit.is_some();
         commit.map(|commit| Ok::<_, InitError>(commit.land(&BaseGuard::lock(project)?)?)).transpose()?;
-        Ok(InitResult { files, is_committed, is_elsewhere: commits && !plan.is_checked_out })
+        Ok(InitResult { files, is_committed, is_elsewhere: commits && !plan.is_checked_out, unmigrated })
     });
     match done {
         Ok(result) => {
@@ -244,6 +250,20 @@ impl<'a> InitPlan<'a> {
         Ok(Some(BaseCommit::new(self.project, self.base, &files, (MESSAGE, CommitSigning::AsConfigured))?))
     }
 
+    /// The stories' folders, and the board where a remote has it. Where base has the stories of an earlier version, the sentence that says
+    /// so.
+    fn set_up_board(&self, commits: bool) -> Result<Option<String>, InitError> {
+        // Without a commit there is no base yet, and where git must not be used only the folders are made.
+        let has_base = commits && branch_exists(self.project, self.base)?;
+        match set_up_board(self.project, has_base.then_some(self.base)) {
+            Ok(_) => Ok(None),
+            Err(BoardSetUpError::Branch(error @ BoardBranchError::Unmigrated { .. })) => {
+                Ok(Some(error.to_string()))
+            }
+            Err(error) => Err(InitError::Board(error)),
+        }
+    }
+
     /// Writes what is missing in the checkout. Files of a base that is checked out nowhere are only committed: lying about here they
     /// would be in the way of a `git switch`.
     fn write(&self, commits: bool, undo: &mut Undo) -> Result<Vec<ScaffoldFile>, InitError> {
@@ -252,6 +272,7 @@ impl<'a> InitPlan<'a> {
         for stage in Stage::ALL {
             undo.make_folders(&self.project.dir().join("work").join(stage.dir()))?;
         }
+        undo.will_make(self.project.dir().join("work/.gitignore"));
         for file in &self.files {
             let is_moved = file.name == CONTEXT && self.moves_context && !is_template(&file.text);
             files.push(match (is_moved, self.writes(file.name)) {
@@ -290,6 +311,13 @@ impl Undo {
         Ok(())
     }
 
+    /// Somebody else is about to make this file.
+    fn will_make(&mut self, path: PathBuf) {
+        if path.symlink_metadata().is_err() {
+            self.0.push(path);
+        }
+    }
+
     fn write(&mut self, path: &Path, text: &str, mode: u32) -> Result<(), InitError> {
         self.make_folders(path.parent().unwrap_or(path))?;
         let failed = |source| InitError::Disk { path: path.to_owned(), source };
@@ -308,6 +336,11 @@ impl Undo {
 
 fn is_template(text: &str) -> bool {
     text.lines().next().is_some_and(|line| line.contains(TEMPLATE_MARK))
+}
+
+fn branch_exists(project: &Project, branch: &str) -> Result<bool, GitProgramError> {
+    let reference = format!("refs/heads/{branch}");
+    GitProgram::at(project.root()).asks(["show-ref", "--verify", "--quiet", &reference])
 }
 
 fn is_on(project: &Project, branch: &str, name: &str) -> Result<bool, GitProgramError> {

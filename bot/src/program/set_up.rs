@@ -280,6 +280,9 @@ impl InitDialog<'_> {
         if had_settings && !trust::is_confirmed(self.project, self.store) {
             print(replies::trust::INIT_KEPT);
         }
+        if let Some(why) = &result.unmigrated {
+            print(&format!("{}\n", replies::sentence(why)));
+        }
         if result.is_committed {
             print(say::COMMITTED);
         }

@@ -2,20 +2,39 @@
 
 use std::{process::ExitCode, time::SystemTime};
 
-use pipeline::{Project, audit::audit as audit_done, migrate::migrate, trust::ProjectTrust};
+use pipeline::{
+    Project,
+    audit::audit as audit_done,
+    guard::BaseError,
+    migrate::migrate,
+    trust::{ProjectTrust, TrustError},
+};
 
 use crate::{
     program::{
         audit::{self, AuditFilter},
+        lock,
         output::{complain, print},
         trust,
     },
     replies::terminal::audit_clean,
 };
 
-/// Moves an older `.story_kit/` folder to its new place and prints each step.
+/// Moves an older `.story_kit/` folder to its new place, and stories that base tracks to their branch, and prints each step.
 pub fn migrate_stories(project: &Project) -> ExitCode {
-    match migrate(project) {
+    // Held until the end: a storkit of the version before would commit the stories to base again.
+    let _lock = match lock::take(project) {
+        Ok(lock) => lock,
+        Err(error) => return complain(1, &error.to_string()),
+    };
+    // A repository without a commit has no base yet, and so no stories on it.
+    let base = trust::store().and_then(|store| ProjectTrust::read(project, &store)).map(|trust| trust.base);
+    let base = match base {
+        Ok(base) => Some(base),
+        Err(TrustError::Base(BaseError::NoCommits)) => None,
+        Err(error) => return complain(1, &error.to_string()),
+    };
+    match migrate(project, base.as_deref()) {
         Ok(migration) => {
             print(&migration.to_string());
             ExitCode::SUCCESS

@@ -19,8 +19,8 @@ use super::{
     visible::{visible, visible_line},
 };
 use crate::permission::{
-    AnswerKind, AnswerRefused, CallConcern, ExpectedAnswer, ModelQuestion, Question, QuestionId,
-    QuestionOutcome, WithdrawReason,
+    AnswerKind, AnswerRefused, BoardQuestion, CallConcern, ExpectedAnswer, ModelQuestion, Question,
+    QuestionId, QuestionOutcome, WithdrawReason,
 };
 
 /// A question's text, and a file where it is too long to be read in a chat.
@@ -250,8 +250,14 @@ pub fn not_open(id: QuestionId) -> String {
 }
 
 /// Words that may be meant for the open question, and do not answer it.
-pub fn still_waits(id: QuestionId) -> String {
-    format!("Question {id} still waits: yes or no. I did not pass your words on.")
+pub fn still_waits(question: &Question) -> String {
+    let answers = match &question.kind {
+        AnswerKind::Board(BoardQuestion::Plan(_)) => "yes, no, numbers like `1 3`, or what to change",
+        AnswerKind::Plan { .. } => "yes, no, or what to change",
+        AnswerKind::Choose { .. } => "the number of an option, words of your own, or `deny`",
+        AnswerKind::Tool { .. } | AnswerKind::Board(BoardQuestion::Act { .. }) => "yes or no",
+    };
+    format!("Question {} still waits: {answers}. I did not pass your words on.", question.id)
 }
 
 /// The same, where only threads of the room have open questions.

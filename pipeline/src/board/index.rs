@@ -18,12 +18,10 @@ use rustix::{
 
 use super::{
     Board, BoardProblem,
+    branch::MAX_STORY,
     files::{FilePlace, FileReading, StoryFiles, relative},
 };
 use crate::story::{FileName, Story, StoryDocument, StoryId, stage::Stage};
-
-/// Largest story file, in bytes. A larger file is no story.
-const LARGEST: u64 = 1 << 20;
 
 // A file that changed this short a time before it was read may have changed again with the same time stamp:
 // the kernel's clock for these ticks every few milliseconds.
@@ -276,8 +274,8 @@ fn content(folder: BorrowedFd<'_>, name: &OsStr) -> Result<(FileStamp, Result<St
         return Ok((stamp, Err("it is no plain file".into())));
     }
     let size = u64::try_from(stat.st_size).unwrap_or(0);
-    if size > LARGEST {
-        return Ok((stamp, Err(format!("it has {size} bytes; a story may have at most {LARGEST}"))));
+    if size > MAX_STORY {
+        return Ok((stamp, Err(format!("it has {size} bytes; a story may have at most {MAX_STORY}"))));
     }
     let text = read(&fd, usize::try_from(size).unwrap_or(0)).map_err(|error| error.to_string());
     let utf8 = |bytes| {

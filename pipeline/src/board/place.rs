@@ -27,7 +27,14 @@ pub(super) enum ReplaceResult {
 
 /// Makes a file that is not there yet; an `AlreadyExists` error if it is.
 pub(super) fn create(temporary: &Path, path: &Path, text: &str) -> io::Result<()> {
-    written(temporary, text, 0o644)?.persist_noclobber(path).map_err(|error| error.error)?;
+    written(temporary, text.as_bytes(), 0o644)?.persist_noclobber(path).map_err(|error| error.error)?;
+    settle(path)
+}
+
+/// Writes a file over whatever is there.
+pub(super) fn put(temporary: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    let mode = fs::metadata(path).map_or(0o644, |found| found.permissions().mode() & 0o777);
+    written(temporary, content, mode)?.persist(path).map_err(|error| error.error)?;
     settle(path)
 }
 
@@ -53,7 +60,7 @@ pub(super) fn replace(
     read: &SeenFile,
     text: &str,
 ) -> io::Result<ReplaceResult> {
-    let new = written(temporary, text, 0o600)?;
+    let new = written(temporary, text.as_bytes(), 0o600)?;
     new.as_file().set_permissions(fs::Permissions::from_mode(read.mode))?;
     match renameat_with(CWD, new.path(), CWD, path, RenameFlags::EXCHANGE) {
         Ok(()) if SeenFile::of(new.path())?.is_same_file(read) => {}
@@ -113,12 +120,12 @@ pub(super) fn settle(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
-fn written(temporary: &Path, text: &str, mode: u32) -> io::Result<NamedTempFile> {
+fn written(temporary: &Path, content: &[u8], mode: u32) -> io::Result<NamedTempFile> {
     let mut file = Builder::new()
         .prefix(TEMPORARY)
         .permissions(fs::Permissions::from_mode(mode))
         .tempfile_in(temporary)?;
-    file.write_all(text.as_bytes())?;
+    file.write_all(content)?;
     file.as_file().sync_all()?;
     Ok(file)
 }

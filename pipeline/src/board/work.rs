@@ -11,7 +11,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
-    Board, BoardProblem,
+    BOARD_BRANCH, Board, BoardProblem,
     files::relative,
     index::{self, BoardIndex},
     number,
@@ -25,6 +25,12 @@ use crate::{
         templates,
     },
 };
+
+/// How the ignore file of the stories' folder begins; one that begins otherwise is a person's.
+const IGNORED_BY: &str = "# Written by storkit: ";
+
+const IGNORED: &str =
+    "# Written by storkit: the board is kept on the branch `storkit/board`, and no other branch has it.\n*\n";
 
 /// `.storkit/work/` of one project. Everything here blocks on the disk, for a millisecond or two; a first scan of
 /// 10,000 stories for some hundred.
@@ -66,14 +72,14 @@ pub enum WorkError {
     /// A part of `.storkit/work/` leads elsewhere.
     #[error("`{0}` is a symbolic link. storkit writes only inside the project: put a folder there instead.")]
     Linked(PathBuf),
-    /// Git would commit the stages that change all the time.
+    /// The board would get into the project's own branches.
     #[error(
-        "git does not ignore `{0}`, where stories in work come and go. Add the line `/{1}/` to `{2}`.",
-        .folder.display(), .stage.dir(), .file.display()
+        "git does not ignore `{0}`, so stories would get into your branches; they are kept on `{BOARD_BRANCH}`. Put the line `*` into \
+         `{1}`.",
+        .folder.display(), .file.display()
     )]
     NotIgnored {
         folder: PathBuf,
-        stage: Stage,
         /// The ignore file that should say so.
         file: PathBuf,
     },
@@ -111,7 +117,7 @@ fn why_not(from: &Stage, to: &Stage) -> String {
 }
 
 impl WorkFolder {
-    /// Makes missing folders and makes sure that git ignores the stages in work. Removes unfinished writes
+    /// Makes missing folders and makes sure that git ignores them. Removes unfinished writes
     /// that a crash left behind.
     pub fn open(project: &Project) -> Result<Self, WorkError> {
         let dir = project.dir().join("work");
@@ -126,7 +132,7 @@ impl WorkFolder {
         for stage in Stage::ALL {
             folder(&work.dir.join(stage.dir()))?;
         }
-        work.ignore_stages_in_work()?;
+        work.ignore_stages()?;
         remove_leftovers(&work.temporary).map_err(disk(&work.temporary))?;
         Ok(work)
     }
@@ -329,21 +335,16 @@ impl WorkFolder {
         Ok(parent.join(name))
     }
 
-    // A `.storkit/.gitignore` that the project commits may lack the stages. Then a `.gitignore` in `work/`
-    // lists them, and itself too.
-    fn ignore_stages_in_work(&self) -> Result<(), WorkError> {
+    // A file of its own, which ignores itself: it holds whatever is checked out, also where a branch has another `.storkit/.gitignore`.
+    fn ignore_stages(&self) -> Result<(), WorkError> {
         let file = self.dir.join(".gitignore");
-        if self.not_ignored().is_some() && !file.exists() {
-            let in_work = Stage::ALL.into_iter().filter(|stage| !stage.is_committed());
-            let lines: String = in_work.map(|stage| format!("/{}/\n", stage.dir())).collect();
-            let text = format!(
-                "# Written by storkit: stories in work change too often for git.\n/.gitignore\n{lines}"
-            );
-            place::create(&self.temporary, &file, &text).map_err(disk(&file))?;
+        // Earlier versions listed the stages in work in it.
+        if fs::read_to_string(&file).map_or_else(is_missing, |text| text.starts_with(IGNORED_BY)) {
+            place::put(&self.temporary, &file, IGNORED.as_bytes()).map_err(disk(&file))?;
         }
         match self.not_ignored() {
             None => Ok(()),
-            Some(stage) => Err(WorkError::NotIgnored { folder: self.dir.join(stage.dir()), stage, file }),
+            Some(stage) => Err(WorkError::NotIgnored { folder: self.dir.join(stage.dir()), file }),
         }
     }
 
@@ -352,8 +353,12 @@ impl WorkFolder {
         let ignored = |stage: &Stage| {
             repository.is_path_ignored(self.dir.join(stage.dir()).join("1_story_x.md")).unwrap_or(true)
         };
-        Stage::ALL.into_iter().filter(|stage| !stage.is_committed()).find(|stage| !ignored(stage))
+        Stage::ALL.into_iter().find(|stage| !ignored(stage))
     }
+}
+
+fn is_missing(error: io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 fn disk(path: &Path) -> impl FnOnce(io::Error) -> WorkError + use<> {
@@ -725,18 +730,22 @@ mod tests {
     }
 
     #[test]
-    fn stages_in_work_are_ignored_by_git_also_where_the_projects_own_file_forgets_them() {
+    fn all_stages_are_ignored_by_git_whatever_the_projects_own_file_says() {
         let folder = tempfile::tempdir().unwrap();
         let repository = git2::Repository::init(folder.path()).unwrap();
         fs::create_dir(folder.path().join(".storkit")).unwrap();
-        fs::write(folder.path().join(".storkit/.gitignore"), "/run/\n").unwrap();
+        fs::write(folder.path().join(".storkit/.gitignore"), "/run/\n!/work/\n").unwrap();
+        let earlier =
+            "# Written by storkit: stories in work change too often for git.\n/.gitignore\n/2_current/\n";
+        fs::create_dir(folder.path().join(".storkit/work")).unwrap();
+        fs::write(folder.path().join(".storkit/work/.gitignore"), earlier).unwrap();
         let work = open(folder.path());
         let ignored = |path: &str| repository.is_path_ignored(work.dir().join(path)).unwrap();
         assert_eq!(["2_current/1_a.md", "3_qa/x", "4_merge/x", ".gitignore"].map(ignored), [true; 4]);
-        assert_eq!(["1_backlog/1_a.md", "5_done/x", "6_archived/x"].map(ignored), [false; 3]);
+        assert_eq!(["1_backlog/1_a.md", "5_done/x", "6_archived/x"].map(ignored), [true; 3]);
         fs::write(work.dir().join(".gitignore"), "# theirs\n").unwrap();
         let error = WorkFolder::open(&Project::open(folder.path()).unwrap()).unwrap_err().to_string();
-        assert!(error.contains("Add the line `/2_current/`"), "{error}");
+        assert!(error.contains("Put the line `*` into"), "{error}");
     }
 
     #[test]

@@ -83,12 +83,8 @@ impl BaseCheckout {
     }
 
     /// The files of a person's that the changes would overwrite: staged, modified, deleted, unknown to git, or
-    /// ignored. The paths from the checkout's top, sorted. `spare` is storkit's own and not in the way.
-    pub(crate) fn in_the_way(
-        &self,
-        changes: &[PathChange],
-        spare: &Path,
-    ) -> Result<Vec<PathBuf>, MergeError> {
+    /// ignored. The paths from the checkout's top, sorted.
+    pub(crate) fn in_the_way(&self, changes: &[PathChange]) -> Result<Vec<PathBuf>, MergeError> {
         let repository = Repository::open(&self.work_tree)?;
         let index = repository.index()?;
         let going: BTreeSet<&Path> = changes
@@ -97,7 +93,7 @@ impl BaseCheckout {
             .map(|change| change.path.as_path())
             .collect();
         let (mut found, mut compare) = (BTreeSet::new(), Vec::new());
-        for change in changes.iter().filter(|change| change.path != spare) {
+        for change in changes {
             match (staged(&index, &change.path), change.old) {
                 (StagedState::Entry(entry), _) if Some(entry) == change.new => {}
                 (StagedState::Entry(entry), Some(old)) if entry == old => compare.push(change.path.as_path()),

@@ -15,8 +15,28 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MergeJournal {
     pub proof: MergeProof,
-    /// The story's file in the merge commit.
+    /// The story's text as it lands.
     pub story_blob: String,
+    /// The board's move, in the same transaction as that of base. An earlier version had the board on base: its merges have none.
+    #[serde(default)]
+    pub board: Option<BoardMove>,
+}
+
+/// The board's branch before, and the commit in which the story is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BoardMove {
+    pub before: Option<String>,
+    pub commit: String,
+}
+
+impl BoardMove {
+    pub(crate) fn old_tip(&self) -> Result<Option<Oid>, MergeError> {
+        Ok(self.before.as_deref().map(Oid::from_str).transpose()?)
+    }
+
+    pub(crate) fn new_tip(&self) -> Result<Oid, MergeError> {
+        Ok(Oid::from_str(&self.commit)?)
+    }
 }
 
 impl MergeJournal {

@@ -1,5 +1,5 @@
-//! The visible part of a merge, under the base lock: journal, base by compare-and-swap, the story's file, the
-//! checkouts, the proof. Each step may be the last before a crash; [`super::recover()`] continues from there.
+//! The visible part of a merge, under the base lock: journal, base and board by one compare-and-swap, the story's file,
+//! the checkouts, the proof. Each step may be the last before a crash; [`super::recover()`] continues from there.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use settings::atomic;
 
 use super::{
+    board_move,
     checkout::{self, BaseCheckout, PathChange},
     paths::ignored_folder,
     recover,
@@ -29,7 +30,7 @@ pub(crate) enum LandingResult {
 /// Moves base and all that follows it, or nothing.
 pub(crate) fn land(
     place: &MergePaths,
-    journal: &MergeJournal,
+    mut journal: MergeJournal,
     guard: &BaseGuard,
 ) -> Result<LandingResult, MergeError> {
     let file = journal.file()?;
@@ -42,17 +43,19 @@ pub(crate) fn land(
     if place.story(Stage::Done, &file).symlink_metadata().is_ok() {
         return Err(MergeError::InTwoStages(file.to_string()));
     }
-    if tip(place, journal)? != Some(journal.before()?) {
+    if tip(place, &journal)? != Some(journal.before()?) {
         return Ok(LandingResult::BaseMoved);
     }
-    let in_the_way = in_the_way(place, journal)?;
+    let in_the_way = in_the_way(place, &journal)?;
     if !in_the_way.is_empty() {
         return Ok(LandingResult::InTheWay(in_the_way));
     }
+    journal.board = Some(board_move::prepare(place, &journal)?);
+    let journal = &journal;
     // On disk before the first visible step, so that `recover` can finish the merge after a crash or drop it.
     journal.write(place)?;
-    if let Err(error) = advance(place, journal, guard) {
-        MergeJournal::remove(place)?;
+    if let Err(error) = board_move::advance(place, journal, guard) {
+        drop_journal(place, journal, guard)?;
         // Git refuses the swap when somebody has just moved base; every other refusal is an error.
         let moved = tip(place, journal)? != Some(journal.before()?);
         return if moved { Ok(LandingResult::BaseMoved) } else { Err(error) };
@@ -61,7 +64,7 @@ pub(crate) fn land(
         Ok(()) => conclude(place, journal).map(LandingResult::Landed),
         Err(error) => {
             tracing::warn!(%error, story = %journal.proof.story, "the checkout cannot follow base; base is put back");
-            withdraw(place, journal, guard)?;
+            drop_journal(place, journal, guard)?;
             let in_the_way = self::in_the_way(place, journal)?;
             if in_the_way.is_empty() { Err(error) } else { Ok(LandingResult::InTheWay(in_the_way)) }
         }
@@ -75,12 +78,10 @@ pub(crate) fn tip(place: &MergePaths, journal: &MergeJournal) -> Result<Option<O
 /// A person's files that the move would overwrite, of all checkouts; those outside the project with their folder.
 pub(crate) fn in_the_way(place: &MergePaths, journal: &MergeJournal) -> Result<Vec<PathBuf>, MergeError> {
     let changes = changes(place, journal)?;
-    let spare = MergePaths::story_in_tree(Stage::Done, &journal.file()?);
     let mut found = Vec::new();
     for checkout in checkout::on_base(place, &journal.proof.base)? {
         let main = is_main(place, &checkout);
-        let spare = if main { spare.as_path() } else { Path::new("") };
-        let paths = checkout.in_the_way(&changes, spare)?;
+        let paths = checkout.in_the_way(&changes)?;
         found.extend(paths.into_iter().map(|path| if main { path } else { checkout.work_tree.join(path) }));
     }
     Ok(found)
@@ -96,29 +97,6 @@ pub(crate) fn is_main(place: &MergePaths, checkout: &BaseCheckout) -> bool {
     std::fs::canonicalize(&checkout.work_tree).is_ok_and(|path| path == place.root)
 }
 
-/// Base from before to the merge commit, unless somebody else was faster.
-pub(crate) fn advance(
-    place: &MergePaths,
-    journal: &MergeJournal,
-    guard: &BaseGuard,
-) -> Result<(), MergeError> {
-    swap(place, journal, &journal.proof.before, &journal.proof.commit, guard)
-}
-
-/// Compare-and-swap of base; fsynced, since what follows builds on it.
-fn swap(
-    place: &MergePaths,
-    journal: &MergeJournal,
-    old: &str,
-    new: &str,
-    _guard: &BaseGuard,
-) -> Result<(), MergeError> {
-    let reason = format!("storkit: merge {}", journal.proof.story);
-    let reference = format!("refs/heads/{}", journal.proof.base);
-    place.git().run(["-c", "core.fsync=reference", "update-ref", "-m", &reason, &reference, new, old])?;
-    Ok(())
-}
-
 /// The story to `5_done` on disk, and index and files of whoever has base checked out. Can be repeated.
 pub(crate) fn bring_along(
     place: &MergePaths,
@@ -126,11 +104,13 @@ pub(crate) fn bring_along(
     checkouts: &[BaseCheckout],
 ) -> Result<(), MergeError> {
     let file = journal.file()?;
-    let done = MergePaths::story_in_tree(Stage::Done, &file);
-    // The index knows the story before the folder shows it, so that it is no stranger in git's way and no board
-    // ever sees it twice.
-    for checkout in checkouts.iter().filter(|checkout| is_main(place, checkout)) {
-        checkout.stage(place, &[(&done, Some((journal.blob()?, 0o100_644)))])?;
+    if journal.board.is_none() {
+        // A merge of an earlier version has the story's file. The index knows it before the folder shows it, so that it is no
+        // stranger in git's way.
+        let done = MergePaths::story_in_tree(Stage::Done, &file);
+        for checkout in checkouts.iter().filter(|checkout| is_main(place, checkout)) {
+            checkout.stage(place, &[(&done, Some((journal.blob()?, 0o100_644)))])?;
+        }
     }
     story_to_done(place, journal, &file)?;
     for checkout in checkouts {
@@ -154,7 +134,7 @@ fn story_to_done(place: &MergePaths, journal: &MergeJournal, file: &FileName) ->
         return rename(&from, &to);
     }
     if !there(&to) && !there(&place.story(Stage::Archived, file)) {
-        // The file is nowhere on disk, but base has it in done: the disk follows base.
+        // The file is nowhere on disk, but it is done on the board: the disk follows.
         std::fs::create_dir_all(to.parent().unwrap_or(&place.root)).map_err(MergeError::io(&to))?;
         atomic::write(&to, blob.content()).map_err(MergeError::io(to))?;
     }
@@ -181,15 +161,14 @@ pub(crate) fn conclude(place: &MergePaths, journal: &MergeJournal) -> Result<Mer
     Ok(journal.proof.clone())
 }
 
-/// Undoes a landing whose checkout cannot follow.
-fn withdraw(place: &MergePaths, journal: &MergeJournal, guard: &BaseGuard) -> Result<(), MergeError> {
-    swap(place, journal, &journal.proof.commit, &journal.proof.before, guard)?;
-    drop_journal(place, journal)
-}
-
-/// Puts the story back where it was, in folder and index, and removes the journal; base has not moved.
+/// Puts base, board and story back where they were, as far as the landing has moved them, and removes the journal.
 /// A checkout that had followed already is taken back.
-pub(crate) fn drop_journal(place: &MergePaths, journal: &MergeJournal) -> Result<(), MergeError> {
+pub(crate) fn drop_journal(
+    place: &MergePaths,
+    journal: &MergeJournal,
+    guard: &BaseGuard,
+) -> Result<(), MergeError> {
+    board_move::take_back(place, journal, guard)?;
     let file = journal.file()?;
     let done = MergePaths::story_in_tree(Stage::Done, &file);
     let (story, others): (Vec<PathChange>, Vec<PathChange>) =
@@ -200,7 +179,7 @@ pub(crate) fn drop_journal(place: &MergePaths, journal: &MergeJournal) -> Result
         if stands && checkout.has_followed(&others)? {
             checkout.follow(place, journal.commit()?, journal.before()?)?;
         }
-        if stands && is_main(place, &checkout) {
+        if stands && journal.board.is_none() && is_main(place, &checkout) {
             checkout.stage(place, &[(&done, story.first().and_then(|change| change.old))])?;
         }
     }

@@ -102,6 +102,16 @@ fn one_line(text: &str, max: usize) -> String {
 pub fn trailers(message: &str) -> Option<MergeTrailers> {
     // Git takes only the last paragraph for trailers (git-interpret-trailers(1)).
     let (_, block) = message.trim_end().rsplit_once("\n\n")?;
+    block_trailers(block)
+}
+
+/// Those of every merge in a message: a person's rebase can melt several into one commit, whose message has one paragraph of each.
+fn all_trailers(message: &str) -> Vec<MergeTrailers> {
+    // The subject is no trailer.
+    message.split("\n\n").skip(1).filter_map(block_trailers).collect()
+}
+
+fn block_trailers(block: &str) -> Option<MergeTrailers> {
     let all = |name: &'static str| {
         block.lines().filter_map(move |line| Some(line.strip_prefix(name)?.strip_prefix(": ")?.to_owned()))
     };
@@ -137,23 +147,40 @@ pub fn merged_story(subject: &str) -> Option<StoryId> {
     digits.parse().ok().filter(|_| ends)
 }
 
-/// Every merge commit of stories on `branch`, newest first, with the story. Blocks: some 10 us a commit.
-pub fn merges(repository: &Repository, branch: &str) -> Result<Vec<(StoryId, Oid)>, git2::Error> {
+/// The merge of a story, as a commit's message tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoryMerge {
+    pub story: StoryId,
+    pub commit: Oid,
+    /// `None` for a merge of the program before storkit, whose messages have none.
+    pub trailers: Option<MergeTrailers>,
+}
+
+/// Every merge of a story on `branch`, newest first: by its trailers, which survive a rebase and a reworded subject, or else by its
+/// subject. Blocks: some 10 us a commit.
+pub fn merges(repository: &Repository, branch: &str) -> Result<Vec<StoryMerge>, git2::Error> {
     let mut walk = repository.revwalk()?;
     walk.push_ref(&format!("refs/heads/{branch}"))?;
     let mut found = Vec::new();
     for id in walk {
-        let commit = repository.find_commit(id?)?;
-        if let Some(story) = merged_by(&commit) {
-            found.push((story, commit.id()));
-        }
+        found.extend(merged_by(&repository.find_commit(id?)?));
     }
     Ok(found)
 }
 
-fn merged_by(commit: &Commit<'_>) -> Option<StoryId> {
+/// The stories that a commit merged: one, as storkit makes them.
+pub fn merged_by(commit: &Commit<'_>) -> Vec<StoryMerge> {
     let message = String::from_utf8_lossy(commit.message_bytes());
+    let merge = |story, trailers| StoryMerge { story, commit: commit.id(), trailers };
+    let by_trailers: Vec<StoryMerge> =
+        all_trailers(&message).into_iter().map(|trailers| merge(trailers.story, Some(trailers))).collect();
+    if !by_trailers.is_empty() {
+        return by_trailers;
+    }
     merged_story(message.lines().next().unwrap_or_default())
+        .map(|story| merge(story, None))
+        .into_iter()
+        .collect()
 }
 
 /// Each file that differs between two trees, with added and removed lines.

@@ -11,8 +11,9 @@ use std::{
 use agents::tree::{self, ProcessEnvironment, ProcessId};
 
 use super::{
+    board_move::advance_what_is_left,
     checkout, gate_worktree,
-    land::{self, advance, bring_along, changes, conclude, drop_journal},
+    land::{self, bring_along, changes, conclude, drop_journal},
     paths::MERGE_VARIABLE,
 };
 use crate::{
@@ -50,7 +51,7 @@ pub struct MergeRecovery {
 pub enum JournaledMerge {
     /// Base had it already; the rest was brought along.
     Finished(MergeProof),
-    /// Nothing had moved yet; now it has.
+    /// Base had not moved yet; now it has.
     RolledForward(MergeProof),
     /// Base is elsewhere by now, or something is in the way: the merge is to be done again.
     Dropped(StoryId),
@@ -86,6 +87,8 @@ pub(super) fn settle(
     let (before, commit) = (journal.before()?, journal.commit()?);
     let base = land::tip(place, journal)?;
     if base == Some(commit) {
+        // A kill between the two refs of the transaction.
+        advance_what_is_left(place, journal, guard)?;
         let checkouts = checkout::on_base(place, &journal.proof.base)?;
         let changes = changes(place, journal)?;
         // Git refuses to follow over files that match neither side, so half-written ones first become the old
@@ -101,19 +104,21 @@ pub(super) fn settle(
         && built_upon(base)?
     {
         // Whoever built on it has seen to the checkout.
+        advance_what_is_left(place, journal, guard)?;
         bring_along(place, journal, &[])?;
         return conclude(place, journal).map(JournaledMerge::Finished);
     }
     let file = journal.file()?;
     let waits = [Stage::Merge, Stage::Done].iter().any(|stage| place.story(*stage, &file).exists());
-    // Nothing has moved yet. Rolled forward only where nothing can stop it half-way; otherwise the queue does
+    // Base has not moved yet. Rolled forward only where nothing can stop it half-way; otherwise the queue does
     // the merge again.
-    if base == Some(before) && waits && land::in_the_way(place, journal)?.is_empty() {
-        advance(place, journal, guard)?;
+    let is_earlier = journal.board.is_none();
+    if base == Some(before) && waits && !is_earlier && land::in_the_way(place, journal)?.is_empty() {
+        advance_what_is_left(place, journal, guard)?;
         bring_along(place, journal, &checkout::on_base(place, &journal.proof.base)?)?;
         return conclude(place, journal).map(JournaledMerge::RolledForward);
     }
-    drop_journal(place, journal)?;
+    drop_journal(place, journal, guard)?;
     Ok(JournaledMerge::Dropped(journal.proof.story))
 }
 

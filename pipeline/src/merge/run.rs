@@ -256,7 +256,7 @@ fn land(
         gates,
         at: now.as_secs().try_into().unwrap_or(i64::MAX),
     };
-    let journal = MergeJournal { proof, story_blob: candidate.story_blob.to_string() };
+    let journal = MergeJournal { proof, story_blob: candidate.story_blob.to_string(), board: None };
     let guard = BaseGuard::lock(&shared.project)?;
-    land::land(&shared.place, &journal, &guard)
+    land::land(&shared.place, journal, &guard)
 }

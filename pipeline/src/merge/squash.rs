@@ -5,22 +5,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use git2::{FileMode, ObjectType, Oid, Repository, Signature, build::TreeUpdateBuilder};
+use git2::{FileMode, Oid, Repository, Signature, build::TreeUpdateBuilder};
 
 use super::{
     conflict::{self, ConflictSide},
     proof::{self, DiffStat, GateProof, MergeTrailers},
 };
 use crate::{
+    board::WORK,
+    git::signature,
     merge::{
         outcome::{MergeError, MergeRequest},
         paths::MergePaths,
     },
-    story::{FileName, stage::Stage},
 };
-
-/// storkit's own files in the repository: a branch cannot change them.
-const WORK: &str = ".storkit/work";
 
 /// A merge that could be.
 #[derive(Clone, Debug)]
@@ -28,9 +26,8 @@ pub(crate) struct MergeCandidate {
     /// Base as it is.
     pub before: Oid,
     pub tip: Oid,
-    /// The merged tree, the story's file in `5_done`.
     pub tree: Oid,
-    /// The story's file in that tree.
+    /// The story's text, as it lands.
     pub story_blob: Oid,
     pub diff: DiffStat,
 }
@@ -59,7 +56,9 @@ pub(crate) fn squash(
             .ok_or_else(|| MergeError::NoBranch(request.branch.clone()))?,
     };
     let story = place.read_story(&request.file)?;
-    let (merged, sides) = merge_tree(place, before, tip)?;
+    let (merged, mut sides) = merge_tree(place, before, tip)?;
+    // No branch has a say in stories: a branch of before the migration may have them, and base does not.
+    sides.retain(|side| !is_work(&side.path));
     let resolved = match conflict::resolve(&repository, &sides) {
         Ok(resolved) => resolved,
         Err(paths) => return Ok(SquashResult::Conflict { before, tip, paths }),
@@ -77,10 +76,8 @@ pub(crate) fn squash(
     if diff.files == 0 {
         return Ok(SquashResult::Empty);
     }
-    // The story's move is a part of the merge commit: there is no second commit that a crash could lose.
     let story_blob = repository.blob(&story)?;
-    let tree = move_story(&repository, content, &request.file, story_blob)?;
-    Ok(SquashResult::Ready(MergeCandidate { before, tip, tree, story_blob, diff }))
+    Ok(SquashResult::Ready(MergeCandidate { before, tip, tree: content, story_blob, diff }))
 }
 
 fn merge_tree(place: &MergePaths, base: Oid, tip: Oid) -> Result<(Oid, Vec<ConflictSide>), MergeError> {
@@ -148,20 +145,6 @@ fn keep_work_of_base(
     Ok(())
 }
 
-/// The story's file to `5_done`, and out of every other stage that base still has it in.
-fn move_story(repository: &Repository, tree: Oid, file: &FileName, blob: Oid) -> Result<Oid, git2::Error> {
-    let before = repository.find_tree(tree)?;
-    let mut changes = TreeChanges::default();
-    for stage in Stage::ALL {
-        let path = MergePaths::story_in_tree(stage, file);
-        if before.get_path(&path).is_ok_and(|entry| entry.kind() == Some(ObjectType::Blob)) {
-            changes.0.insert(path, None);
-        }
-    }
-    changes.put(MergePaths::story_in_tree(Stage::Done, file), blob, 0o100_644);
-    changes.apply(repository, tree)
-}
-
 /// The merge commit, reachable from nowhere yet. The branch's last author wrote it, storkit commits it.
 pub(crate) fn commit(
     place: &MergePaths,
@@ -177,9 +160,7 @@ pub(crate) fn commit(
         gates: gates.to_vec(),
     };
     let message = proof::message(&request.title, &trailers);
-    let committer = of_environment()
-        .or_else(|| repository.signature().ok())
-        .map_or_else(|| Signature::now("storkit", "storkit@localhost"), Ok)?;
+    let committer = signature::committer(&repository)?;
     let tip = repository.find_commit(candidate.tip)?;
     let (name, email) = (tip.author().name().map(str::to_owned), tip.author().email().map(str::to_owned));
     let author = match (name, email) {
@@ -196,14 +177,6 @@ pub(crate) fn commit(
     } else {
         Err(MergeError::io(place.common.join("objects"))(rustix::io::Errno::NOSPC.into()))
     }
-}
-
-// The committer from the environment, as containers set it: libgit2 reads only the configuration.
-fn of_environment() -> Option<Signature<'static>> {
-    let value = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-    let either =
-        |what: &str| value(&format!("GIT_COMMITTER_{what}")).or_else(|| value(&format!("GIT_AUTHOR_{what}")));
-    Signature::now(&either("NAME")?, &either("EMAIL")?).ok()
 }
 
 /// Whether a path is storkit's own stage folder.

@@ -13,6 +13,9 @@ use self::shop::{Shop, gates};
 use super::*;
 use crate::{config::Component, gates::GateRunner, story::StoryId, worktree::fixture::SmallDisk};
 
+/// Another story's file.
+const OTHER: &str = ".storkit/work/1_backlog/9_bug_other.md";
+
 fn merged(outcome: Result<MergeOutcome, MergeError>) -> MergeProof {
     match outcome {
         Ok(MergeOutcome::Merged(proof)) => proof,
@@ -21,26 +24,24 @@ fn merged(outcome: Result<MergeOutcome, MergeError>) -> MergeProof {
 }
 
 #[tokio::test]
-async fn a_merge_is_one_commit_with_the_story_in_it_and_leaves_a_proof_and_a_clean_checkout() {
+async fn a_merge_is_one_commit_on_base_and_one_on_the_board_and_leaves_a_proof_and_a_clean_checkout() {
     let shop = Shop::new();
-    shop.write(".storkit/work/1_backlog/7_story_greet.md", "old text\n");
-    shop.commit_all("storkit: create 7");
+    shop.board(&[(".storkit/work/1_backlog/7_story_greet.md", "old text\n"), (OTHER, "other\n")]);
     let request = shop.story(7, "greet", &[("greet.txt", "hello\n"), ("README", "a shop\nthat greets\n")]);
-    fs::remove_file(shop.path(".storkit/work/1_backlog/7_story_greet.md")).unwrap();
     let before = shop.git(&["rev-parse", "main"]);
     let proof = merged(shop.merge(&request, gates(&["test -f greet.txt && test -f README"])).await);
-    assert_eq!(
-        shop.git(&["log", "--format=%s", "-2", "main"]),
-        "storkit: merge 7 Story 7\nstorkit: create 7"
-    );
+    assert_eq!(shop.git(&["log", "--format=%s", "main"]), "storkit: merge 7 Story 7\nfirst");
+    assert_eq!(shop.git(&["log", "--format=%s", "storkit/board"]), "storkit: done: 7 Story 7\nboard");
     assert_eq!((proof.before.as_str(), &proof.commit), (before.as_str(), &shop.git(&["rev-parse", "main"])));
     assert_eq!(proof.tree, shop.git(&["rev-parse", "main^{tree}"]));
     assert_eq!(proof.diff, DiffStat { files: 2, insertions: 2, deletions: 0 });
     insta::assert_snapshot!(shop.git(&["show", "--format=", "--name-status", "--no-renames", "main"]), @r"
-    D	.storkit/work/1_backlog/7_story_greet.md
-    A	.storkit/work/5_done/7_story_greet.md
     M	README
     A	greet.txt
+    ");
+    insta::assert_snapshot!(shop.git(&["show", "--format=", "--name-status", "--no-renames", "storkit/board"]), @r"
+    D	.storkit/work/1_backlog/7_story_greet.md
+    A	.storkit/work/5_done/7_story_greet.md
     ");
     assert_eq!(trailers(&shop.git(&["log", "-1", "--format=%B"])).unwrap().gates, proof.gates);
     assert_eq!(MergeProof::read(shop.project.root(), StoryId(7)).unwrap(), Some(proof));
@@ -70,12 +71,29 @@ async fn an_empty_merge_never_reaches_done() {
 #[tokio::test]
 async fn a_branch_does_not_move_stories() {
     let shop = Shop::new();
-    shop.write(".storkit/work/1_backlog/9_bug_other.md", "other\n");
-    shop.commit_all("storkit: create 9");
+    shop.board(&[(OTHER, "other\n")]);
     let request = shop.story(1, "sly", &[("a", "a\n"), (".storkit/work/5_done/9_bug_other.md", "done!\n")]);
     merged(shop.merge(&request, gates(&[])).await);
-    let files = shop.git(&["ls-tree", "-r", "--name-only", "main", ".storkit/work"]);
-    assert_eq!(files, ".storkit/work/1_backlog/9_bug_other.md\n.storkit/work/5_done/1_story_sly.md");
+    let files = |branch| shop.git(&["ls-tree", "-r", "--name-only", branch, ".storkit/work"]);
+    assert_eq!(files("main"), "");
+    assert_eq!(files("storkit/board"), format!("{OTHER}\n.storkit/work/5_done/1_story_sly.md"));
+    assert!(!shop.path(".storkit/work/5_done/9_bug_other.md").exists());
+}
+
+#[tokio::test]
+async fn a_branch_of_before_the_migration_brings_no_story_back_whatever_it_did_to_it() {
+    let shop = Shop::new();
+    shop.write(OTHER, "other\n");
+    shop.git(&["add", "-f", OTHER]);
+    shop.git(&["commit", "-q", "-m", "stories on base"]);
+    let plain = shop.story(1, "plain", &[("a", "a\n")]);
+    let changed = shop.story(2, "changed", &[("b", "b\n"), (OTHER, "changed\n")]);
+    shop.git(&["rm", "-q", OTHER]);
+    shop.git(&["commit", "-q", "-m", "migrated"]);
+    for request in [plain, changed] {
+        merged(shop.merge(&request, gates(&["test ! -e .storkit/work"])).await);
+    }
+    assert_eq!(shop.git(&["ls-tree", "-r", "--name-only", "main"]), "CHANGES\nREADME\na\nb");
 }
 
 #[tokio::test]
@@ -396,7 +414,7 @@ async fn with_a_detached_head_or_another_branch_only_the_ref_moves() {
             (head, proof.commit)
         );
         assert!(!shop.path("a").exists());
-        assert_eq!(shop.git(&["status", "--porcelain"]), " M README\n?? .storkit/".trim_start());
+        assert_eq!(shop.git(&["status", "--porcelain"]), "M README");
         assert_eq!(shop.stages(1), ["5_done"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::committer::CommitResult;
+use super::{committer::CommitResult, story_blobs::StoryBlobCache};
 
 /// A commit that was refused is tried again after so long.
 const COMMIT_AGAIN: Duration = Duration::from_secs(30);
@@ -10,6 +10,8 @@ const COMMIT_AGAIN: Duration = Duration::from_secs(30);
 /// Whether there is something to commit, and whether now is the time.
 #[derive(Debug, Default)]
 pub(super) struct Commits {
+    /// What the files have, as far as the last commits have read them.
+    pub(super) blobs: StoryBlobCache,
     wanted: bool,
     running: bool,
     /// Why the last one was refused; reported once.
@@ -38,6 +40,10 @@ impl Commits {
         self.running = false;
         let why = match result {
             Ok(CommitResult::NotNow(why)) | Err(why) => why,
+            Ok(CommitResult::Restored(news)) => {
+                self.wanted = true;
+                return Some(news);
+            }
             Ok(done) => {
                 (self.not_before, self.refused) = (None, None);
                 // There may be more than fits into one.

@@ -1,38 +1,39 @@
-//! Commits the stories of the stages that git tracks (`1_backlog`, `5_done`, `6_archived`): only their own files, with messages that
-//! follow from the change. The changes are read from git each time, so that nothing is ever missed.
+//! Commits the stories of the stages that the board's branch keeps (`1_backlog`, `5_done`, `6_archived`), with messages that
+//! follow from the change. What differs is found anew each time, so that nothing is ever missed.
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use git2::{Repository, RepositoryState, Status, StatusOptions};
+use git2::{Oid, Repository};
 
+use super::story_blobs::StoryBlobCache;
 use crate::{
     Project,
-    git::program::GitProgramError,
-    guard::{BaseError, BaseGuard, OwnCommits, commit_paths},
+    board::{
+        BOARD_REF, BoardBranchError, BoardChanges, BoardSync, MAX_STORY, StoryBlobs, WORK, board_tip,
+        change_line, is_story_name, note_board, stories_at, sync_locked, write_commit,
+    },
+    git::program::{GitProgram, GitProgramError},
+    guard::{BaseError, BaseGuard, OwnCommits, RefMove, move_refs},
     merge::MergeProof,
     story::{FileName, StoryDocument, StoryId, stage::Stage, title},
 };
 
-// Most files of one commit: the system limits a command line. The rest is the next commit's.
-const AT_ONCE: usize = 5_000;
-
 /// Most lines below a commit's subject.
 const LINES: usize = 50;
-
-/// Most characters of a title in a subject.
-const TITLE: usize = 60;
 
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum CommitResult {
     Nothing,
-    /// This commit. There may be more to do.
+    /// This commit.
     Commit(String),
     /// Not as things are, for this reason: a sentence. Nothing was changed.
     NotNow(String),
+    /// Git had changed the stories' folder, which is as the branch says again: a sentence.
+    Restored(String),
 }
 
 /// Why it failed. Nothing was changed.
@@ -44,41 +45,92 @@ pub(crate) enum CommitError {
     Read(#[from] git2::Error),
     #[error(transparent)]
     Base(#[from] BaseError),
+    #[error(transparent)]
+    Board(#[from] BoardBranchError),
+    #[error("`{path}`: {source}.")]
+    Disk { path: PathBuf, source: io::Error },
 }
 
-/// Commits what differs of the stories' files, and nothing else. A story that came to `5_done` without a proof is
+/// Commits what differs of the stories' files to the board's branch, and nothing else. A story that came to `5_done` without a proof is
 /// left: done means merged. Blocks; waits for the base lock.
 pub(crate) fn commit_stories(
     project: &Project,
     base: &str,
     own: &OwnCommits,
+    blobs: &StoryBlobCache,
 ) -> Result<CommitResult, CommitError> {
-    // Locked before the status is read: half of a landing merge would look like a change of a person's.
+    // Locked before the files are read: half of a landing merge would look like a change of a person's.
     let guard = BaseGuard::lock(project)?;
+    match sync_locked(project, base, &guard)? {
+        BoardSync::Settled => {}
+        BoardSync::Restored(restored) => return Ok(CommitResult::Restored(restored.to_string())),
+        BoardSync::Unsettled(why) => return Ok(CommitResult::NotNow(format!("{why}."))),
+    }
     let repository = Repository::open(project.root())?;
-    let mut changed = changed(&repository)?;
+    let tip = board_tip(&repository)?;
+    let before = stories_at(&repository, tip)?;
+    let now = on_disk(project.root(), &before, blobs)?;
+    let mut changed = changed(&before, &now);
     changed.retain(|path, change| *change != FileChange::New || !claims_done(project, path));
-    // Before the checkout is judged: with nothing to commit, nobody needs to hear that it is on another
-    // branch.
     if changed.is_empty() {
         return Ok(CommitResult::Nothing);
     }
-    if let Some(why) = not_now(&repository, base)? {
-        return Ok(CommitResult::NotNow(why));
-    }
-    let changed: BTreeMap<PathBuf, FileChange> = changed.into_iter().take(AT_ONCE).collect();
     let message = message(&changed, project.root());
-    let paths: Vec<&Path> = changed.keys().map(PathBuf::as_path).collect();
-    let Some(commit) = commit_paths(project.root(), &guard, &paths, &message)? else {
-        return Ok(CommitResult::Nothing);
-    };
-    // While the lock is held: a run's comparison takes the same lock, and has to know this commit by then.
-    own.add(&commit);
-    Ok(CommitResult::Commit(commit))
+    let mut changes = BoardChanges::new();
+    for path in changed.into_keys() {
+        let blob =
+            now.get(&path).map(|blob| stored(&repository, project.root(), &path, *blob)).transpose()?;
+        changes.insert(path, blob);
+    }
+    let commit = write_commit(&repository, tip, &changes, &message)?;
+    let moved = RefMove { name: BOARD_REF.into(), old: tip, new: Some(commit) };
+    let subject = message.lines().next().unwrap_or_default();
+    move_refs(&GitProgram::at(project.root()), &guard, subject, &[moved])?;
+    // While the lock is held: who asks whether git brought a story takes the same lock, and has to know this commit by then.
+    own.add(&commit.to_string());
+    note_board(project, commit)?;
+    Ok(CommitResult::Commit(commit.to_string()))
 }
 
-/// The stories' folder, from the project's root.
-const WORK: &str = ".storkit/work";
+/// The stories' files of the stages that the branch keeps. One that is too long for a story counts as unchanged.
+fn on_disk(root: &Path, before: &StoryBlobs, blobs: &StoryBlobCache) -> Result<StoryBlobs, CommitError> {
+    let mut found = StoryBlobs::new();
+    for stage in Stage::ALL.into_iter().filter(|stage| stage.is_committed()) {
+        let folder = Path::new(WORK).join(stage.dir());
+        let path = root.join(&folder);
+        let failed = |source| CommitError::Disk { path: path.clone(), source };
+        let listed = match fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            listed => listed.map_err(failed)?,
+        };
+        for entry in listed {
+            let name = entry.map_err(failed)?.file_name();
+            let Some(name) = name.to_str().filter(|name| is_story_name(name)) else { continue };
+            let file = folder.join(name);
+            match root.join(&file).symlink_metadata() {
+                Ok(there) if there.is_file() && there.len() > MAX_STORY => {
+                    found.extend(before.get(&file).map(|blob| (file.clone(), *blob)));
+                }
+                Ok(there) if there.is_file() => {
+                    found.extend(blobs.of(root, &file, &there).map(|blob| (file, blob)))
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The file as an object of the repository. It may have changed since it was looked at; then this is the newer one.
+fn stored(repository: &Repository, root: &Path, path: &Path, blob: Oid) -> Result<Oid, CommitError> {
+    if repository.odb()?.exists(blob) {
+        return Ok(blob);
+    }
+    match fs::read(root.join(path)) {
+        Ok(bytes) => Ok(repository.blob(&bytes)?),
+        Err(source) => Err(CommitError::Disk { path: path.to_owned(), source }),
+    }
+}
 
 /// Whether the file is in done, but nothing proves that.
 fn claims_done(project: &Project, path: &Path) -> bool {
@@ -95,58 +147,13 @@ enum FileChange {
     Gone,
 }
 
-fn changed(repository: &Repository) -> Result<BTreeMap<PathBuf, FileChange>, git2::Error> {
-    let mut options = StatusOptions::new();
-    options.include_untracked(true).recurse_untracked_dirs(true).exclude_submodules(true);
-    for stage in Stage::ALL.into_iter().filter(|stage| stage.is_committed()) {
-        options.pathspec(format!("{WORK}/{}/*.md", stage.dir()));
-    }
-    let statuses = repository.statuses(Some(&mut options))?;
-    let mut changed = BTreeMap::new();
-    for entry in statuses.iter() {
-        // A name that is not UTF-8 is no story's.
-        let Ok(path) = entry.path().map(PathBuf::from) else { continue };
-        let status = entry.status();
-        let gone = Status::WT_DELETED | Status::INDEX_DELETED;
-        let new = Status::WT_NEW | Status::INDEX_NEW;
-        // The disk decides: a file that `git rm --cached` took out of the index but that is there counts as
-        // new.
-        let change = if status.intersects(Status::WT_DELETED)
-            || (status.intersects(gone) && !status.intersects(new))
-        {
-            FileChange::Gone
-        } else if status.intersects(new) {
-            FileChange::New
-        } else if status.intersects(
-            Status::WT_MODIFIED | Status::INDEX_MODIFIED | Status::WT_RENAMED | Status::INDEX_RENAMED,
-        ) {
-            FileChange::Edited
-        } else {
-            continue;
-        };
-        changed.insert(path, change);
-    }
-    Ok(changed)
-}
-
-/// Why a commit would go elsewhere than to base, or into a person's work.
-fn not_now(repository: &Repository, base: &str) -> Result<Option<String>, git2::Error> {
-    // Git refuses a commit of chosen paths during a merge; during a rebase it would end up between the
-    // person's commits.
-    if repository.state() != RepositoryState::Clean {
-        return Ok(Some("a merge, rebase or the like is under way in the main checkout.".into()));
-    }
-    let head = repository.find_reference("HEAD")?;
-    let on = head.symbolic_target().ok().flatten().map(str::to_owned);
-    Ok(match on.as_deref().map(|name| name.strip_prefix("refs/heads/").unwrap_or(name)) {
-        Some(branch) if branch == base => None,
-        Some(branch) => Some(format!(
-            "the main checkout is on `{branch}` and not on `{base}`. They are once it is on `{base}` again."
-        )),
-        None => Some(format!(
-            "the main checkout is on no branch. They are once it is on `{base}` again (`git switch {base}`)."
-        )),
-    })
+fn changed(before: &StoryBlobs, now: &StoryBlobs) -> BTreeMap<PathBuf, FileChange> {
+    let change = |path: &PathBuf| match (before.get(path), now.get(path)) {
+        (None, _) => Some(FileChange::New),
+        (Some(_), None) => Some(FileChange::Gone),
+        (Some(old), Some(new)) => (old != new).then_some(FileChange::Edited),
+    };
+    before.keys().chain(now.keys()).filter_map(|path| Some((path.clone(), change(path)?))).collect()
 }
 
 /// The same changes give the same message.
@@ -197,11 +204,10 @@ fn line(id: Option<StoryId>, files: &BTreeMap<Stage, (FileChange, &Path)>, root:
         let path = files.values().next()?.1.file_name()?.to_str()?.parse::<FileName>().ok()?;
         Some(path.slug.replace('_', " "))
     });
-    let name: String = name.unwrap_or_default().chars().take(TITLE).collect();
-    format!("{verb} {id} {name}").trim_end().to_owned()
+    change_line(verb, id, &name.unwrap_or_default())
 }
 
-/// Where the file is now, if it went into one of the stages that git ignores.
+/// Where the file is now, if it went into one of the stages that the branch does not keep.
 fn in_work(root: &Path, path: &Path) -> Option<PathBuf> {
     let stages = Stage::ALL.into_iter().filter(|stage| !stage.is_committed());
     let mut places =
@@ -219,7 +225,7 @@ fn title_of(path: &Path) -> Option<String> {
 mod tests {
     use super::*;
     use crate::{
-        board::WorkFolder,
+        board::{BOARD_BRANCH, WorkFolder},
         story::{StoryKind, stage::Mover},
         worktree::fixture::WorktreeFixture,
     };
@@ -237,12 +243,17 @@ mod tests {
         }
 
         fn commit(&self) -> CommitResult {
-            commit_stories(&self.fixture.project, "main", &OwnCommits::default()).unwrap()
+            let (own, blobs) = (OwnCommits::default(), StoryBlobCache::default());
+            commit_stories(&self.fixture.project, "main", &own, &blobs).unwrap()
         }
 
         fn commit_subject(&self) -> String {
             assert!(matches!(self.commit(), CommitResult::Commit(_)));
-            self.fixture.git(&["log", "-1", "--format=%s"])
+            self.fixture.git(&["log", "-1", "--format=%s", BOARD_BRANCH])
+        }
+
+        fn on_board(&self) -> String {
+            self.fixture.git(&["ls-tree", "-r", "--name-only", BOARD_BRANCH])
         }
     }
 
@@ -262,6 +273,7 @@ mod tests {
         assert_eq!(stories.commit_subject(), "storkit: delete 1 fix the door");
         assert_eq!(stories.commit(), CommitResult::Nothing);
         assert_eq!(stories.fixture.git(&["status", "--porcelain"]), "");
+        assert_eq!(stories.fixture.git(&["log", "--format=%s", "main"]), "first", "base stays");
     }
 
     #[test]
@@ -273,7 +285,7 @@ mod tests {
         stories.work.create(StoryKind::Bug, "One", None).unwrap();
         stories.work.create(StoryKind::Bug, "Two", None).unwrap();
         assert_eq!(stories.commit_subject(), "storkit: 2 stories");
-        let shown = stories.fixture.git(&["show", "--name-only", "--format=%b", "HEAD"]);
+        let shown = stories.fixture.git(&["show", "--name-only", "--format=%b", BOARD_BRANCH]);
         assert!(!shown.contains("staged.txt") && !shown.contains("a.txt"), "{shown}");
         assert!(shown.contains("create 1 One\ncreate 2 Two"), "{shown}");
         assert_eq!(stories.fixture.git(&["status", "--porcelain"]), " M a.txt\nA  staged.txt");
@@ -290,16 +302,39 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_committed_to_another_branch_and_nothing_is_lost() {
+    fn the_board_is_committed_whatever_is_checked_out_and_no_checkout_or_index_takes_part() {
         let stories = Stories::new();
-        stories.work.create(StoryKind::Bug, "One", None).unwrap();
-        for away in [&["switch", "-q", "-c", "other"][..], &["switch", "-q", "--detach", "main"]] {
+        for (away, title) in [
+            (&["switch", "-q", "-c", "other"][..], "One"),
+            (&["switch", "-q", "--detach", "main"], "Two"),
+            (&["switch", "-q", "--orphan", "empty"], "Three"),
+        ] {
             stories.fixture.git(away);
-            let before = stories.fixture.git(&["rev-parse", "HEAD"]);
-            assert!(matches!(stories.commit(), CommitResult::NotNow(_)));
-            assert_eq!(stories.fixture.git(&["rev-parse", "HEAD"]), before);
+            let refs = || {
+                stories.fixture.git(&[
+                    "for-each-ref",
+                    "--format=%(objectname)",
+                    "refs/heads/main",
+                    "refs/heads/other",
+                ])
+            };
+            let (before, index) = (refs(), fs::read(stories.fixture.root().join(".git/index")).unwrap());
+            let id = stories.work.create(StoryKind::Bug, title, None).unwrap().id();
+            assert_eq!(stories.commit_subject(), format!("storkit: create {id} {title}"));
+            assert_eq!(
+                (refs(), fs::read(stories.fixture.root().join(".git/index")).unwrap()),
+                (before, index)
+            );
         }
-        stories.fixture.git(&["switch", "-q", "main"]);
+        assert_eq!(stories.on_board().lines().count(), 3);
+    }
+
+    #[test]
+    fn a_rebase_of_a_persons_holds_no_commit_up() {
+        let stories = Stories::new();
+        let head = stories.fixture.git(&["rev-parse", "HEAD"]);
+        stories.fixture.write(".git/MERGE_HEAD", &head);
+        stories.work.create(StoryKind::Bug, "One", None).unwrap();
         assert_eq!(stories.commit_subject(), "storkit: create 1 One");
     }
 
@@ -310,6 +345,6 @@ mod tests {
         assert_eq!(stories.commit(), CommitResult::Nothing);
         stories.fixture.write(".storkit/work/6_archived/8_bug_x.md", "# x\n");
         assert_eq!(stories.commit_subject(), "storkit: archive 8 x");
-        assert!(!stories.fixture.git(&["ls-files"]).contains("9_bug_x.md"));
+        assert!(!stories.on_board().contains("9_bug_x.md"));
     }
 }

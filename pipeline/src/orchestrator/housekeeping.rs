@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     Project,
-    board::Board,
+    board::{Board, watcher::WorkChange},
     config::ProjectConfig,
     event::Actor,
     gates::GateRunner,
@@ -42,15 +42,17 @@ const ARCHIVED_AT_ONCE: usize = 50;
 pub(super) const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 impl Orchestrator {
-    /// Commits the stories' files that git tracks, if that is due.
+    /// Commits the stories' files that the board's branch keeps, if that is due.
     pub(super) fn commit_if_due(&mut self) {
         if self.stories.started.looks > 0 || !self.stories.commits.begin(SystemTime::now()) {
             return;
         }
         let (project, base, own) =
             (self.context.project.clone(), self.config.base.clone(), self.context.own.clone());
-        let commit =
-            move || committer::commit_stories(&project, &base, &own).map_err(|error| error.to_string());
+        let blobs = self.stories.commits.blobs.clone();
+        let commit = move || {
+            committer::commit_stories(&project, &base, &own, &blobs).map_err(|error| error.to_string())
+        };
         // Where a story comes from is on disk before its file is in git, which would look as if git had brought it.
         let recorded = self.stories.lane.clone();
         let commit = async move {
@@ -58,6 +60,9 @@ impl Orchestrator {
             blocking(commit).await.and_then(|done| done)
         };
         self.spawn(commit, |this, result| {
+            if matches!(result, Ok(committer::CommitResult::Restored(_))) {
+                this.files_changed(WorkChange::Rescan);
+            }
             if let Some(text) = this.stories.commits.end(result, SystemTime::now()) {
                 this.publisher.alarm(None, text);
             }
@@ -67,6 +72,7 @@ impl Orchestrator {
 
     pub(super) fn tick(&mut self, ticks: u64) {
         self.commit_if_due();
+        self.look_again_if_due();
         self.reload_if_due();
         // 1 and not 0: stories that became due while storkit was down go with the first tick.
         if ticks % ARCHIVE_EVERY == 1 {

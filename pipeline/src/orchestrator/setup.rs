@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     Project,
-    board::{WorkFolder, watcher},
+    board::{self, BoardSource, BoardSync, WorkFolder, watcher},
     event::{BuiltWall, LandingNews, PipelineEvent, PipelineSnapshot, RunId, WallState},
     guard::OwnCommits,
     handle::{Pipeline, PipelineOrder},
@@ -117,6 +117,8 @@ struct FoundOnDisk {
     unproven: BTreeSet<StoryId>,
     landings: Landings,
     landed: Vec<(String, Result<LandedStory, String>)>,
+    /// About the board, for people.
+    news: Option<String>,
 }
 
 impl StartupState {
@@ -137,9 +139,22 @@ impl StartupState {
     }
 
     fn join(mut self, found: FoundOnDisk) -> Result<(Orchestrator, EventSources), (String, Box<Self>)> {
-        let FoundOnDisk { work, config, started, recovery, worktrees, memos, unproven, landings, landed } =
-            found;
+        let FoundOnDisk {
+            work,
+            config,
+            started,
+            recovery,
+            worktrees,
+            memos,
+            unproven,
+            landings,
+            landed,
+            news,
+        } = found;
         report_recovery(&mut self.publisher, &recovery);
+        if let Some(news) = news {
+            self.publisher.alarm(None, news);
+        }
         let finished: Vec<LandedStory> =
             landed.iter().filter_map(|(_, landed)| landed.as_ref().ok().cloned()).collect();
         report_landings(&mut self.publisher, landed);
@@ -171,6 +186,7 @@ impl StartupState {
                 board,
                 lane,
                 changed_while_landing: false,
+                unsettled: Default::default(),
                 started,
                 commits: Commits::default(),
             },
@@ -265,7 +281,9 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let config = read_config(project, settings)?;
     // Before the stories are read: an interrupted merge may have moved base, but not yet the story's file.
     let recovery = recover(project).map_err(|error| error.to_string())?;
+    let source = board::open_board(project, &config.base).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
+    let synced = board::sync(project, &config.base).map_err(|error| error.to_string())?;
     let worktrees = Worktrees::open(project, SizeLimits::default()).map_err(|error| error.to_string())?;
     // Before the board is read, which then has the stories.
     let landed = rooms::recover(&work, project);
@@ -278,7 +296,19 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let memos = memo::read(project);
     let started = StartedStories::open(project, &settings.trust, (&config.base, &board))
         .map_err(|error| error.to_string())?;
-    Ok(FoundOnDisk { work, config, started, recovery, worktrees, memos, unproven, landings, landed })
+    let news = board_news(&source, synced);
+    Ok(FoundOnDisk { work, config, started, recovery, worktrees, memos, unproven, landings, landed, news })
+}
+
+/// What people should know of the board at a start.
+fn board_news(source: &BoardSource, synced: BoardSync) -> Option<String> {
+    match (source, synced) {
+        (BoardSource::Remote(remote), _) => {
+            Some(format!("The board is that of `{remote}/{}`.", board::BOARD_BRANCH))
+        }
+        (_, BoardSync::Restored(restored)) => Some(restored.to_string()),
+        (BoardSource::Branch | BoardSource::None, BoardSync::Settled | BoardSync::Unsettled(_)) => None,
+    }
 }
 
 fn read_config(project: &Project, settings: &AgentSettings) -> Result<PipelineConfig, String> {
@@ -325,7 +355,7 @@ fn unproven(project: &Project, base: &str, board: &crate::board::Board) -> BTree
 pub(super) fn merged_on(project: &Project, base: &str) -> BTreeSet<StoryId> {
     let found = git2::Repository::open(project.root()).and_then(|repository| merges(&repository, base));
     match found {
-        Ok(found) => found.into_iter().map(|(story, _)| story).collect(),
+        Ok(found) => found.into_iter().map(|merge| merge.story).collect(),
         Err(error) => {
             tracing::warn!(%error, "the merges on base cannot be read");
             BTreeSet::new()

@@ -13,7 +13,7 @@ use git2::{Commit, Oid, Repository};
 use super::lane::WorkLane;
 use crate::{
     Project,
-    board::Board,
+    board::{Board, WORK, board_tip},
     guard::{BaseGuard, OwnCommits},
     story::{Story, StoryId, stage::Stage},
     strangers::{Quarantine, QuarantineCause},
@@ -222,24 +222,27 @@ pub(super) fn moved_by_hand(
         let found = repository.revparse_single(name).and_then(|found| found.peel_to_tree());
         found.ok()
     });
+    // Others may have pushed it, and storkit takes it from a remote.
+    let tip = board_tip(&repository).ok().flatten();
+    let on_board = tip.and_then(|tip| repository.find_commit(tip).and_then(|tip| tip.tree()).ok());
     stories.retain(|story| {
-        let path = Path::new(".storkit/work").join(story.stage.dir()).join(story.file.to_string());
+        let path = Path::new(WORK).join(story.stage.dir()).join(story.file.to_string());
         let in_index = (0..=3).any(|stage| index.get_path(&path, stage).is_some());
         let is_tracked = in_index || trees.iter().flatten().any(|tree| tree.get_path(&path).is_ok());
-        !is_tracked || was_committed_here(&repository, own, &path)
+        let entry = on_board.as_ref().and_then(|tree| Some(tree.get_path(&path).ok()?.id()));
+        !is_tracked && entry.is_none_or(|now| was_committed_here(&repository, own, &path, now))
     });
     stories
 }
 
-/// Whether a commit of storkit's brought this file as it is now: then a person wrote it.
-fn was_committed_here(repository: &Repository, own: &OwnCommits, path: &Path) -> bool {
+/// Whether a commit of storkit's brought this file to the board as it is there `now`: then a person wrote it.
+fn was_committed_here(repository: &Repository, own: &OwnCommits, path: &Path, now: Oid) -> bool {
     let content = |commit: &Commit<'_>| Some(commit.tree().ok()?.get_path(path).ok()?.id());
-    let now = repository.index().ok().and_then(|index| Some(index.get_path(path, 0)?.id));
     own.all().iter().any(|commit| {
         let commit = Oid::from_str(commit).and_then(|id| repository.find_commit(id)).ok();
         commit.is_some_and(|commit| {
             let before = commit.parent(0).ok().and_then(|parent| content(&parent));
-            before.is_none() && content(&commit).is_some() && content(&commit) == now
+            before.is_none() && content(&commit) == Some(now)
         })
     })
 }

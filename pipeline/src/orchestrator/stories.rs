@@ -1,7 +1,7 @@
 //! The stories as the orchestrator knows them: the board, the parts of a change, and the
 //! events that tell two boards apart.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use super::{commits::Commits, lane::WorkLane, started::StartedStories};
 use crate::{
@@ -22,6 +22,8 @@ pub(super) struct Stories {
     pub lane: WorkLane,
     /// Files changed during a landing. It may end without a merge, if a person has moved base.
     pub changed_while_landing: bool,
+    /// Set by the lane while git is at work in the checkout, so that nobody knows what is an edit.
+    pub unsettled: Arc<AtomicBool>,
     /// Those that may be worked on; others in work came with the repository.
     pub started: StartedStories,
     pub commits: Commits,

@@ -1,7 +1,11 @@
 //! Changes stories' files in one lane, compares the board afterwards, and follows up on every change, also on those that
 //! people make by hand.
 
-use std::{path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+    time::SystemTime,
+};
 
 use super::{
     Orchestrator, PAUSE,
@@ -11,7 +15,7 @@ use super::{
     stories::{Cause, FrontEdit, StoryStep, StoryWork, changes, take_steps},
 };
 use crate::{
-    board::{Board, WorkError, WorkFolder, watcher::WorkChange},
+    board::{self, Board, BoardBranchError, BoardSync, WorkError, WorkFolder, watcher::WorkChange},
     event::{Actor, LandingNews, PipelineEvent},
     merge::{MergeProof, MergeStatus},
     story::{BlockReason, Story, StoryId, stage::Stage},
@@ -47,21 +51,32 @@ impl Orchestrator {
             self.pending.begin(story);
         }
         let folder = Arc::clone(&self.stories.work);
+        let (project, base) = (self.context.project.clone(), self.config.base.clone());
+        let unsettled = Arc::clone(&self.stories.unsettled);
         let job = move || {
+            // First of all: what git did to the folder is no edit.
+            let synced = board::sync(&project, &base);
+            unsettled.store(matches!(synced, Ok(BoardSync::Unsettled(_))), Ordering::SeqCst);
             let done = work(&folder);
             // The board is read within the job, so that the next job's changes are not reported with this
             // one's cause.
-            (done, folder.board())
+            (done, folder.board(), synced)
         };
         self.run_in_lane(&self.stories.lane, story, job, move |this, done| {
             first.into_iter().for_each(|event| this.publisher.emit(event));
-            let (done, board) = done.unwrap_or_else(|why| {
-                let error = || WorkError::Disk {
-                    path: PathBuf::from(".storkit/work"),
-                    source: std::io::Error::other(why.clone()),
-                };
-                (Err(error()), Err(error()))
-            });
+            let (done, board) = match done {
+                Ok((done, board, synced)) => {
+                    this.report_sync(synced);
+                    (done, board)
+                }
+                Err(why) => {
+                    let error = || WorkError::Disk {
+                        path: PathBuf::from(".storkit/work"),
+                        source: std::io::Error::other(why.clone()),
+                    };
+                    (Err(error()), Err(error()))
+                }
+            };
             match board {
                 Ok(board) => this.compare(board, cause(&done)),
                 Err(error) => tracing::warn!(%error, "the stories cannot be read"),
@@ -120,9 +135,45 @@ impl Orchestrator {
                 self.stories.changed_while_landing = true;
             }
             WorkChange::Files(paths) => {
-                self.work_on(StoryWork::default(), move |work| work.refresh(&paths), log);
+                self.look(move |work| work.refresh(&paths), log);
             }
-            WorkChange::Rescan => self.work_on(StoryWork::default(), WorkFolder::scan, log),
+            WorkChange::Rescan => self.look(WorkFolder::scan, log),
+        }
+    }
+
+    /// Reads changed files, unless git is at work in the checkout: what the folder shows then is nobody's edit.
+    fn look(
+        &mut self,
+        read: impl FnOnce(&WorkFolder) -> Result<Arc<Board>, WorkError> + Send + 'static,
+        then: impl FnOnce(&mut Self, Result<Arc<Board>, WorkError>) + Send + 'static,
+    ) {
+        let unsettled = Arc::clone(&self.stories.unsettled);
+        let look = move |work: &WorkFolder| match unsettled.load(Ordering::SeqCst) {
+            true => work.board(),
+            false => read(work),
+        };
+        self.work_on(StoryWork::default(), look, then);
+    }
+
+    fn report_sync(&mut self, synced: Result<BoardSync, BoardBranchError>) {
+        match synced {
+            Ok(BoardSync::Settled) => {}
+            Ok(BoardSync::Restored(restored)) => {
+                self.publisher.alarm(None, restored.to_string());
+                // Files that did not come back are edits.
+                self.files_changed(WorkChange::Rescan);
+            }
+            Ok(BoardSync::Unsettled(why)) => {
+                tracing::info!(why, "the stories' files are looked at later");
+            }
+            Err(error) => tracing::warn!(%error, "the stories cannot be compared with the board's branch"),
+        }
+    }
+
+    /// Looks at the files again that changed while git was at work.
+    pub(super) fn look_again_if_due(&mut self) {
+        if self.stories.unsettled.load(Ordering::SeqCst) {
+            self.files_changed(WorkChange::Rescan);
         }
     }
 

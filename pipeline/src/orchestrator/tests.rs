@@ -1,5 +1,6 @@
 //! Whole lives of stories on real repositories, with a scripted CLI: what the board, git and the events say of them.
 
+mod board;
 mod by_hand;
 mod fixture;
 mod lanes;

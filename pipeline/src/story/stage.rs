@@ -81,7 +81,7 @@ impl Stage {
         }
     }
 
-    /// Whether git follows the folder. The others change too often, and are ignored.
+    /// Whether the board's branch keeps the folder. The others change too often.
     pub fn is_committed(self) -> bool {
         matches!(self, Self::Backlog | Self::Done | Self::Archived)
     }

@@ -194,6 +194,16 @@ fn moving_base_is_refused() {
 }
 
 #[test]
+fn moving_the_board_is_refused() {
+    needs!(Bubblewrap);
+    for run in [Run::plain(), Run::boxed()] {
+        run.fixture.git(&["branch", "storkit/board"]);
+        run.is_refused(&format!("{COMMIT} && git update-ref refs/heads/storkit/board HEAD"));
+        run.is_refused("git update-ref -d refs/heads/storkit/board");
+    }
+}
+
+#[test]
 fn a_base_that_was_moved_past_the_hooks_is_seen_rescued_and_put_back() {
     let run = Run::plain();
     run.fixture.write("mine.txt", "uncommitted");

@@ -145,6 +145,7 @@ impl World {
         self.no_story_is_lost_or_doubled()?;
         self.no_file_is_torn()?;
         self.base_is_linear_and_each_story_merged_once()?;
+        self.board_has_what_base_has()?;
         if deep {
             self.repository_is_whole()?;
         }
@@ -195,6 +196,40 @@ impl World {
         match stories.windows(2).find(|pair| pair[0] == pair[1]) {
             Some(pair) => Err(format!("story {} was merged twice", pair[0])),
             None => Ok(()),
+        }
+    }
+
+    /// The two refs of a landing move together: only where its journal says so may one of them be ahead.
+    fn board_has_what_base_has(&self) -> Holds {
+        let project = self.program.project();
+        if git(&project, &["branch", "--list", "storkit/board"]).is_empty() {
+            return if self.merged == 0 {
+                Ok(())
+            } else {
+                Err("base has merges, and there is no board".into())
+            };
+        }
+        let files =
+            git(&project, &["ls-tree", "-r", "--name-only", "storkit/board", ".storkit/work/5_done/"]);
+        let done = files.lines().count();
+        let journal = self.program.file(".storkit/run/merge.json").exists();
+        match done.abs_diff(self.merged) {
+            0 => Ok(()),
+            1 if journal => Ok(()),
+            _ => Err(format!(
+                "base has {} merges, the board {done} done stories (journal: {journal})",
+                self.merged
+            )),
+        }
+    }
+
+    /// On the board's branch as on disk: what was edited last is committed by then, or soon.
+    fn board_is_complete(&self) -> Holds {
+        let project = self.program.project();
+        let files = git(&project, &["ls-tree", "-r", "--name-only", "storkit/board"]);
+        match files.lines().count() == self.stories as usize {
+            true => Ok(()),
+            false => Err(format!("the board has {files}, of {} stories", self.stories)),
         }
     }
 
@@ -252,6 +287,7 @@ impl World {
         }
         self.program.check_log(&self.log);
         self.check(true)?;
+        self.board_is_complete()?;
         self.nothing_is_left()
     }
 
@@ -267,7 +303,7 @@ impl World {
             return Err(format!("the audit found something: {said}"));
         }
         for (what, args) in [
-            ("branches", &["branch", "--list", "feature/*", "storkit/*"][..]),
+            ("branches", &["branch", "--list", "feature/*", "storkit/rescue/*", "storkit/discarded/*"][..]),
             ("changes", &["status", "--porcelain"]),
         ] {
             let left = git(&project, args);

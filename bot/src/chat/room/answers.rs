@@ -109,7 +109,11 @@ impl RoomTask {
         why: NotMeant,
     ) -> bool {
         let (may_be_meant, sentence) = match why {
-            NotMeant::NotOpen(id) => (matches!(read, AnswerText::Answer(_)), replies::not_open(id)),
+            NotMeant::NotOpen(id) => {
+                // A number alone tells an agent nothing.
+                let is_number = split_number(said.text).1.is_empty();
+                (is_number || matches!(read, AnswerText::Answer(_)), replies::not_open(id))
+            }
             NotMeant::Ambiguous(open) => (
                 *read != AnswerText::Other || self.questions.any_option_is(said.text),
                 replies::which_question(open.into_iter()),
@@ -149,7 +153,7 @@ impl RoomTask {
 
     fn asks_for_a_choice(&self, said: &SaidText<'_>) -> bool {
         let meant = self.questions.find_meant(None, said.reply_to);
-        meant.is_ok_and(|(question, _)| question.options().is_some())
+        meant.is_ok_and(|(question, _)| question.options().is_some() || question.entries() > 0)
     }
 
     fn consents(
@@ -301,7 +305,7 @@ impl RoomTask {
 
     /// Words that may be an answer and may be none change nothing.
     fn still_waits(&self, call: &CommandCall, question: &Question) -> bool {
-        self.say(replies::still_waits(question.id), Tone::Failure, call.message.clone());
+        self.say(replies::still_waits(question), Tone::Failure, call.message.clone());
         true
     }
 
@@ -666,13 +670,18 @@ mod tests {
     #[tokio::test]
     async fn what_sounds_like_an_answer_and_is_none_changes_nothing_and_is_no_prompt() {
         let mut fixture = RoomFixture::new().await;
-        let (id, decision) = fixture.asks_for_bash().await;
+        let (_, decision) = fixture.asks_for_bash().await;
+        let open = fixture.services.broker.open_questions();
+        let question = open.first().expect("the question is open");
         for said in ["yes but only in /tmp", "sure?", "not yes", "no problem", "hm", "yes or no?"] {
             assert!(takes(&mut fixture, said, None), "{said}");
-            let expected = format!("bot (failure): {}\n", replies::still_waits(id));
+            let expected = format!("bot (failure): {}\n", replies::still_waits(question));
             assert!(fixture.transcript().await.ends_with(&expected), "{said}");
         }
+        assert!(takes(&mut fixture, "#99", None));
+        assert!(fixture.transcript().await.ends_with(&format!("{}\n", replies::not_open(QuestionId(99)))));
         assert!(!takes(&mut fixture, "yesterday it worked", None));
+        assert!(!takes(&mut fixture, "#99 bottles", None));
         assert!(!decision.is_finished());
         assert!(takes(&mut fixture, "yes please", None));
         assert!(matches!(decision.await, Ok(PermissionDecision::Allowed { .. })));
@@ -782,6 +791,9 @@ mod tests {
         for (said, became) in [
             ("yes", "all"),
             ("2", "[2]"),
+            ("#2", "[2]"),
+            ("#1 and #3", "[1, 3]"),
+            ("#9", "refused"),
             ("yes 2", "[2]"),
             ("only 1 and 3", "[1, 3]"),
             ("yes, but without 2", "[1, 3]"),
@@ -797,6 +809,10 @@ mod tests {
         ] {
             assert_eq!(proposed(said).await, became, "{said}");
         }
+        let mut fixture = RoomFixture::new().await;
+        let _open = fixture.proposes(&["Door", "Roof"]).await;
+        assert!(takes(&mut fixture, "sure?", None));
+        assert!(fixture.transcript().await.contains("still waits: yes, no, numbers like"));
     }
 
     #[tokio::test]

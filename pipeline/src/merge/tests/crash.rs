@@ -7,8 +7,8 @@ use crate::{
     gates::GateReport,
     guard::BaseGuard,
     merge::{
-        JournaledMerge, MergeJournal, MergePaths, MergeProof, MergeRecovery, MergeRequest, checkout, land,
-        recover,
+        JournaledMerge, MergeJournal, MergePaths, MergeProof, MergeRecovery, MergeRequest, board_move,
+        checkout, land, recover,
         squash::{self, SquashResult},
     },
     story::StoryId,
@@ -33,24 +33,37 @@ fn journaled(shop: &Shop, request: &MergeRequest) -> (MergePaths, MergeJournal) 
         gates: vec![],
         at: 0,
     };
-    let journal = MergeJournal { proof, story_blob: candidate.story_blob.to_string() };
+    let mut journal = MergeJournal { proof, story_blob: candidate.story_blob.to_string(), board: None };
+    journal.board = Some(board_move::prepare(&place, &journal).unwrap());
     journal.write(&place).unwrap();
     (place, journal)
 }
 
 fn advance(shop: &Shop, place: &MergePaths, journal: &MergeJournal) {
-    land::advance(place, journal, &BaseGuard::lock(&shop.project).unwrap()).unwrap();
+    board_move::advance(place, journal, &BaseGuard::lock(&shop.project).unwrap()).unwrap();
 }
 
 fn is_done(shop: &Shop, journal: &MergeJournal) {
     assert_eq!(shop.git(&["rev-parse", "main"]), journal.proof.commit);
     assert_eq!(shop.git(&["status", "--porcelain"]), "");
     assert_eq!(shop.stages(journal.proof.story.0), ["5_done"]);
+    assert_eq!(done_on_board(shop), [".storkit/work/5_done/1_story_a.md"]);
     assert_eq!(
         MergeProof::read(shop.project.root(), journal.proof.story).unwrap().as_ref(),
         Some(&journal.proof)
     );
     assert_eq!(recover(&shop.project).unwrap(), MergeRecovery::default(), "once is enough");
+}
+
+/// What the board's branch has.
+fn done_on_board(shop: &Shop) -> Vec<String> {
+    match shop.git(&["branch", "--list", "storkit/board"]).is_empty() {
+        true => Vec::new(),
+        false => {
+            let files = shop.git(&["ls-tree", "-r", "--name-only", "storkit/board"]);
+            files.lines().map(str::to_owned).collect()
+        }
+    }
 }
 
 /// A shop, and a story that adds, changes and removes files.
@@ -80,6 +93,75 @@ fn after_base_moved_the_merge_is_finished() {
     let recovery = recover(&shop.project).unwrap();
     assert_eq!(recovery.journal, Some(JournaledMerge::Finished(journal.proof.clone())));
     is_done(&shop, &journal);
+}
+
+/// A kill between the two refs of the transaction, with this one moved.
+fn half_moved(shop: &Shop, journal: &MergeJournal, moved: &str) {
+    let board = journal.board.as_ref().expect("a move");
+    let commit = if moved == "main" { &journal.proof.commit } else { &board.commit };
+    shop.git(&["update-ref", &format!("refs/heads/{moved}"), commit]);
+}
+
+#[test]
+fn a_kill_between_the_two_refs_leaves_both_or_neither() {
+    for (moved, rolled) in [("main", false), ("storkit/board", true)] {
+        let (shop, request) = shop();
+        let (_, journal) = journaled(&shop, &request);
+        half_moved(&shop, &journal, moved);
+        let proof = journal.proof.clone();
+        let expected =
+            if rolled { JournaledMerge::RolledForward(proof) } else { JournaledMerge::Finished(proof) };
+        assert_eq!(recover(&shop.project).unwrap().journal, Some(expected), "{moved}");
+        is_done(&shop, &journal);
+    }
+    // Base cannot follow, so the board goes back.
+    let (shop, request) = shop();
+    let (_, journal) = journaled(&shop, &request);
+    half_moved(&shop, &journal, "storkit/board");
+    shop.write("new", "mine\n");
+    let before = shop.git(&["rev-parse", "main"]);
+    assert_eq!(recover(&shop.project).unwrap().journal, Some(JournaledMerge::Dropped(StoryId(1))));
+    assert_eq!((shop.git(&["rev-parse", "main"]), shop.stages(1)), (before, vec!["4_merge"]));
+    assert_eq!(done_on_board(&shop), Vec::<String>::new());
+}
+
+#[test]
+fn a_board_that_went_on_meanwhile_gets_the_done_story_on_top() {
+    let (shop, request) = shop();
+    let (_, journal) = journaled(&shop, &request);
+    half_moved(&shop, &journal, "main");
+    shop.board(&[(".storkit/work/1_backlog/9_bug_other.md", "other\n")]);
+    assert_eq!(recover(&shop.project).unwrap().journal, Some(JournaledMerge::Finished(journal.proof)));
+    let both = [".storkit/work/1_backlog/9_bug_other.md", ".storkit/work/5_done/1_story_a.md"];
+    assert_eq!(done_on_board(&shop), both);
+}
+
+/// An earlier version's journal: the story's file is in the merge commit itself.
+fn earlier(shop: &Shop, request: &MergeRequest) -> (MergePaths, MergeJournal) {
+    let (place, mut journal) = journaled(shop, request);
+    let repository = place.repository().unwrap();
+    let commit = repository.find_commit(journal.commit().unwrap()).unwrap();
+    let done = ".storkit/work/5_done/1_story_a.md".into();
+    let changes = [(done, Some(journal.blob().unwrap()))].into();
+    let tree = crate::board::apply(&repository, &commit.tree().unwrap(), &changes).unwrap();
+    let tree = repository.find_tree(tree).unwrap();
+    let amended = commit.amend(None, None, None, None, None, Some(&tree)).unwrap();
+    (journal.proof.commit, journal.proof.tree) = (amended.to_string(), tree.id().to_string());
+    journal.board = None;
+    journal.write(&place).unwrap();
+    (place, journal)
+}
+
+#[test]
+fn a_merge_that_an_earlier_version_was_killed_in_is_finished_or_dropped() {
+    let (shop, request) = shop();
+    let (_, journal) = earlier(&shop, &request);
+    assert_eq!(recover(&shop.project).unwrap().journal, Some(JournaledMerge::Dropped(StoryId(1))));
+    assert_eq!((shop.stages(1), done_on_board(&shop)), (vec!["4_merge"], vec![]));
+    journal.write(&MergePaths::of(&shop.project).unwrap()).unwrap();
+    shop.git(&["update-ref", "refs/heads/main", &journal.proof.commit]);
+    assert_eq!(recover(&shop.project).unwrap().journal, Some(JournaledMerge::Finished(journal.proof)));
+    assert_eq!((shop.stages(1), shop.git(&["status", "--porcelain"])), (vec!["5_done"], String::new()));
 }
 
 #[test]
@@ -223,7 +305,8 @@ fn a_checkout_that_cannot_follow_puts_base_back() {
     shop.write(".git/index.lock", "");
     let before = shop.git(&["rev-parse", "main"]);
     let guard = BaseGuard::lock(&shop.project).unwrap();
-    assert!(land::land(&place, &journal, &guard).is_err());
+    assert!(land::land(&place, journal, &guard).is_err());
+    assert_eq!(done_on_board(&shop), Vec::<String>::new());
     assert_eq!((shop.git(&["rev-parse", "main"]), shop.stages(1)), (before, vec!["4_merge"]));
     fs::remove_file(shop.path(".git/index.lock")).unwrap();
     drop(guard);

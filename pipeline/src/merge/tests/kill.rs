@@ -153,10 +153,16 @@ fn check(project: &Project, stories: &BTreeSet<u32>) -> usize {
     assert_eq!(git(root, &["log", "--format=%h", "main", "--", "broken"]), "", "base is green");
     let repository = git2::Repository::open(root).expect("a repository");
     let merged: Vec<u32> =
-        merges(&repository, "main").expect("a log").iter().map(|(story, _)| story.0).collect();
+        merges(&repository, "main").expect("a log").iter().map(|merge| merge.story.0).collect();
     let once: BTreeSet<u32> = merged.iter().copied().collect();
     assert_eq!(once.len(), merged.len(), "one story, one merge");
+    let board = match git(root, &["branch", "--list", "storkit/board"]).is_empty() {
+        true => String::new(),
+        false => git(root, &["ls-tree", "-r", "--name-only", "storkit/board"]),
+    };
     for story in stories {
+        let is_done = board.contains(&format!("5_done/{story}_story_kill.md"));
+        assert_eq!(is_done, once.contains(story), "base and board have story {story}, or neither has");
         let expected = if once.contains(story) { "5_done" } else { "4_merge" };
         assert_eq!(stages(root, *story), [expected], "story {story}");
     }

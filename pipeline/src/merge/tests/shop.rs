@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::super::*;
 use crate::{
-    Project,
+    Project, board,
     gates::GateRunner,
     story::{FileName, StoryId, StoryKind, stage::Stage},
 };
@@ -96,6 +96,15 @@ impl Shop {
     pub(crate) fn commit_all(&self, message: &str) {
         self.git(&["add", "."]);
         self.git(&["commit", "-q", "-m", message]);
+    }
+
+    /// Puts these stories on the board's branch, and not into the checkout.
+    pub(crate) fn board(&self, stories: &[(&str, &str)]) {
+        let repository = Repository::open(self.project.root()).expect("a repository");
+        let blob = |text: &str| repository.blob(text.as_bytes()).expect("a blob");
+        let changes = stories.iter().map(|(path, text)| (path.into(), Some(blob(text)))).collect();
+        let commit = board::write_commit(&repository, None, &changes, "board").expect("a commit");
+        self.git(&["update-ref", board::BOARD_REF, &commit.to_string()]);
     }
 
     /// A story in `4_merge` whose branch changes these files.

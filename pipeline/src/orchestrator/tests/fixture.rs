@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{
     Pipeline,
+    board::BOARD_BRANCH,
     event::{Actor, NumberedEvent, PipelineEvent, RunInfo},
     host::{AgentSettings, PipelineHost, RunAccess},
     story::{StoryId, StoryKind, stage::Stage},
@@ -332,6 +333,20 @@ impl Fixture {
             assert!(std::time::Instant::now() < until, "{what}\n{}", self.story_so_far());
             tokio::task::yield_now().await;
         }
+    }
+
+    /// The files on the board's branch.
+    pub fn on_board(&self) -> String {
+        match self.git.git(&["branch", "--list", BOARD_BRANCH]).is_empty() {
+            true => String::new(),
+            false => self.git.git(&["ls-tree", "-r", "--name-only", BOARD_BRANCH]),
+        }
+    }
+
+    /// Waits until this file is committed to the board's branch.
+    pub async fn until_on_board(&self, path: &str) {
+        let there = || self.on_board().lines().any(|line| line == path);
+        self.until_true(&format!("{path} is on the board"), there).await;
     }
 
     /// Ends this pipeline and begins another on the same project.

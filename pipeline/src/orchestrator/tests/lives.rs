@@ -427,10 +427,8 @@ async fn a_done_story_is_archived_after_its_time_also_in_a_clone_without_its_pro
     let mut fixture = fixture.restart().await;
     fixture.until_in(id, Stage::Archived).await;
     let archived = ".storkit/work/6_archived/1_story_old.md";
-    let committed = || {
-        fixture.git.git(&["ls-tree", "-r", "--name-only", "main", ".storkit/work"]) == archived
-            && fixture.git.git(&["status", "--porcelain"]).is_empty()
-    };
+    let committed =
+        || fixture.on_board() == archived && fixture.git.git(&["status", "--porcelain"]).is_empty();
     fixture.until_true("it is committed and nothing is left to commit", committed).await;
 }
 
@@ -438,13 +436,15 @@ async fn a_done_story_is_archived_after_its_time_also_in_a_clone_without_its_pro
 async fn a_file_put_into_done_by_hand_is_seen_and_not_committed() {
     let mut fixture = Fixture::new().await;
     let id = fixture.create("Liar", "do: true").await;
+    fixture.until_on_board(".storkit/work/1_backlog/1_story_liar.md").await;
     let work = fixture.git.root().join(".storkit/work");
     std::fs::rename(work.join("1_backlog/1_story_liar.md"), work.join("5_done/1_story_liar.md"))
         .expect("moved");
     let alarm = |event: &PipelineEvent| matches!(event, PipelineEvent::Alarm { story: Some(_), .. });
     fixture.until("an alarm", alarm).await;
     assert_eq!(fixture.stage(id), Some(Stage::Done));
-    assert!(!fixture.git.git(&["ls-tree", "-r", "--name-only", "main"]).contains("5_done/1_story_liar.md"));
+    let board = fixture.on_board();
+    assert!(!board.contains("5_done/1_story_liar.md"), "{board}");
 }
 
 #[tokio::test]

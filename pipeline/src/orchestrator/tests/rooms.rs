@@ -51,7 +51,10 @@ async fn a_rooms_changes_pass_gates_review_and_merge_without_a_coder_and_the_roo
     let prompts = fixture.prompts();
     assert!(prompts.iter().all(|prompt| prompt.starts_with("Review story")), "{prompts:?}");
     assert!(
-        !fixture.git.git(&["show", "main:.storkit/work/5_done/1_story_fix_the_typo.md"]).contains("landed:")
+        !fixture
+            .git
+            .git(&["show", "storkit/board:.storkit/work/5_done/1_story_fix_the_typo.md"])
+            .contains("landed:")
     );
     assert_eq!(enter(&fixture, ROOM).await, folder);
     let name = RoomName::of(ROOM);
