@@ -95,7 +95,7 @@ async fn what_every_agent_is_told_is_written_before_an_approver_has_seen_all_of_
     let specs = r##"{"context": "# Doors\n\nWe make doors.\n<!-- hidden -->", "stack": "# Wood\u200b"}"##;
     room.say(&format!("report c1 write_project_specs {specs}\ncall c1 write_project_specs {specs}")).await;
     let asked = room.see("What it is built with").await.text;
-    assert!(asked.contains("hidden") && asked.contains("U+200B"), "{asked}");
+    assert!(asked.contains("hidden") && asked.contains("u{200b}"), "{asked}");
     let on_base =
         || e2e::git(&bot.file("."), &["ls-tree", "-r", "--name-only", "main", "--", ".storkit/specs"]);
     room.say_as("bob", "yes").await;

@@ -8,6 +8,9 @@ use scripted_model::{ModelScript, ScriptedModel};
 
 use crate::real::bash;
 
+const CONTEXT: &str = ".storkit/specs/00_CONTEXT.md";
+const STACK: &str = ".storkit/specs/tech/STACK.md";
+
 fn said(program: &Program, arguments: &[&str]) -> (Option<i32>, String) {
     let output = program.finish(&mut program.command(arguments));
     let text = [output.stdout, output.stderr].concat();
@@ -112,10 +115,12 @@ fn doctor_checks_port_disk_clock_context_and_messengers() {
     ] {
         assert!(text.contains(wanted) || wanted == "port 3001", "{wanted}: {text}");
     }
-    fs::write(program.file(".storkit/specs/00_CONTEXT.md"), "# A door factory\n").expect("written");
+    fs::write(program.file(CONTEXT), "# A door factory\n").expect("written");
+    fs::write(program.file(STACK), "# Wood\n").expect("written");
     let (_, text) = said(&program, &["doctor"]);
     assert!(text.contains("differs from the one on `main`"), "{text}");
-    e2e::commit_as_person(&program.project(), ".storkit/specs/00_CONTEXT.md");
+    e2e::commit_as_person(&program.project(), CONTEXT);
+    e2e::commit_as_person(&program.project(), STACK);
     program.write_config("[slack]\nbot_token = \"xoxb-x\"\napp_token = \"xapp-x\"\napi_url = \"http://127.0.0.1:9\"\nallowed_users = [\"U1\"]\n");
     let (code, text) = said(&program, &["doctor"]);
     assert_eq!(code, Some(1), "{text}");
@@ -134,11 +139,14 @@ fn agents_and_the_chat_are_told_the_context_once_it_is_written() {
     };
     let text = lines(&program);
     assert!(text.contains("is still an empty template"), "{text}");
-    fs::write(program.file(".storkit/specs/00_CONTEXT.md"), "# A door factory\n").expect("written");
+    fs::write(program.file(CONTEXT), "# A door factory\n").expect("written");
+    fs::write(program.file(STACK), "# Wood\n").expect("written");
     assert!(!lines(&program).contains("A door factory"), "agents read what is on base");
-    e2e::commit_as_person(&program.project(), ".storkit/specs/00_CONTEXT.md");
+    e2e::commit_as_person(&program.project(), CONTEXT);
+    e2e::commit_as_person(&program.project(), STACK);
     let text = lines(&program);
-    assert!(text.contains("A door factory") && !text.contains("empty template"), "{text}");
+    assert!(text.contains("A door factory") && text.contains("# Wood"), "{text}");
+    assert!(!text.contains("empty template"), "{text}");
 }
 
 #[test]

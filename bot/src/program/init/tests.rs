@@ -187,12 +187,11 @@ fn the_commit_is_signed_where_the_person_signs() {
 }
 
 #[test]
-fn a_sparse_checkout_and_a_split_index_are_not_in_the_way() {
+fn a_sparse_checkout_is_not_in_the_way() {
     let repository = Repository::new();
     repository.write("other/c.txt", "c\n");
     repository.git(&["add", "other"]);
     repository.git(&["commit", "-q", "-m", "second"]);
-    repository.git(&["update-index", "--split-index"]);
     repository.git(&["sparse-checkout", "set", "--cone", "a"]);
     assert!(repository.set_up("main").unwrap().is_committed);
     assert_eq!(repository.git(&["status", "--porcelain"]), "");
