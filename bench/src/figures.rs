@@ -9,6 +9,7 @@ mod merge;
 mod relay;
 mod rooms;
 mod sandbox;
+mod slots;
 mod stream;
 mod turn;
 
@@ -41,4 +42,5 @@ pub const FIGURES: &[Figure] = &[
     matrix::FIGURE,
     rooms::FIGURE,
     sandbox::FIGURE,
+    slots::FIGURE,
 ];

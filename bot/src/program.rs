@@ -7,6 +7,7 @@ pub mod claude_settings;
 mod cli;
 mod common_args;
 pub mod demo;
+pub mod detect;
 pub mod doctor;
 mod harden;
 pub mod init;

@@ -9,6 +9,7 @@ mod plan;
 mod review;
 mod room_calls;
 mod services;
+mod specs;
 mod stories;
 mod table;
 mod work;

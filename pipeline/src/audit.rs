@@ -15,6 +15,7 @@ use crate::{
         merges, trailers,
     },
     story::{FileName, StoryId, stage::Stage},
+    worktree::assigned_slots,
 };
 
 /// Something that is not as it has to be.
@@ -294,6 +295,11 @@ impl AuditView<'_> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let story = leading_id(name.strip_prefix("merge-").unwrap_or(&name));
             found.extend(story.map(|story| (story, folder.join(name))));
+        }
+        // The slots of stories are called after nobody.
+        for (owner, slot) in assigned_slots(&self.place.root) {
+            let slot = slot.strip_prefix(&self.place.root).unwrap_or(&slot).to_owned();
+            found.extend(leading_id(&owner).map(|story| (story, slot)));
         }
         found
     }

@@ -1,6 +1,7 @@
 //! `project.toml`: base branch, gates, budgets, components and agents, with a sentence for everything wrong in it.
 
 mod agent;
+mod listed_files;
 mod prompt;
 mod read;
 
@@ -55,12 +56,16 @@ pub struct Component {
     pub name: String,
     /// Its folder, relative to the worktree and inside it.
     pub path: PathBuf,
-    /// Command lines run there in a new worktree.
+    /// Command lines run there in a new worktree, and again when an input has changed.
     pub setup: Vec<String>,
     /// Command lines run there before the worktree is removed.
     pub teardown: Vec<String>,
     /// What both may reach; absent in the file: what gates may.
     pub network: NetworkAccess,
+    /// Files on which the setup depends, from the project's root. Absent: the lock files and manifests in the folder.
+    pub inputs: Option<Vec<PathBuf>>,
+    /// Files that git ignores and that are copied from the main checkout, from the project's root.
+    pub copy: Vec<PathBuf>,
 }
 
 impl Default for ProjectConfig {
@@ -91,6 +96,8 @@ impl ProjectConfig {
         config.gate_network = config.gate_network.registries_only(registries);
         for component in &mut config.components {
             component.network = component.network.registries_only(registries);
+            // Strangers may have written what its processes do with such a file.
+            component.copy.clear();
         }
         for agent in &mut config.agents {
             agent.network = agent.network.registries_only(registries);
@@ -119,8 +126,11 @@ mod tests {
             (NetworkAccess::Only(Vec::new()), NetworkAccess::Only(Vec::new())),
         ] {
             let agents = vec![Agent { network: network.clone(), ..Agent::default_team().remove(0) }];
-            let config = ProjectConfig { gate_network: network, agents, ..ProjectConfig::default() };
+            let components = vec![Component { copy: vec![".env".into()], ..Component::default() }];
+            let config =
+                ProjectConfig { gate_network: network, agents, components, ..ProjectConfig::default() };
             let config = config.registries_only(&registries);
+            assert!(config.components[0].copy.is_empty(), "nor are the operator's files there");
             assert_eq!((&config.gate_network, &config.agents[0].network), (&left, &left));
         }
     }

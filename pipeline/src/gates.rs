@@ -480,6 +480,7 @@ mod tests {
                 private: folder.clone(),
                 hooks: folder,
                 ref_folders: none,
+                is_slot: false,
             };
             Some(Confined { confinement, place, variables: Vec::new() })
         };

@@ -12,6 +12,7 @@ use crate::{
     host::AgentSettings,
     ledger::RunLedger,
     rooms::{EnterRequest, LandRequest, LandedStory, RoomReadiness},
+    specs::ProjectSpecs,
     story::{Story, StoryConversation, StoryId, StoryKind, stage::Stage, templates},
     strangers::StrangerText,
     verdict::ReviewDecision,
@@ -179,6 +180,7 @@ pub(crate) enum PipelineOrder {
     Release(StoryId, Actor, Answer<()>),
     EnterRoom(EnterRequest, Answer<RoomReadiness>),
     Land(LandRequest, Actor, Answer<LandedStory>),
+    WriteSpecs(ProjectSpecs, Answer<()>),
     Rescan(Answer<()>),
     Shutdown(Answer<()>),
 }
@@ -203,6 +205,7 @@ impl PipelineOrder {
             | Self::Stop(StopTarget::Agent(_), ..)
             | Self::EnterRoom(..)
             | Self::Land(..)
+            | Self::WriteSpecs(..)
             | Self::Rescan(_)
             | Self::Shutdown(_) => None,
         }
@@ -363,6 +366,11 @@ impl Pipeline {
         let (name, room, title) = (RoomName::of(room), room.to_owned(), title.to_owned());
         let request = LandRequest { name, room, title, read };
         self.order(|answer| PipelineOrder::Land(request, by, answer)).await
+    }
+
+    /// Writes what agents should know of the project, and commits it to base. People have agreed to exactly these texts.
+    pub async fn write_specs(&self, specs: ProjectSpecs) -> Result<(), PipelineError> {
+        self.order(|answer| PipelineOrder::WriteSpecs(specs, answer)).await
     }
 
     /// Looks at all files now, as it does by itself every half minute.

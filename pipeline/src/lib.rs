@@ -2,6 +2,7 @@
 
 pub mod assign;
 pub mod audit;
+pub mod base_commit;
 pub mod board;
 pub mod config;
 pub mod event;
@@ -22,6 +23,7 @@ pub mod rooms;
 mod run;
 mod run_log;
 mod sentence;
+pub mod specs;
 pub mod story;
 pub mod strangers;
 pub mod trust;

@@ -21,19 +21,26 @@ const IGNORED: &str = "\
 # Written by storkit where none was; yours to change from here on.
 # Only what is listed with `!` is for the repository: the rest is state of this machine, with secrets and conversations.
 /*
+!/README.md
 !/context.md
 !/project.toml
+!/specs/
 ";
 
 /// The most of a project's CLAUDE.md that is handed over, in bytes.
 const INSTRUCTIONS_MAX: usize = 64 * 1024;
 
-const CONTEXT: &str = ".storkit/context.md";
+pub(crate) const CONTEXT: &str = ".storkit/specs/00_CONTEXT.md";
+
+pub(crate) const STACK: &str = ".storkit/specs/tech/STACK.md";
+
+/// Of an earlier version; counts where the project has no other.
+pub(crate) const OLD_CONTEXT: &str = ".storkit/context.md";
 
 /// On the first line of a file that `storkit init` wrote and nobody has filled in.
 pub const TEMPLATE_MARK: &str = "storkit:template";
 
-/// `.storkit/context.md`: what agents should know of the project.
+/// One of the texts below `.storkit/specs`: what agents should know of the project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProjectContext {
     Missing,
@@ -142,9 +149,21 @@ impl Project {
         self.text_on(base, "CLAUDE.md")
     }
 
-    /// `.storkit/context.md` on base, at most 64 KiB of it.
+    /// What the project is for (`.storkit/specs/00_CONTEXT.md`) on base, at most 64 KiB of it.
     pub fn context(&self, base: &str) -> ProjectContext {
-        match self.text_on(base, CONTEXT) {
+        match self.spec_on(base, CONTEXT) {
+            ProjectContext::Missing => self.spec_on(base, OLD_CONTEXT),
+            context => context,
+        }
+    }
+
+    /// What it is built with (`.storkit/specs/tech/STACK.md`) on base, at most 64 KiB of it.
+    pub fn stack(&self, base: &str) -> ProjectContext {
+        self.spec_on(base, STACK)
+    }
+
+    fn spec_on(&self, base: &str, name: &str) -> ProjectContext {
+        match self.text_on(base, name) {
             None => ProjectContext::Missing,
             Some(text) if text.lines().next().is_some_and(|line| line.contains(TEMPLATE_MARK)) => {
                 ProjectContext::Untouched
@@ -153,21 +172,28 @@ impl Project {
         }
     }
 
-    /// Whether the checkout has another `context.md` than base, so that agents read base's version.
-    pub fn context_is_edited(&self, base: &str) -> bool {
-        let path = self.root.join(CONTEXT);
-        let edited =
-            path.symlink_metadata().is_ok_and(|found| found.is_file()).then(|| fs::read_to_string(path).ok());
-        edited.flatten() != self.text_on(base, CONTEXT)
+    /// Whether the checkout has another text below `specs` than base, so that agents read base's version.
+    pub fn specs_are_edited(&self, base: &str) -> bool {
+        let edited = |name: &&str| {
+            let path = self.root.join(name);
+            let is_file = path.symlink_metadata().is_ok_and(|found| found.is_file());
+            is_file.then(|| fs::read_to_string(path).ok()).flatten() != self.text_on(base, name)
+        };
+        [CONTEXT, STACK, OLD_CONTEXT].iter().any(edited)
     }
 
-    /// The agent's briefing on the project, as it is on base: the context, and CLAUDE.md unless the CLI reads that
-    /// itself. Empty, or whole paragraphs with two line breaks before them.
+    /// The agent's briefing on the project, as it is on base: what is filled in below `specs`, and CLAUDE.md unless the CLI reads
+    /// that itself. Empty, or whole paragraphs with two line breaks before them.
     pub fn briefing(&self, base: &str, cli_reads_instructions: bool) -> String {
         let mut text = String::new();
-        if let ProjectContext::Text(context) = self.context(base) {
-            text.push_str("\n\nWhat you should know about the project:\n\n");
-            text.push_str(context.trim_end());
+        let specs = [
+            ("What you should know about the project", self.context(base)),
+            ("What the project is built with", self.stack(base)),
+        ];
+        for (heading, spec) in specs {
+            if let ProjectContext::Text(spec) = spec {
+                text.push_str(&format!("\n\n{heading}:\n\n{}", spec.trim_end()));
+            }
         }
         if !cli_reads_instructions && let Some(instructions) = self.instructions(base) {
             text.push_str("\n\nThe project's own instructions (CLAUDE.md):\n\n");
@@ -324,12 +350,15 @@ mod tests {
         }
         assert_eq!(git(&root, &["status", "--porcelain"]), "");
         fs::create_dir_all(project.dir().join("work/1_backlog")).unwrap();
-        for file in ["work/1_backlog/1_story_a.md", "project.toml", "context.md"] {
+        fs::create_dir_all(project.dir().join("specs/tech")).unwrap();
+        for file in
+            ["work/1_backlog/1_story_a.md", "project.toml", "context.md", "README.md", "specs/tech/STACK.md"]
+        {
             fs::write(project.dir().join(file), "shared").unwrap();
         }
         assert_eq!(
             git(&root, &["status", "--porcelain", "-uall"]),
-            "?? .storkit/context.md\n?? .storkit/project.toml\n",
+            "?? .storkit/README.md\n?? .storkit/context.md\n?? .storkit/project.toml\n?? .storkit/specs/tech/STACK.md\n",
             "settings are for the repository, stories for the board's branch"
         );
     }

@@ -97,10 +97,11 @@ impl Pipeline {
     /// All worktrees and branches of stories.
     pub async fn worktrees(&self) -> Result<Vec<WorktreeView>, PipelineError> {
         self.reading(|project| {
+            let relative =
+                |path: PathBuf| path.strip_prefix(project.root()).map(Path::to_owned).unwrap_or(path);
             let view = |(name, found): (WorktreeName, WorktreeRemains)| WorktreeView {
                 story: name.id(),
-                path: (found.folder || found.admin)
-                    .then(|| PathBuf::from(".storkit/worktrees").join(name.to_string())),
+                path: (found.folder || found.admin).then(|| relative(found.path)),
                 branch: found.branch.map(|_| name.branch()),
             };
             Ok(worktrees(&project)?.list().map_err(refused)?.into_iter().map(view).collect())

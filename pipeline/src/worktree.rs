@@ -11,6 +11,7 @@ mod components;
 pub(crate) mod confined;
 #[cfg(test)]
 mod confined_network;
+mod copied_files;
 mod detached;
 mod enclosed;
 mod error;
@@ -27,8 +28,15 @@ mod operation;
 mod owner;
 mod prepare;
 mod remove;
+#[cfg(test)]
+mod reuse;
 mod rewritten;
+mod scrub;
+mod setup;
+mod setup_record;
+mod slots;
 mod submodules;
+mod vacate;
 mod worktrees;
 
 pub use self::{
@@ -43,11 +51,14 @@ pub use self::{
     owner::{ROOM_BRANCHES, RoomName, WorktreeOwner},
     remove::{BranchFate, WorktreeRemains, remove_tree},
     rewritten::BaseFollowed,
+    slots::{assigned_slots, story_folder},
     worktrees::{AGENT_DOMAIN, SizeLimits, Worktree, Worktrees},
 };
 pub(crate) use self::{
     enclosed::show_settings,
     layout::{KEEP, WorktreeListLock},
+    scrub::scrub,
+    setup::{SetupPlace, SetupRun, set_up},
+    setup_record::SetupRecord,
     submodules::fill_submodules,
 };
-// One path per entry: with `-z` a rename has a second one without a status.

@@ -89,6 +89,28 @@ async fn a_call_of_one_persons_turn_is_made_in_the_turn_of_another_or_after_it()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_every_agent_is_told_is_written_before_an_approver_has_seen_all_of_it() {
+    let (bot, _folder) = attacked().await;
+    let room = bot.room("a");
+    let specs = r##"{"context": "# Doors\n\nWe make doors.\n<!-- hidden -->", "stack": "# Wood\u200b"}"##;
+    room.say(&format!("report c1 write_project_specs {specs}\ncall c1 write_project_specs {specs}")).await;
+    let asked = room.see("What it is built with").await.text;
+    assert!(asked.contains("hidden") && asked.contains("u{200b}"), "{asked}");
+    let on_base =
+        || e2e::git(&bot.file("."), &["ls-tree", "-r", "--name-only", "main", "--", ".storkit/specs"]);
+    room.say_as("bob", "yes").await;
+    room.see("pprover").await;
+    assert_eq!(on_base().trim(), "");
+    room.say("yes").await;
+    room.see("answered: Both texts are on").await;
+    assert_eq!(on_base().trim(), ".storkit/specs/00_CONTEXT.md\n.storkit/specs/tech/STACK.md");
+    assert!(
+        e2e::git(&bot.file("."), &["show", "main:.storkit/specs/00_CONTEXT.md"]).contains("We make doors.")
+    );
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sub_agent_of_an_earlier_turn_acts_in_the_name_of_the_next_person() {
     let (bot, _folder) = attacked().await;
     let room = bot.room("a");
@@ -117,6 +139,7 @@ async fn a_user_has_the_agent_decide_what_only_approvers_may() {
         ("reject_story", json!({ "story_id": 1, "reason": "no" })),
         ("retry_story", json!({ "story_id": 1 })),
         ("release_story", json!({ "story_id": 1 })),
+        ("write_project_specs", json!({ "context": "evil", "stack": "evil" })),
     ];
     for (tool, input) in attacks {
         room.say_as("bob", &format!("report {tool} {tool} {input}\ncall {tool} {tool} {input}")).await;

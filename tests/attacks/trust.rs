@@ -387,7 +387,7 @@ fn an_archive_brings_programs_in_gits_own_configuration() {
     fs::write(project.join(".git/included"), included).expect("a file");
     git(&project, &["config", "include.path", "included"]);
     hostile.write("README.md", "changed\n");
-    fs::remove_file(hostile.program.file(".storkit/context.md")).expect("init writes it again");
+    fs::remove_file(hostile.program.file(".storkit/README.md")).expect("init writes it again");
     for arguments in [&["init", "--yes"][..], &["doctor"], &["chat"], &["trust"], &["doctor", "--audit"]] {
         let text = runs(arguments);
         assert!(

@@ -63,7 +63,7 @@ async fn a_story_goes_from_the_chat_to_a_tested_squash_merge() {
         assert!(tried.text.contains("added `door.txt`"), "{tried:?}");
         assert!(tried.text.contains("it changed git's data, and only files can be kept"), "{tried:?}");
         assert!(tried.text.contains("```\n0\n```"), "it has no token of the agent's: {tried:?}");
-        assert!(!bot.file(".storkit/worktrees/1_story_fix_the_door/door.txt").exists());
+        assert!(!bot.file(".storkit/worktrees/slot-1/door.txt").exists());
     }
     room.say("yes").await;
     room.see("**1 Fix the door**: merged as").await;

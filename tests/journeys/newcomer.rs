@@ -8,6 +8,9 @@ use scripted_model::{ModelScript, ScriptedModel};
 
 use crate::real::bash;
 
+const CONTEXT: &str = ".storkit/specs/00_CONTEXT.md";
+const STACK: &str = ".storkit/specs/tech/STACK.md";
+
 fn said(program: &Program, arguments: &[&str]) -> (Option<i32>, String) {
     let output = program.finish(&mut program.command(arguments));
     let text = [output.stdout, output.stderr].concat();
@@ -40,6 +43,56 @@ fn an_empty_folder_becomes_a_project_with_one_command() {
 }
 
 #[test]
+fn init_takes_the_branch_that_people_work_on_and_the_parts_of_its_folder_and_later_those_that_come() {
+    let program = Program::with_stand_in();
+    let project = program.project();
+    let write = |name: &str, text: &str| {
+        fs::create_dir_all(project.join(name).parent().expect("a folder")).expect("a folder");
+        fs::write(project.join(name), text).expect("a file");
+    };
+    let commit = |message: &str| {
+        e2e::git(&project, &["add", "."]);
+        let person =
+            ["-c", "user.name=Ann", "-c", "user.email=ann@example.org", "commit", "-q", "-m", message];
+        e2e::git(&project, &person);
+    };
+    e2e::git(&project, &["switch", "-q", "-c", "develop"]);
+    write("services/api/go.mod", "module api\n");
+    write("web/package.json", "{}");
+    commit("an api");
+    write("notes.txt", "mine");
+    let main = e2e::git(&project, &["rev-parse", "main"]);
+    let folder = project.join("services/api");
+    let (code, text) = said(&program, &["init", "--yes", "--project", folder.to_str().expect("text")]);
+    assert_eq!(code, Some(0), "{text}");
+    for wanted in [
+        "base   develop: stories merge there",
+        "found  services/api go: go mod download",
+        "commit storkit: set up",
+        "Never committed: `notes.txt`",
+    ] {
+        assert!(text.contains(wanted), "{wanted}: {text}");
+    }
+    let settings = fs::read_to_string(program.file(".storkit/project.toml")).expect("it is there");
+    assert!(settings.contains("base_branch = \"develop\""), "{settings}");
+    assert!(settings.contains("gates = [\"cd services/api && go test ./...\"]"), "{settings}");
+    assert!(settings.contains("inputs = [\"go.mod\"]") && !settings.contains("npm"), "{settings}");
+    assert_eq!(e2e::git(&project, &["rev-parse", "main"]), main);
+    assert_eq!(e2e::git(&project, &["log", "-1", "--format=%s", "develop"]).trim(), "storkit: set up");
+    write("web/package-lock.json", "{}");
+    commit("a front end");
+    let (_, text) = said(&program, &["doctor"]);
+    assert!(text.contains("The project has web npm, and no") && text.contains("storkit init"), "{text}");
+    let (code, text) = said(&program, &["init", "--yes"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("commit storkit: set up new parts"), "{text}");
+    let (_, text) = said(&program, &["doctor"]);
+    assert!(!text.contains("The project has web npm"), "{text}");
+    let (code, text) = said(&program, &["trust"]);
+    assert_eq!(code, Some(0), "what init added is confirmed: {text}");
+}
+
+#[test]
 fn without_a_terminal_and_without_yes_nothing_is_asked_or_written() {
     let program = Program::with_stand_in();
     let (code, text) = said(&program, &["init"]);
@@ -52,17 +105,22 @@ fn without_a_terminal_and_without_yes_nothing_is_asked_or_written() {
 fn doctor_checks_port_disk_clock_context_and_messengers() {
     let program = Program::with_stand_in();
     let (_, text) = said(&program, &["init", "--yes"]);
-    assert!(text.contains("wrote  .storkit/context.md"), "{text}");
+    assert!(text.contains("wrote  .storkit/specs/00_CONTEXT.md"), "{text}");
     let (_, text) = said(&program, &["doctor"]);
-    for wanted in
-        ["`.storkit/context.md` is still the template", "GiB are free", "clock is not behind", "port 3001"]
-    {
+    for wanted in [
+        "`.storkit/specs/00_CONTEXT.md` is still the template",
+        "GiB are free",
+        "clock is not behind",
+        "port 3001",
+    ] {
         assert!(text.contains(wanted) || wanted == "port 3001", "{wanted}: {text}");
     }
-    fs::write(program.file(".storkit/context.md"), "# A door factory\n").expect("written");
+    fs::write(program.file(CONTEXT), "# A door factory\n").expect("written");
+    fs::write(program.file(STACK), "# Wood\n").expect("written");
     let (_, text) = said(&program, &["doctor"]);
     assert!(text.contains("differs from the one on `main`"), "{text}");
-    e2e::commit_as_person(&program.project(), ".storkit/context.md");
+    e2e::commit_as_person(&program.project(), CONTEXT);
+    e2e::commit_as_person(&program.project(), STACK);
     program.write_config("[slack]\nbot_token = \"xoxb-x\"\napp_token = \"xapp-x\"\napi_url = \"http://127.0.0.1:9\"\nallowed_users = [\"U1\"]\n");
     let (code, text) = said(&program, &["doctor"]);
     assert_eq!(code, Some(1), "{text}");
@@ -81,11 +139,14 @@ fn agents_and_the_chat_are_told_the_context_once_it_is_written() {
     };
     let text = lines(&program);
     assert!(text.contains("is still an empty template"), "{text}");
-    fs::write(program.file(".storkit/context.md"), "# A door factory\n").expect("written");
+    fs::write(program.file(CONTEXT), "# A door factory\n").expect("written");
+    fs::write(program.file(STACK), "# Wood\n").expect("written");
     assert!(!lines(&program).contains("A door factory"), "agents read what is on base");
-    e2e::commit_as_person(&program.project(), ".storkit/context.md");
+    e2e::commit_as_person(&program.project(), CONTEXT);
+    e2e::commit_as_person(&program.project(), STACK);
     let text = lines(&program);
-    assert!(text.contains("A door factory") && !text.contains("empty template"), "{text}");
+    assert!(text.contains("A door factory") && text.contains("# Wood"), "{text}");
+    assert!(!text.contains("empty template"), "{text}");
 }
 
 #[test]

@@ -338,6 +338,7 @@ mod tests {
                 admin: root.join(".git/worktrees/7_x"),
                 hooks: root.join(".storkit/worktrees/.hooks"),
                 ref_folders: vec!["refs/heads/feature/story-7_x".into()],
+                is_slot: false,
                 private,
                 root,
             };

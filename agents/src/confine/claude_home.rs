@@ -67,11 +67,14 @@ fn sessions(config: &Path, place: &WorktreePaths) -> (PathBuf, PathBuf) {
     let path = place.folder.to_string_lossy();
     let slug: String = path.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let projects = config.join("projects");
+    let private = place.private.join("sessions");
     // For a shortened name we do not know the folder, so all of them are this worktree's own.
     if slug.len() > MAX_SLUG {
-        return (projects, place.private.join("sessions"));
+        return (projects, private);
     }
-    (projects.join(&slug), projects.join(slug))
+    // In a slot the next story would find what this one's agents noted for themselves.
+    let outside = if place.is_slot { private } else { projects.join(&slug) };
+    (projects.join(slug), outside)
 }
 
 /// Copies what says whose login it is. The rest of the record lists the user's projects and servers, with keys.
@@ -103,10 +106,15 @@ mod tests {
             private: private.into(),
             hooks: "/p/.storkit/worktrees/.hooks".into(),
             ref_folders: vec![],
+            is_slot: false,
         }
     }
 
     fn shown(folder: &str, login: bool) -> Vec<String> {
+        shown_in(folder, false, login)
+    }
+
+    fn shown_in(folder: &str, is_slot: bool, login: bool) -> Vec<String> {
         let home = tempfile::tempdir().expect("a folder");
         let home = home.path().canonicalize().expect("a path");
         let claude = home.join(".claude");
@@ -117,7 +125,7 @@ mod tests {
         }
         fs::write(home.join(".claude.json"), r#"{"oauthAccount": {"id": 1}, "mcpServers": {"x": "key"}}"#)
             .expect("a file");
-        let place = place(folder, &home.join("private"));
+        let place = WorktreePaths { is_slot, ..place(folder, &home.join("private")) };
         let scratch = ScratchFolders::make(&place).expect("folders");
         let mut view = View::default();
         show(&mut view, &HostFolders::of_home(&home), &place, &scratch, login);
@@ -141,6 +149,20 @@ mod tests {
             shown("/p/.storkit/worktrees/7_x", false),
             [" writable", "projects/-p--storkit-worktrees-7-x writable", "settings.json read-only"]
         );
+    }
+
+    #[test]
+    fn in_a_slot_nothing_that_an_agent_noted_for_itself_is_there_for_the_next_storys() {
+        let shown = shown_in("/p/.storkit/worktrees/slot-1", true, false);
+        assert_eq!(
+            shown,
+            [" writable", "projects/-p--storkit-worktrees-slot-1 writable", "settings.json read-only"]
+        );
+        let (at, from) = sessions(
+            Path::new("/home/.claude"),
+            &WorktreePaths { is_slot: true, ..place("/p/slot-1", Path::new("/private/7_x")) },
+        );
+        assert_eq!((at, from), ("/home/.claude/projects/-p-slot-1".into(), "/private/7_x/sessions".into()));
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct WorktreePaths {
     pub hooks: PathBuf,
     /// Folders below `.git` that belong to this story alone, relative to it; empty for a worktree without a branch.
     pub ref_folders: Vec<PathBuf>,
+    /// Whether the folder serves one story after another. What is stored by its path would reach the next one.
+    pub is_slot: bool,
 }
 
 impl WorktreePaths {

@@ -202,7 +202,7 @@ impl View {
         }
         self.put(&common.join("config"), Shown::ReadOnly(place.private.join("config-shown")));
         self.put(&root.join(".storkit"), Shown::Empty);
-        for name in ["work", "project.toml", "context.md"] {
+        for name in ["work", "project.toml", "README.md", "specs", "context.md"] {
             self.show_real(&root.join(".storkit").join(name));
         }
     }

@@ -39,11 +39,12 @@ not begun, begin. Do nothing twice.]";
 /// The longest name of a person, in characters.
 const LONGEST_NAME: usize = 64;
 
-/// Added while `.storkit/context.md` is as `storkit init` wrote it.
-const ONBOARDING: &str = "\n\nThe file `.storkit/context.md`, which tells agents what this project is, is still an empty template. When \
-somebody asks you to set the project up or to fill it in: look through the repository, ask the few questions that it does not answer, and \
-show the text for the file, without its first line. You cannot write below `.storkit` yourself: a person puts the text there, and it counts \
-once it is committed on the base branch.";
+/// Added while a text below `.storkit/specs` is as `storkit init` wrote it.
+const ONBOARDING: &str = "\n\nWhat tells agents about this project (`.storkit/specs/00_CONTEXT.md`: what it is for; `.storkit/specs/tech/STACK.md`: what \
+it is built with) is still an empty template. In your first answer of this conversation, after what was asked, offer in one sentence to fill it in \
+together; do not offer it again. If somebody agrees, look through the repository, ask the few questions that it does not answer, and show both texts. \
+When people are content, call write_project_specs with exactly these texts: it asks the room once more and then writes and commits them. You cannot \
+write below `.storkit` in another way.";
 
 /// The prompt as the CLI gets it: the room's talk since the last one, the sender's name where several people write, and permission to
 /// stay silent where nobody addressed the bot.
@@ -222,7 +223,7 @@ pub fn system_prompt(display_name: &str, (project, base): (&Project, &str), trus
          Markdown, no tables wider than a phone. A tool call that needs permission is shown to the room and waits."
     );
     text.push_str(TOOLS);
-    if project.context(base) == ProjectContext::Untouched {
+    if [project.context(base), project.stack(base)].contains(&ProjectContext::Untouched) {
         text.push_str(ONBOARDING);
     }
     text.push_str(&project.briefing(base, trusted));

@@ -10,7 +10,11 @@ use super::Person;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BoardQuestion {
     /// An act, in words of storkit's own: `start story 2`.
-    Act { what: String },
+    Act {
+        what: String,
+        /// Markdown that people are to see before they answer.
+        shown: Option<String>,
+    },
     /// New stories, of which people may pick some.
     Plan(Vec<PlannedStory>),
 }

@@ -1,5 +1,6 @@
 //! Checks of everything storkit needs from its machine. [`crate::replies::doctor`] words the findings.
 
+mod onboarding;
 mod servers;
 pub mod walls;
 
@@ -14,7 +15,6 @@ use pipeline::{
     Project,
     config::{Agent, ProjectConfig},
     git::kind::{self, RepositoryTrait},
-    project::ProjectContext,
     stage::Role,
     trust::{ProjectTrust, TrustError, TrustStore},
 };
@@ -82,7 +82,7 @@ pub async fn check(project: &Project, store: &TrustStore, loaded: &LoadedConfig)
             checks.extend(stories(trust));
             checks.extend(confirmation(trust));
             checks.extend(network(trust, &config.relay.network_access(), &wall));
-            checks.push(context(project, &trust.base));
+            checks.extend(onboarding::checks(project, trust));
         }
         Err(TrustError::Base(error)) => checks.push(note(say::merges_nowhere(&error.to_string()))),
         Err(error) => checks.push(bad(say::as_reported(&error.to_string()))),
@@ -117,15 +117,6 @@ async fn messengers(project: &Project, config: &BotConfig) -> Vec<DoctorCheck> {
         }
     });
     futures::future::join_all(checks).await
-}
-
-fn context(project: &Project, base: &str) -> DoctorCheck {
-    match project.context(base) {
-        _ if project.context_is_edited(base) => note(say::context_edited(base)),
-        ProjectContext::Text(_) => good(say::CONTEXT_READ),
-        ProjectContext::Untouched => note(say::CONTEXT_UNTOUCHED),
-        ProjectContext::Missing => note(say::CONTEXT_MISSING),
-    }
 }
 
 /// Whether the loopback listener can listen; where a storkit serves already it does.

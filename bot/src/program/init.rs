@@ -1,23 +1,36 @@
-//! `storkit init`: the files a project starts with. Existing files are never overwritten.
+//! `storkit init`: the files a project starts with, and their commit. All or nothing: where one step fails, the project is as it was.
+//! Existing files are never overwritten.
+
+mod base;
+mod parts;
+mod project_text;
 
 use std::{
-    fmt::Write as _,
     fs, io,
     path::{Path, PathBuf},
 };
 
 use pipeline::{
     Project,
-    config::Agent,
+    base_commit::{BaseCommit, BaseCommitError, CommitSigning, CommittedFile, checked_out_elsewhere},
+    board::{BoardBranchError, BoardSetUpError, set_up_board},
     git::program::{GitProgram, GitProgramError},
+    guard::{BaseError, BaseGuard},
     project::TEMPLATE_MARK,
-    stage::{Role, Stage},
+    stage::Stage,
     trust::{ProjectTrust, TrustError, TrustStore, unconfirmed_programs},
 };
 use settings::atomic;
 
+pub use self::{
+    base::BaseBranches,
+    parts::{AddedParts, add_parts},
+    project_text::{component, project_toml},
+};
+use crate::program::{detect::DetectedComponent, trust};
+
 /// The choices for a new project.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InitChoices {
     /// How people call the bot.
     pub display_name: String,
@@ -25,6 +38,10 @@ pub struct InitChoices {
     pub gates: Vec<String>,
     /// Coders at work at the same time.
     pub coders: u32,
+    /// The branch that stories merge to.
+    pub base: String,
+    /// Parts that need setup in a new worktree.
+    pub components: Vec<DetectedComponent>,
 }
 
 /// What became of one file.
@@ -33,78 +50,316 @@ pub enum ScaffoldFile {
     /// Written, relative to the project.
     Written(&'static str),
     Kept(&'static str),
+    /// The text of an earlier version's file is in another one now.
+    Moved {
+        from: &'static str,
+        to: &'static str,
+    },
 }
 
-/// Why a project could not be set up.
+/// What `init` did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InitResult {
+    pub files: Vec<ScaffoldFile>,
+    pub is_committed: bool,
+    /// Base is not checked out: its files are in the commit and not in the checkout.
+    pub is_elsewhere: bool,
+    /// Base has the stories of an earlier version; a sentence with what to do.
+    pub unmigrated: Option<String>,
+}
+
+/// Why a project could not be set up. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum InitError {
     /// A file could not be written.
-    #[error("`{path}` cannot be written: {source}.")]
+    #[error("`{path}` cannot be written: {source}. Nothing was changed.")]
     Disk { path: PathBuf, source: io::Error },
-    #[error(transparent)]
+    #[error("{0}. Nothing was changed.")]
     Git(#[from] GitProgramError),
     #[error(transparent)]
     Trust(#[from] TrustError),
+    #[error(
+        "{0} Nothing was changed. Set up the signing key (`git config user.signingKey`), or turn signing off here with \
+         `git config commit.gpgSign false`, and run `storkit init` again."
+    )]
+    Signing(BaseCommitError),
+    #[error("{0} Nothing was changed.")]
+    Commit(BaseCommitError),
+    #[error(transparent)]
+    Base(#[from] BaseError),
+    #[error(transparent)]
+    Board(BoardSetUpError),
+    #[error(
+        "`{base}` is checked out in `{folder}`, so its files would not follow a commit that is made here. Run `storkit init` there."
+    )]
+    Elsewhere { base: String, folder: String },
+    #[error(
+        "A merge, rebase or another operation of git's is under way in this checkout. Finish it or call it off, then run `storkit init` \
+         again. Nothing was changed."
+    )]
+    Busy,
 }
 
 pub const PROJECT_TOML: &str = ".storkit/project.toml";
-const CONTEXT: &str = ".storkit/context.md";
+const README: &str = ".storkit/README.md";
+const CONTEXT: &str = ".storkit/specs/00_CONTEXT.md";
+const STACK: &str = ".storkit/specs/tech/STACK.md";
 const BOT_TOML: &str = ".storkit/bot.toml";
+/// Of an earlier version.
+const OLD_CONTEXT: &str = ".storkit/context.md";
 
-/// What fits this folder: its own test command, where one is found.
-pub fn suggest(root: &Path) -> InitChoices {
-    InitChoices { display_name: "Timmy".into(), gates: test_command(root).into_iter().collect(), coders: 2 }
+const MESSAGE: &str = "storkit: set up";
+
+/// A file that git is to have.
+struct SharedFile {
+    name: &'static str,
+    text: String,
+    /// Whether base has it.
+    is_committed: bool,
+    /// Whether it lies in the checkout.
+    is_here: bool,
 }
 
-/// The command that tests the project, by what lies at its top.
-fn test_command(root: &Path) -> Option<String> {
-    let has = |name: &str| root.join(name).exists();
-    let says =
-        |name: &str, word: &str| fs::read_to_string(root.join(name)).is_ok_and(|text| text.contains(word));
-    let known: [(bool, &str); 8] = [
-        (has("script/test"), "script/test"),
-        (has("Cargo.toml"), "cargo test"),
-        (says("package.json", "\"test\""), "npm test"),
-        (has("go.mod"), "go test ./..."),
-        (has("pyproject.toml") || has("pytest.ini"), "python3 -m pytest"),
-        (has("mix.exs"), "mix test"),
-        (has("Gemfile") && has("spec"), "bundle exec rspec"),
-        (says("Makefile", "\ntest:"), "make test"),
-    ];
-    known.into_iter().find(|(fits, _)| *fits).map(|(_, command)| command.to_owned())
+/// The state before, and what is to be done.
+struct InitPlan<'a> {
+    project: &'a Project,
+    base: &'a str,
+    /// Whether base is the branch that is checked out.
+    is_checked_out: bool,
+    files: Vec<SharedFile>,
+    bot_toml: String,
+    /// The old context's text becomes the new one's.
+    moves_context: bool,
 }
 
-/// Writes the missing files and makes the stage folders. Only `init` makes them: git has no empty folders, and in a
-/// clone each appears with its first story.
+/// Sets the project up: writes the missing files, makes the stage folders, and commits to `choices.base` and nothing else, unless
+/// `commits` is off.
 ///
-/// Fails where a file cannot be written; those before it stay.
-pub fn scaffold(project: &Project, choices: &InitChoices) -> Result<Vec<ScaffoldFile>, InitError> {
-    let files = [
-        (PROJECT_TOML, project_toml(choices)),
-        (CONTEXT, include_str!("context.md").to_owned()),
-        (BOT_TOML, bot_toml(choices)),
-    ];
-    for stage in Stage::ALL {
-        let path = project.dir().join("work").join(stage.dir());
-        fs::create_dir_all(&path).map_err(|source| InitError::Disk { path, source })?;
+/// On an error nothing was changed, and nothing is staged.
+pub fn set_up(
+    project: &Project,
+    store: &TrustStore,
+    choices: &InitChoices,
+    commits: bool,
+) -> Result<InitResult, InitError> {
+    let plan = InitPlan::read(project, choices, commits)?;
+    let commit = if commits { plan.prepare_commit()? } else { None };
+    let mut undo = Undo::default();
+    let done = plan.write(commits, &mut undo).and_then(|files| {
+        let unmigrated = plan.set_up_board(commits)?;
+        if plan.writes(PROJECT_TOML) {
+            trust::confirm_written(project, store, &project_toml(choices))?;
+        }
+        let is_committed = commit.is_some();
+        commit.map(|commit| Ok::<_, InitError>(commit.land(&BaseGuard::lock(project)?)?)).transpose()?;
+        Ok(InitResult { files, is_committed, is_elsewhere: commits && !plan.is_checked_out, unmigrated })
+    });
+    match done {
+        Ok(result) => {
+            // After the commit, which has its text.
+            if plan.moves_context && plan.is_checked_out && commits {
+                let _ = fs::remove_file(project.root().join(OLD_CONTEXT));
+            }
+            Ok(result)
+        }
+        Err(error) => {
+            undo.run();
+            Err(error)
+        }
     }
-    files.into_iter().map(|(name, text)| write(project.root(), name, &text)).collect()
 }
 
-fn write(root: &Path, name: &'static str, text: &str) -> Result<ScaffoldFile, InitError> {
-    let path = root.join(name);
-    // `exists` follows symbolic links and calls a dangling one missing; the write would then replace it.
-    if path.symlink_metadata().is_ok() {
-        return Ok(ScaffoldFile::Kept(name));
+impl From<BaseCommitError> for InitError {
+    fn from(error: BaseCommitError) -> Self {
+        match error {
+            BaseCommitError::Signing(_) => Self::Signing(error),
+            error => Self::Commit(error),
+        }
     }
-    let failed = |source| InitError::Disk { path: path.clone(), source };
-    atomic::write(&path, text.as_bytes()).map_err(failed)?;
-    if name != BOT_TOML {
-        // Others of the team read these from the repository anyway.
-        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-        fs::set_permissions(&path, mode).map_err(failed)?;
+}
+
+impl<'a> InitPlan<'a> {
+    fn read(project: &'a Project, choices: &'a InitChoices, commits: bool) -> Result<Self, InitError> {
+        let root = project.root();
+        let base = choices.base.as_str();
+        let old = root.join(OLD_CONTEXT);
+        // A link is not followed.
+        let old = old
+            .symlink_metadata()
+            .ok()
+            .filter(fs::Metadata::is_file)
+            .and_then(|_| fs::read_to_string(&old).ok());
+        let is_filled = old.as_ref().is_some_and(|text| !is_template(text));
+        let context = match old.as_ref().filter(|_| is_filled) {
+            Some(text) => text.clone(),
+            None => include_str!("init/templates/context.md").to_owned(),
+        };
+        let texts = [
+            (PROJECT_TOML, project_toml(choices)),
+            (README, include_str!("init/templates/readme.md").to_owned()),
+            (CONTEXT, context),
+            (STACK, include_str!("init/templates/stack.md").to_owned()),
+        ];
+        let is_checked_out = !commits || is_head(project, base)?;
+        let file = |(name, text): (&'static str, String)| -> Result<SharedFile, InitError> {
+            let path = root.join(name);
+            let is_committed = commits && is_on(project, base, name)?;
+            // `exists` follows symbolic links and calls a dangling one missing; the write would then replace it.
+            let is_here = path.symlink_metadata().is_ok();
+            let own = is_here.then(|| fs::read_to_string(&path).ok()).flatten();
+            Ok(SharedFile {
+                name,
+                text: own.filter(|_| is_checked_out).unwrap_or(text),
+                is_committed,
+                is_here,
+            })
+        };
+        let files = texts.into_iter().map(file).collect::<Result<Vec<_>, _>>()?;
+        let has_new_context = files.iter().any(|file| file.name == CONTEXT && file.is_here);
+        let moves_context = old.is_some() && !has_new_context;
+        Ok(Self { project, base, is_checked_out, files, bot_toml: bot_toml(choices), moves_context })
     }
-    Ok(ScaffoldFile::Written(name))
+
+    /// Whether this file of git's is new, where it will be read.
+    fn writes(&self, name: &str) -> bool {
+        let is_new = |file: &SharedFile| match self.is_checked_out {
+            true => !file.is_here,
+            false => !file.is_committed,
+        };
+        self.files.iter().any(|file| file.name == name && is_new(file))
+    }
+
+    /// `None` where base has everything.
+    fn prepare_commit(&self) -> Result<Option<BaseCommit>, InitError> {
+        let missing = self.files.iter().filter(|file| !file.is_committed);
+        let mut files: Vec<CommittedFile<'_>> =
+            missing.map(|file| CommittedFile { name: file.name, text: Some(&file.text) }).collect();
+        if files.is_empty() {
+            return Ok(None);
+        }
+        if self.moves_context && is_on(self.project, self.base, OLD_CONTEXT)? {
+            files.push(CommittedFile { name: OLD_CONTEXT, text: None });
+        }
+        let root = self.project.root();
+        if self.is_checked_out && is_busy(root)? {
+            return Err(InitError::Busy);
+        }
+        if let Some(folder) = checked_out_elsewhere(root, self.base)? {
+            return Err(InitError::Elsewhere { base: self.base.to_owned(), folder });
+        }
+        Ok(Some(BaseCommit::new(self.project, self.base, &files, (MESSAGE, CommitSigning::AsConfigured))?))
+    }
+
+    /// The stories' folders, and the board where a remote has it. Where base has the stories of an earlier version, the sentence that says
+    /// so.
+    fn set_up_board(&self, commits: bool) -> Result<Option<String>, InitError> {
+        // Without a commit there is no base yet, and where git must not be used only the folders are made.
+        let has_base = commits && branch_exists(self.project, self.base)?;
+        match set_up_board(self.project, has_base.then_some(self.base)) {
+            Ok(_) => Ok(None),
+            Err(BoardSetUpError::Branch(error @ BoardBranchError::Unmigrated { .. })) => {
+                Ok(Some(error.to_string()))
+            }
+            Err(error) => Err(InitError::Board(error)),
+        }
+    }
+
+    /// Writes what is missing in the checkout. Files of a base that is checked out nowhere are only committed: lying about here they
+    /// would be in the way of a `git switch`.
+    fn write(&self, commits: bool, undo: &mut Undo) -> Result<Vec<ScaffoldFile>, InitError> {
+        let mut files = Vec::new();
+        let root = self.project.root();
+        for stage in Stage::ALL {
+            undo.make_folders(&self.project.dir().join("work").join(stage.dir()))?;
+        }
+        undo.will_make(self.project.dir().join("work/.gitignore"));
+        for file in &self.files {
+            let is_moved = file.name == CONTEXT && self.moves_context && !is_template(&file.text);
+            files.push(match (is_moved, self.writes(file.name)) {
+                (_, false) => ScaffoldFile::Kept(file.name),
+                (true, true) => ScaffoldFile::Moved { from: OLD_CONTEXT, to: file.name },
+                (false, true) => ScaffoldFile::Written(file.name),
+            });
+            if self.writes(file.name) && (self.is_checked_out || !commits) {
+                // Others of the team read these from the repository anyway.
+                undo.write(&root.join(file.name), &file.text, 0o644)?;
+            }
+        }
+        let path = root.join(BOT_TOML);
+        if path.symlink_metadata().is_ok() {
+            files.push(ScaffoldFile::Kept(BOT_TOML));
+        } else {
+            undo.write(&path, &self.bot_toml, 0o600)?;
+            files.push(ScaffoldFile::Written(BOT_TOML));
+        }
+        Ok(files)
+    }
+}
+
+/// What was made, to be removed where a later step fails.
+#[derive(Default)]
+struct Undo(Vec<PathBuf>);
+
+impl Undo {
+    fn make_folders(&mut self, folder: &Path) -> Result<(), InitError> {
+        let missing: Vec<&Path> = folder.ancestors().take_while(|path| !path.exists()).collect();
+        for path in missing.into_iter().rev() {
+            settings::unlinked::create_dir_all(path)
+                .map_err(|source| InitError::Disk { path: path.into(), source })?;
+            self.0.push(path.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Somebody else is about to make this file.
+    fn will_make(&mut self, path: PathBuf) {
+        if path.symlink_metadata().is_err() {
+            self.0.push(path);
+        }
+    }
+
+    fn write(&mut self, path: &Path, text: &str, mode: u32) -> Result<(), InitError> {
+        self.make_folders(path.parent().unwrap_or(path))?;
+        let failed = |source| InitError::Disk { path: path.to_owned(), source };
+        atomic::write(path, text.as_bytes()).map_err(failed)?;
+        self.0.push(path.to_owned());
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).map_err(failed)
+    }
+
+    fn run(self) {
+        for path in self.0.into_iter().rev() {
+            // Only what is empty still: somebody may have put a file there meanwhile.
+            let _ = if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) };
+        }
+    }
+}
+
+fn is_template(text: &str) -> bool {
+    text.lines().next().is_some_and(|line| line.contains(TEMPLATE_MARK))
+}
+
+fn branch_exists(project: &Project, branch: &str) -> Result<bool, GitProgramError> {
+    let reference = format!("refs/heads/{branch}");
+    GitProgram::at(project.root()).asks(["show-ref", "--verify", "--quiet", &reference])
+}
+
+fn is_on(project: &Project, branch: &str, name: &str) -> Result<bool, GitProgramError> {
+    let object = format!("refs/heads/{branch}:{name}");
+    Ok(GitProgram::at(project.root()).answer(["cat-file", "-e", &object], &[])?.code == Some(0))
+}
+
+fn is_head(project: &Project, branch: &str) -> Result<bool, GitProgramError> {
+    let head = GitProgram::at(project.root()).answer(["symbolic-ref", "--quiet", "HEAD"], &[])?;
+    Ok(String::from_utf8_lossy(&head.stdout).trim_end() == format!("refs/heads/{branch}"))
+}
+
+/// Files and folders in git's own folder as long as one of its operations waits for the person.
+const UNDER_WAY: [&str; 5] =
+    ["MERGE_HEAD", "rebase-merge", "rebase-apply", "CHERRY_PICK_HEAD", "REVERT_HEAD"];
+
+fn is_busy(root: &Path) -> Result<bool, GitProgramError> {
+    let folder = PathBuf::from(GitProgram::at(root).run(["rev-parse", "--absolute-git-dir"])?);
+    Ok(UNDER_WAY.iter().any(|name| folder.join(name).exists()))
 }
 
 /// The example with the chosen name.
@@ -118,44 +373,6 @@ fn bot_toml(choices: &InitChoices) -> String {
     format!(
         "# {TEMPLATE_MARK}: written by `storkit init`. git ignores this file: it may hold secrets.\n{own}"
     )
-}
-
-/// The team with its prompts, every one to be changed.
-pub fn project_toml(choices: &InitChoices) -> String {
-    let gates: Vec<toml::Value> = choices.gates.iter().map(|gate| gate.as_str().into()).collect();
-    let mut text = format!(
-        "# {TEMPLATE_MARK}: written by `storkit init`. Change any value; the prompts below are the ones in use.\n\n\
-         # Stories merge to this branch. Default: `main` or `master`, whichever exists.\n# base_branch = \"main\"\n\n\
-         # How many runs of a story may fail in one stage before it is blocked.\nmax_retries = 3\n\n\
-         # Commands that must pass in the worktree, and again on the merged result. An empty list tests nothing.\ngates = {}\n\
-         gate_timeout = \"1h\"\n\
-         # What gates can reach: true (everything), false (nothing), or hosts like [\"crates.io\", \"*.crates.io\", \"github.com:443\"].\n\
-         # Components have the same access unless they set their own `network`.\n# gate_network = true\n\n# A done story is archived after this; \"0\" never archives.\nsweep_after = \"4h\"\n\n\
-         # US dollars. When a budget is spent, no new run starts and the rooms are asked.\n[budget]\n# run_usd = 5.0\n# story_usd = 20.0\n# day_usd = 100.0\n\n\
-         # Parts of the project that need setup in a new worktree.\n# [[component]]\n# name = \"frontend\"\n# path = \"web\"\n# setup = [\"npm ci\"]\n# teardown = []\n# network = [\"registry.npmjs.org\"]\n",
-        toml::Value::Array(gates)
-    );
-    // Each is called by its stage.
-    let team = [
-        ("coder", Role::Coder, choices.coders),
-        ("qa", Role::Qa, 1),
-        ("mergemaster", Role::Mergemaster, 1),
-        ("supervisor", Role::Supervisor, 1),
-    ];
-    for (name, role, count) in team {
-        agent(&mut text, &Agent { count, ..Agent::new(name, role) });
-    }
-    text
-}
-
-fn agent(text: &mut String, agent: &Agent) {
-    let _ = write!(
-        text,
-        "\n[[agent]]\nname = \"{0}\"\nstage = \"{0}\"\ncount = {1}\n# model = \"\"          # the CLI's default\n# max_turns = 200\n# max_budget_usd = 5.0\n\
-         # network = true       # or false (the model's API and storkit's tools only), or more hosts, like [\"crates.io\"]\n\
-         prompt = '''\n{2}'''\nsystem_prompt = '''\n{3}'''\n",
-        agent.name, agent.count, agent.prompt, agent.system_prompt
-    );
 }
 
 /// Whether the folder is inside a repository.
@@ -180,107 +397,23 @@ pub fn git_in_the_way(project: &Project, store: &TrustStore) -> Result<Option<St
     }
 }
 
-/// Commits the files of `init` that git does not have, and nothing else; `false` if it has them all.
+/// Files of the project that no commit has, as `git status` lists them: a whole folder counts once. Stories do not have them.
 ///
 /// Fails where git is missing or refuses.
-pub fn commit(project: &Project) -> Result<bool, InitError> {
-    // It runs no hooks, and has an identity where git knows nobody: set-up must not fail for that.
-    let git = GitProgram::at(project.root()).with_identity()?;
-    let files = [PROJECT_TOML, CONTEXT];
-    let new = git.run([&["status", "--porcelain", "--"][..], &files].concat())?;
-    if new.trim().is_empty() {
-        return Ok(false);
-    }
-    git.run([&["add", "--"][..], &files].concat())?;
-    // With the paths given, git commits only these: whatever the person has staged stays staged.
-    git.run([&["commit", "-q", "-m", "storkit: set up", "--"][..], &files].concat())?;
-    Ok(true)
+pub fn never_committed(project: &Project) -> Result<Vec<String>, GitProgramError> {
+    let args = [
+        "status",
+        "--porcelain",
+        "-z",
+        "--no-renames",
+        "--untracked-files=normal",
+        "--ignore-submodules=all",
+    ];
+    let listed = GitProgram::at(project.root()).run(args)?;
+    let new = listed.split('\0').filter(|line| line.starts_with("??") || line.starts_with('A'));
+    let names = new.filter_map(|line| line.get(3..)).filter(|name| !name.starts_with(".storkit"));
+    Ok(names.map(str::to_owned).collect())
 }
 
 #[cfg(test)]
-mod tests {
-    use pipeline::{config::ProjectConfig, project::ProjectContext};
-
-    use super::*;
-    use crate::config::BotConfig;
-
-    fn project() -> (tempfile::TempDir, Project) {
-        let dir = tempfile::tempdir().unwrap();
-        make_repository(dir.path()).unwrap();
-        let project = Project::open(dir.path()).unwrap();
-        (dir, project)
-    }
-
-    #[test]
-    fn what_is_written_is_valid_and_says_what_the_defaults_say() {
-        let (_dir, project) = project();
-        let choices =
-            InitChoices {
-                display_name: "Rob \"the\" Bot 🤖".into(), gates: vec!["true".into()], coders: 3
-            };
-        let written = scaffold(&project, &choices).unwrap();
-        assert_eq!(written, [PROJECT_TOML, CONTEXT, BOT_TOML].map(ScaffoldFile::Written));
-        let config = ProjectConfig::load(&project.dir().join("project.toml"), |_| None).unwrap().config;
-        assert_eq!((config.gates, config.max_retries), (vec!["true".to_owned()], 3));
-        let mut team = Agent::default_team();
-        team[0].count = 3;
-        team.push(Agent::new("supervisor", Role::Supervisor));
-        let trimmed = |agents: Vec<Agent>| -> Vec<(String, u32, String)> {
-            agents
-                .into_iter()
-                .map(|agent| (agent.name, agent.count, agent.prompt.trim().to_owned()))
-                .collect()
-        };
-        assert_eq!(trimmed(config.agents), trimmed(team));
-        let bot = BotConfig::load(&project.dir().join("bot.toml"), |_| None).unwrap().config;
-        assert_eq!(bot.display_name, "Rob \"the\" Bot 🤖");
-        assert_eq!(bot.pipeline.rooms, ["console:main"]);
-        let first = |name: &str| {
-            fs::read_to_string(project.root().join(name)).unwrap().lines().next().map(str::to_owned)
-        };
-        for name in [PROJECT_TOML, CONTEXT, BOT_TOML] {
-            assert!(first(name).unwrap().contains(TEMPLATE_MARK), "{name}");
-        }
-        assert!(fs::read_to_string(project.root().join(CONTEXT)).unwrap().contains(TEMPLATE_MARK));
-        let stages = ["1_backlog", "2_current", "3_qa", "4_merge", "5_done", "6_archived"];
-        assert!(stages.iter().all(|stage| project.dir().join("work").join(stage).is_dir()));
-    }
-
-    #[test]
-    fn nothing_is_written_over_and_only_its_own_files_are_committed() {
-        let (_dir, project) = project();
-        fs::write(project.root().join("mine.txt"), "mine").unwrap();
-        fs::write(project.root().join(CONTEXT), "# Ours\n").unwrap();
-        let written = scaffold(&project, &suggest(project.root())).unwrap();
-        assert_eq!(written[1], ScaffoldFile::Kept(CONTEXT));
-        assert!(commit(&project).unwrap());
-        assert_eq!(project.context("main"), ProjectContext::Text("# Ours\n".into()));
-        assert!(!commit(&project).unwrap(), "a second time there is nothing to do");
-        let status = GitProgram::at(project.root()).run(["status", "--porcelain"]).unwrap();
-        assert_eq!(status, "?? mine.txt", "bot.toml is ignored, a person's files are theirs");
-        let again = scaffold(&project, &suggest(project.root())).unwrap();
-        assert!(again.iter().all(|file| matches!(file, ScaffoldFile::Kept(_))));
-    }
-
-    #[test]
-    fn the_secret_file_is_its_owners_alone() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let (_dir, project) = project();
-        scaffold(&project, &suggest(project.root())).unwrap();
-        let mode = |name: &str| fs::metadata(project.root().join(name)).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(BOT_TOML), mode(PROJECT_TOML)), (0o600, 0o644));
-    }
-
-    #[test]
-    fn the_test_command_is_found_by_what_lies_there() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(test_command(dir.path()), None);
-        fs::write(dir.path().join("Makefile"), "all:\n\ntest:\n\ttrue\n").unwrap();
-        assert_eq!(test_command(dir.path()).as_deref(), Some("make test"));
-        fs::write(dir.path().join("package.json"), "{\"scripts\":{\"test\":\"vitest\"}}").unwrap();
-        assert_eq!(test_command(dir.path()).as_deref(), Some("npm test"));
-        fs::create_dir(dir.path().join("script")).unwrap();
-        fs::write(dir.path().join("script/test"), "").unwrap();
-        assert_eq!(test_command(dir.path()).as_deref(), Some("script/test"));
-    }
-}
+mod tests;

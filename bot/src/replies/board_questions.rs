@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use adapters::markdown::{code_span, inert};
 use pipeline::{
+    specs::ProjectSpecs,
     stage::Stage,
     story::{Story, StoryId},
 };
@@ -23,9 +24,10 @@ pub(super) fn asked(question: &Question, about: &BoardQuestion, address: &str) -
     let (id, whose, warnings) =
         (question.id, inert(&question.asked_for), warnings(&question.concerns, &question.read));
     match about {
-        BoardQuestion::Act { what } => {
+        BoardQuestion::Act { what, shown } => {
+            let shown = shown.as_ref().map(|shown| format!("\n{shown}\n\n")).unwrap_or_default();
             format!(
-                "**Question {id}** for {whose}: may I {what}?\n{warnings}Answer `{address}yes` or `{address}no REASON`."
+                "**Question {id}** for {whose}: may I {what}?\n{shown}{warnings}Answer `{address}yes` or `{address}no REASON`."
             )
         }
         BoardQuestion::Plan(stories) => {
@@ -72,7 +74,7 @@ fn planned((story, number): (&PlannedStory, usize)) -> String {
 /// What a question is about, in a sentence.
 pub(super) fn named(about: &BoardQuestion) -> String {
     match about {
-        BoardQuestion::Act { what } => format!("the request to {what}"),
+        BoardQuestion::Act { what, .. } => format!("the request to {what}"),
         BoardQuestion::Plan(stories) => {
             format!("the list of {}", super::text::count(stories.len(), "story", "stories"))
         }
@@ -122,6 +124,27 @@ pub fn move_story(one: &Story, to: Stage) -> String {
 /// With all that goes with it.
 pub fn delete_story(one: &Story) -> String {
     format!("delete {}, which is in {}, with its worktree and branch", story(one), one.stage)
+}
+
+/// Both texts below `.storkit/specs`.
+pub fn write_specs(base: &str) -> String {
+    format!("write what every agent is told about this project, and commit it to {}", code_span(base))
+}
+
+/// The texts as they will be, every line quoted.
+pub fn shown_specs(specs: &ProjectSpecs) -> String {
+    let quoted = |text: &str| {
+        let lines = visible(text.trim())
+            .lines()
+            .map(|line| format!("> {}", inert(line.trim_end())))
+            .collect::<Vec<_>>();
+        lines.join("\n")
+    };
+    format!(
+        "**What it is for** (`.storkit/specs/00_CONTEXT.md`)\n{}\n\n**What it is built with** (`.storkit/specs/tech/STACK.md`)\n{}",
+        quoted(&specs.context),
+        quoted(&specs.stack)
+    )
 }
 
 pub fn accept_story(one: &Story) -> String {

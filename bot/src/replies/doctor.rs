@@ -11,8 +11,9 @@ use agents::{claude::TESTED_VERSION, confine::NetworkAccess, model_proxy::CloudP
 use pipeline::git::kind::RepositoryTrait;
 
 use super::{
+    setup::FoundPart,
     text::{count, sentence, shorten},
-    visible::visible_line,
+    visible::{visible, visible_line},
 };
 
 // --- the repository ---
@@ -309,17 +310,39 @@ pub const CONFIG_MISSING: &str = "There is no `.storkit/bot.toml`; all settings 
 // --- the project ---
 
 /// Agents know the project.
-pub const CONTEXT_READ: &str = "Agents read `.storkit/context.md` at the start.";
+pub const SPECS_READ: &str = "Agents read `.storkit/specs` at the start.";
 /// They do not yet.
-pub const CONTEXT_UNTOUCHED: &str = "`.storkit/context.md` is still the template. Fill it in, or ask the bot to do it with you: \
-     agents read it at the start.";
-pub const CONTEXT_MISSING: &str =
-    "There is no `.storkit/context.md` to tell agents about this project. `storkit init` writes one.";
+pub fn spec_untouched(name: &str) -> String {
+    format!(
+        "`{name}` is still the template. Fill it in, or ask the bot to do it with you: agents read it at the start."
+    )
+}
+
+pub fn spec_missing(name: &str) -> String {
+    format!("There is no `{name}` to tell agents about this project. `storkit init` writes one.")
+}
+
+/// A part of the project that stories do not set up.
+pub fn part_not_configured(part: &FoundPart) -> String {
+    format!(
+        "The project has {}, and no `[[component]]` sets it up (`{}`), so a story's gates may lack it. `storkit init` adds it.",
+        visible(&part.name),
+        visible(&part.setup)
+    )
+}
+
+pub fn part_needs_program(part: &FoundPart) -> String {
+    format!(
+        "`{}` is not installed on this machine, so stories cannot set up {}.",
+        part.program,
+        visible(&part.name)
+    )
+}
 
 /// What is in the checkout does not count.
-pub fn context_edited(base: &str) -> String {
+pub fn specs_edited(base: &str) -> String {
     format!(
-        "`.storkit/context.md` in the checkout differs from the one on `{base}`, which is the one that agents read. Commit it \
+        "`.storkit/specs` in the checkout differs from the one on `{base}`, which is the one that agents read. Commit it \
          there."
     )
 }
@@ -497,9 +520,7 @@ mod tests {
             CONFIG_READABLE,
             CONFIG_PRIVATE,
             CONFIG_MISSING,
-            CONTEXT_READ,
-            CONTEXT_UNTOUCHED,
-            CONTEXT_MISSING,
+            SPECS_READ,
             NETWORK_OPEN,
             CHECKOUT_NOT_PROTECTED,
             NO_LANDLOCK,

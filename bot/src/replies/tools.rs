@@ -120,6 +120,16 @@ pub fn plan_too_long(most: usize) -> String {
     format!("A list has 1 to {most} stories. Propose the first ones, and the rest when they are done.")
 }
 
+pub const SPECS_EMPTY: &str = "Both texts are needed, and neither may be empty.";
+
+pub fn specs_too_long(limit: usize) -> String {
+    format!("Each text may have {limit} characters at most: people read both before they agree.")
+}
+
+pub fn specs_written(base: &str) -> String {
+    format!("Both texts are on `{base}`. Agents get them from their next session on.")
+}
+
 pub const PLAN_WITHOUT_TITLE: &str = "has no title";
 pub const PLAN_WITHOUT_CRITERIA: &str = "has no acceptance criteria: what must be true when it is done?";
 pub const PLAN_AFTER_NOTHING: &str = "comes `after` a number that the list does not have, or after itself";

@@ -59,7 +59,8 @@ impl ToolCall {
         if self.run.room.is_none() {
             return Ok(self.actor());
         }
-        let consent = self.ask_room(BoardQuestion::Act { what: what() }).await.map_err(replies::denial)?;
+        let about = BoardQuestion::Act { what: what(), shown: None };
+        let consent = self.ask_room(about).await.map_err(replies::denial)?;
         Ok(Actor::Approved(consent.by.name))
     }
 

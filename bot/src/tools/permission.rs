@@ -75,8 +75,10 @@ fn folder_of(services: &ToolServices, run: &McpRun) -> PathBuf {
     let snapshot = services.pipeline.snapshot();
     let story = snapshot.board.story(agent.story);
     let name = story.and_then(|story| WorktreeName::new(agent.story, &story.file.slug).ok());
-    let name = name.map_or_else(|| agent.story.to_string(), |name| name.to_string());
-    services.project.dir().join("worktrees").join(name)
+    match name {
+        Some(name) => pipeline::worktree::story_folder(services.project.root(), &name),
+        None => services.project.dir().join("worktrees").join(agent.story.to_string()),
+    }
 }
 
 // Computed for each question: a terminal that attached after the run began is asked as well.

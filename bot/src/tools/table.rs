@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     McpRun,
     call::{Answered, ToolCall},
-    permission, plan, review, stories, work,
+    permission, plan, review, specs, stories, work,
 };
 use crate::{config::access::UserRole, replies::tools as say};
 
@@ -148,6 +148,17 @@ const TOOLS: &[ToolSpec] = &[
         &[STORY, ("stage", "string", "The new stage: backlog, current, qa, merge or archived", true)],
         SUPERVISOR_ONLY,
     ).room(RoomUse::Ask(UserRole::Approver)),
+    tool(
+        "write_project_specs",
+        "Writes what every agent is told about this project, in the place of what is there, and commits it to the base branch. Show both texts in the \
+         room first and change them until people agree. The call asks the room, which sees both texts whole.",
+        &[
+            ("context", "string", "What the project is for: purpose, words of its field, how people work on it, what to beware of; Markdown, at most 4,000 characters", true),
+            ("stack", "string", "What it is built with: stack, main parts, patterns with a file to follow, constraints; Markdown, at most 4,000 characters", true),
+        ],
+        OPERATOR_ONLY,
+    )
+    .only_rooms(RoomUse::Ask(UserRole::Approver)),
     tool("delete_story", "Deletes a story together with its worktree and branch.", &[STORY], OPERATOR_ONLY).room(RoomUse::Ask(UserRole::Approver)),
     tool(
         "check_criterion",
@@ -342,6 +353,7 @@ pub(super) async fn call(name: &str, call: ToolCall) -> Answered {
         "merge_agent_work" => review::merge(call).await,
         "get_merge_status" => review::merge_status(&call),
         "report_merge_failure" => review::merge_failure(call).await,
+        "write_project_specs" => specs::write(call).await,
         "request_qa" => review::request(&call),
         "approve_qa" => review::approve(call).await,
         "reject_qa" => review::reject(call).await,
@@ -423,7 +435,7 @@ mod tests {
     fn a_run_without_an_agent_may_only_ask_and_the_operator_all_but_that() {
         assert_eq!(names(&McpRun::default()), ["prompt_permission"]);
         let operator = McpRun { operator: true, ..McpRun::default() };
-        assert_eq!(names(&operator).len(), TOOLS.len() - 3);
+        assert_eq!(names(&operator).len(), TOOLS.len() - 4);
         assert!(!names(&operator).contains(&"plan_stories"), "there is no room to propose to");
     }
 

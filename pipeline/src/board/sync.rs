@@ -414,8 +414,10 @@ mod tests {
 
         fn is_whole(&self) {
             let whole = [(MOVED, "one\n"), (TWO, "two, edited\n"), (THREE, "three\n")];
-            assert_eq!(self.folder(), whole.map(|(path, text)| (path.to_owned(), text.to_owned())));
+            let whole = whole.map(|(path, text)| (path.to_owned(), text.to_owned()));
+            assert_eq!(self.folder(), whole);
             assert_eq!(self.sync(), BoardSync::Settled, "people hear of it once");
+            assert_eq!(self.folder(), whole, "another look changes nothing");
         }
     }
 

@@ -13,7 +13,7 @@ use settings::{
     reader::{self, FileError, FileKeys, LoadedKeys},
 };
 
-use super::{Agent, Budget, Component, ProjectConfig, check_prompt};
+use super::{Agent, Budget, Component, ProjectConfig, check_prompt, listed_files::files};
 use crate::story::stage::Role;
 
 /// For a key of earlier versions.
@@ -92,6 +92,8 @@ struct ComponentKeys {
     setup: Option<CommandList>,
     teardown: Option<CommandList>,
     network: Option<NetworkValue>,
+    inputs: Option<CommandList>,
+    copy: Option<CommandList>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -191,6 +193,8 @@ impl FileKeys for ProjectKeys {
             setup: commands(),
             teardown: commands(),
             network: Some(NetworkValue::Whether(true)),
+            inputs: commands(),
+            copy: commands(),
         };
         Self {
             base_branch: text(),
@@ -258,9 +262,14 @@ impl ComponentKeys {
                 ),
             );
         }
+        let inputs =
+            self.inputs.map(|list| files(&self.path, list.list(), "component.inputs")).transpose()?;
+        let copy = self.copy.map(|list| files(&self.path, list.list(), "component.copy")).transpose()?;
         Ok(Component {
             name: self.name,
             path: self.path,
+            inputs,
+            copy: copy.unwrap_or_default(),
             setup: command_lines("component.setup", self.setup.map(CommandList::list).unwrap_or_default())?,
             teardown: command_lines(
                 "component.teardown",
@@ -442,6 +451,8 @@ mod tests {
             setup = "npm ci"
             teardown = ["a", "b"]
             network = ["Registry.npmjs.org"]
+            inputs = ["package-lock.json", "../tools.lock"]
+            copy = ".env.test"
             [[component]]
             name = "api"
             [[agent]]
@@ -502,6 +513,15 @@ mod tests {
                             },
                         ],
                     ),
+                    inputs: Some(
+                        [
+                            "front/web/package-lock.json",
+                            "front/tools.lock",
+                        ],
+                    ),
+                    copy: [
+                        "front/web/.env.test",
+                    ],
                 },
             ],
             Agent {

@@ -8,11 +8,11 @@ use std::{
 
 use git2::Oid;
 
-use super::paths::ignored_folder;
+use super::paths::{ignored_folder, remove_durably};
 use crate::{
     git::program::GitProgram,
     merge::{outcome::MergeError, paths::MergePaths},
-    worktree::WorktreeListLock,
+    worktree::{SetupRecord, WorktreeListLock, remove_tree, scrub},
 };
 
 /// A linked worktree of storkit's own.
@@ -54,6 +54,15 @@ impl GateWorktree {
         Ok(())
     }
 
+    /// Removes everything that neither HEAD has nor its own rules ignore.
+    pub(crate) fn scrub(&self, place: &MergePaths) -> Result<(), MergeError> {
+        if scrub(&self.git, &place.standing())? {
+            // It may have been what a setup made.
+            setup_record(place).forget_all()?;
+        }
+        Ok(())
+    }
+
     /// Removes what gates left that is neither tracked nor ignored.
     pub(crate) fn tidy(&self) -> Result<(), MergeError> {
         self.git.run(["clean", "--quiet", "--force", "-d"])?;
@@ -63,6 +72,45 @@ impl GateWorktree {
     pub(crate) fn git(&self) -> &GitProgram {
         &self.git
     }
+}
+
+/// As long as this file is there, code has run in the gates' worktree that base does not have.
+const UNLANDED: &str = "unlanded";
+
+/// What the setups in the gates' worktree were made from.
+pub(crate) fn setup_record(place: &MergePaths) -> SetupRecord {
+    SetupRecord::read(&place.standing_private())
+}
+
+/// Notes that code is about to run in the gates' worktree that base does not have.
+pub(crate) fn begin_unlanded(place: &MergePaths) -> Result<(), MergeError> {
+    let private = place.standing_private();
+    settings::unlinked::create_dir_all(&private).map_err(MergeError::io(&private))?;
+    let path = private.join(UNLANDED);
+    settings::atomic::write(&path, b"").map_err(MergeError::io(&path))
+}
+
+/// Notes that base has the code that ran there.
+pub(crate) fn end_unlanded(place: &MergePaths) -> Result<(), MergeError> {
+    let path = place.standing_private().join(UNLANDED);
+    remove_durably(&path).map_err(MergeError::io(&path))
+}
+
+/// Removes the gates' worktree with its build products and caches, if code ran there that never came to base. Returns whether it did.
+pub(crate) fn discard_unlanded(place: &MergePaths) -> Result<bool, MergeError> {
+    let private = place.standing_private();
+    if !private.join(UNLANDED).exists() {
+        return Ok(false);
+    }
+    // A new folder, too: a process that outlived its gate has rights in the old one.
+    remove(place, &place.standing())?;
+    for entry in fs::read_dir(&private).map_err(MergeError::io(&private))?.flatten() {
+        if entry.file_name() != UNLANDED {
+            remove_tree(&entry.path())?;
+        }
+    }
+    end_unlanded(place)?;
+    Ok(true)
 }
 
 fn make(place: &MergePaths, path: &Path, commit: Oid) -> Result<PathBuf, MergeError> {
@@ -85,8 +133,8 @@ pub(crate) fn remove(place: &MergePaths, path: &Path) -> Result<(), MergeError> 
     if path.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
         // Not followed: the link may lead out of the project.
         fs::remove_file(path).map_err(MergeError::io(path))?;
-    } else if path.exists() {
-        fs::remove_dir_all(path).map_err(MergeError::io(path))?;
+    } else {
+        remove_tree(path)?;
     }
     if let Some(admin) = admin_dir(place, path) {
         let _listed = lock_list(place)?;

@@ -79,6 +79,11 @@ impl MergePaths {
         self.root.join(".storkit/worktrees/merge")
     }
 
+    /// What storkit knows of the gates' worktree, and a gate's copies of git's files.
+    pub(crate) fn standing_private(&self) -> PathBuf {
+        self.root.join(".storkit/worktrees/.private/merge")
+    }
+
     pub(crate) fn conflict(&self, story: StoryId) -> PathBuf {
         self.root.join(format!(".storkit/worktrees/merge-{story}"))
     }

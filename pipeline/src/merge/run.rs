@@ -30,7 +30,7 @@ use crate::{
     run_log,
     story::StoryId,
     strangers,
-    worktree::{ComponentError, ComponentPhase, DetachedWorktree, fill_submodules, run_components},
+    worktree::{ComponentError, DetachedWorktree, SetupPlace, SetupRun, fill_submodules, set_up},
 };
 
 // How often a merge is done again because a person moved base meanwhile. Somebody who commits all the time
@@ -45,6 +45,7 @@ pub(super) async fn one(
 ) -> Result<MergeOutcome, MergeError> {
     let request = Arc::new(job.request()?);
     let settings = settings_for(shared, &request).await?;
+    shared.blocking(begin_gates).await?;
     for _ in 0..ATTEMPTS {
         // Squashed and gated again on the new base: the gates have to pass on exactly the tree that lands.
         shared.step(MergeStep::Squash);
@@ -69,6 +70,11 @@ pub(super) async fn one(
         let (base, asked) = (settings.base.clone(), Arc::clone(&request));
         match shared.blocking(move |shared| land(shared, &base, &asked, &candidate, &report)).await? {
             LandingResult::Landed(proof) => {
+                // If it cannot be noted, the build products go: the merge has landed all the same.
+                if let Err(error) = shared.blocking(|shared| gate_worktree::end_unlanded(&shared.place)).await
+                {
+                    tracing::warn!(%error, "a landed merge cannot be noted in the gates' worktree");
+                }
                 return Ok(MergeOutcome::Merged(proof));
             }
             LandingResult::InTheWay(paths) => return Ok(MergeOutcome::CheckoutInTheWay(paths)),
@@ -100,7 +106,7 @@ fn restricted(settings: MergeSettings, story: StoryId) -> Result<MergeSettings, 
     }
     let limited = |component: Component| {
         let network = component.network.registries_only(&registries);
-        Component { network, ..component }
+        Component { network, copy: Vec::new(), ..component }
     };
     Ok(MergeSettings {
         network: settings.network.registries_only(&registries),
@@ -191,37 +197,42 @@ async fn gate(
         return Ok(GateReport { results: Vec::new(), tree });
     }
     let open = move |shared: &QueueShared| {
-        if shared.untidy.load(Ordering::SeqCst) {
-            tidy(shared)?;
-        }
+        let standing = GateWorktree::open(&shared.place, shared.place.standing(), commit)?;
+        standing.check_out(commit)?;
+        // Of an attempt on an earlier base.
+        standing.tidy()?;
         let folder = shared.place.standing();
-        GateWorktree::open(&shared.place, folder.clone(), commit)?.check_out(commit)?;
         let admin = gate_worktree::admin_dir(&shared.place, &folder).unwrap_or_default();
-        Ok(fill_submodules(&shared.place.common, &admin, &folder, commit)?)
+        fill_submodules(&shared.place.common, &admin, &folder, commit)?;
+        gate_worktree::begin_unlanded(&shared.place)
     };
-    shared.blocking(open).await?;
-    shared.step(MergeStep::Gates);
     // Before the gates start: cancelled and failed ones leave files, too.
     shared.untidy.store(true, Ordering::SeqCst);
+    shared.blocking(open).await?;
+    shared.step(MergeStep::Gates);
     let how = Arc::clone(settings);
-    let (gates, confined) = shared.blocking(move |shared| kept_in(shared, &how)).await?;
-    let (folder, components) = (shared.place.standing(), &settings.components);
+    let (gates, confined, place) = shared.blocking(move |shared| kept_in(shared, &how)).await?;
     // Each component has its own network setting and so its own sandbox; the gates' must not be around it.
     let plain = GateRunner { wall: None, egress: None, ..gates.clone() };
-    match run_components(&folder, components, ComponentPhase::Setup, &plain, Some(&confined), cancel, |_| ())
-        .await
-    {
-        Ok(()) => gates.run(&folder, &tree, cancel).await.map_err(|_| MergeError::Cancelled),
+    let components = &settings.components;
+    let run = SetupRun { components, gates: &plain, confined: &confined, cancel };
+    match set_up(&place, candidate.tree, run, |_| ()).await {
+        Ok(()) => gates.run(&place.folder, &tree, cancel).await.map_err(|_| MergeError::Cancelled),
         // A failed setup counts as a red gate: the coder has to fix it.
         Err(ComponentError::Failed { result, .. }) => Ok(GateReport { results: vec![*result], tree }),
         Err(ComponentError::Cancelled(_)) => Err(MergeError::Cancelled),
-        Err(error @ ComponentError::Path { .. }) => Err(MergeError::Unfinished(error.to_string())),
+        Err(
+            error @ (ComponentError::Path { .. } | ComponentError::Copy(_) | ComponentError::Internal(_)),
+        ) => Err(MergeError::Unfinished(error.to_string())),
         Err(ComponentError::Sandbox(why)) => Err(MergeError::Sandbox(why)),
     }
 }
 
 /// The gates behind their sandbox, in whose places the standing worktree's git data is a copy.
-fn kept_in(shared: &QueueShared, settings: &MergeSettings) -> Result<(GateRunner, Confined), MergeError> {
+fn kept_in(
+    shared: &QueueShared,
+    settings: &MergeSettings,
+) -> Result<(GateRunner, Confined, SetupPlace), MergeError> {
     let confinement = settings.confinement.as_ref().map_err(|why| MergeError::Sandbox(why.clone()))?;
     let owner = shared.place.root.to_string_lossy().into_owned();
     let gates = GateRunner { owner, ..settings.gates.clone() };
@@ -231,13 +242,25 @@ fn kept_in(shared: &QueueShared, settings: &MergeSettings) -> Result<(GateRunner
     let (confinement, variables) = (confinement.clone(), settings.variables.clone());
     let confined = Confined { confinement, place, variables };
     let gates = gates.kept_in(&confined, &settings.network, GATE_NETWORK).map_err(MergeError::Sandbox)?;
-    Ok((gates, confined))
+    Ok((gates, confined, standing.setup_place()))
 }
 
-/// Removes what gates left in the standing worktree, which no merge has to wait for.
+/// Another merge begins: nothing of an earlier one's files is left but what base's own code has made.
+fn begin_gates(shared: &QueueShared) -> Result<(), MergeError> {
+    if shared.untidy.load(Ordering::SeqCst) {
+        tidy(shared)?;
+    }
+    gate_worktree::setup_record(&shared.place).begin_anew()?;
+    Ok(())
+}
+
+/// Removes what gates left in the standing worktree, which no merge has to wait for. Build products stay if base has the code that made
+/// them: a gate of a story that was not merged could have prepared them for the next one's gates.
 pub(super) fn tidy(shared: &QueueShared) -> Result<(), MergeError> {
-    if let Some(standing) = GateWorktree::find(&shared.place, shared.place.standing()) {
-        standing.tidy()?;
+    if gate_worktree::discard_unlanded(&shared.place)? {
+        tracing::info!("the build products of a merge that did not land are removed");
+    } else if let Some(standing) = GateWorktree::find(&shared.place, shared.place.standing()) {
+        standing.scrub(&shared.place)?;
     }
     shared.untidy.store(false, Ordering::SeqCst);
     Ok(())

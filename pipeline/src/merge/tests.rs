@@ -4,6 +4,7 @@ mod crash;
 mod kill;
 pub(crate) mod shop;
 mod truth;
+mod warm;
 
 use std::{fs, path::PathBuf, time::Duration};
 

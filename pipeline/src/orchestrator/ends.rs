@@ -23,7 +23,6 @@ use crate::{
         stage::{Mover, Role, Stage},
     },
     verdict::FailureCause,
-    worktree::BranchFate,
 };
 
 /// Lines of a gate's output that go back to the coder.
@@ -247,7 +246,7 @@ impl Orchestrator {
     fn merged(&mut self, story: &Story) {
         self.memos.forget(story.id());
         if let Some(name) = super::name_of(story) {
-            self.remove_worktree(name, BranchFate::Delete);
+            self.release_worktree(name);
         }
         let Self { stories, .. } = self;
         stories.started.release(story.id(), &stories.lane);

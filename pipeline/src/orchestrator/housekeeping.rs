@@ -8,6 +8,7 @@ use std::{
 use super::{
     Orchestrator, committer,
     lane::blocking,
+    removal::spare_slots,
     stories::{StoryStep, StoryWork},
 };
 use crate::{
@@ -119,6 +120,19 @@ impl Orchestrator {
             }
         });
         self.reap_rooms();
+        self.reap_slots();
+    }
+
+    /// Removes worktrees that no story will use: broken ones, and more than there are coders.
+    fn reap_slots(&self) {
+        let worktrees = self.context.worktrees.clone();
+        let most = spare_slots(&self.config.in_force);
+        let reap = move || {
+            if let Err(error) = worktrees.reap_slots(most) {
+                tracing::warn!(%error, "worktrees that no story needs cannot be removed");
+            }
+        };
+        self.spawn(blocking(reap), |_, _| ());
     }
 
     /// Removes the worktrees of rooms that have no changes and that nobody has used for long.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{
     Orchestrator,
-    lane::DeferredEvent,
+    lane::{DeferredEvent, blocking},
     stories::{FrontEdit, StoryStep, StoryWork},
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     event::Actor,
     handle::{Answer, Author, NewStory, PipelineError, PipelineOrder, StoryChange},
     rooms::RoomReadiness,
+    specs::{self, ProjectSpecs},
     story::{
         EditError, KeyValue, Story, StoryDocument, StoryId,
         stage::{Mover, Role, Stage},
@@ -83,6 +84,7 @@ impl Orchestrator {
             PipelineOrder::MergeFailed(id, why, by, answer) => self.give_up_merge(id, &why, &by, answer),
             PipelineOrder::EnterRoom(request, answer) => self.enter_room(request, answer),
             PipelineOrder::Land(request, by, answer) => self.land(request, by, answer),
+            PipelineOrder::WriteSpecs(specs, answer) => self.write_specs(specs, answer),
             PipelineOrder::Rescan(answer) => {
                 self.work_on(StoryWork::default(), WorkFolder::scan, move |this, scanned| {
                     this.publisher.answer(answer, scanned.map(drop).map_err(Into::into));
@@ -256,6 +258,15 @@ impl Orchestrator {
         });
     }
 
+    fn write_specs(&mut self, specs: ProjectSpecs, answer: Answer<()>) {
+        let (project, base) = (self.context.project.clone(), self.config.base.clone());
+        let own = self.context.own.clone();
+        let write = blocking(move || specs::write(&project, &base, &specs, &own));
+        self.spawn(async move { write.await.and_then(|written| written) }, move |this, written| {
+            this.publisher.answer(answer, written.or_else(refused));
+        });
+    }
+
     fn not_landing(&self, id: StoryId) -> Done<()> {
         match self.merges.is_landing(id) {
             true => refused(format!("story {id} is being merged right now.")),
@@ -319,6 +330,7 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         | PipelineOrder::Review(.., answer)
         | PipelineOrder::MergeFailed(.., answer)
         | PipelineOrder::Release(.., answer)
+        | PipelineOrder::WriteSpecs(.., answer)
         | PipelineOrder::Rescan(answer) => no(answer, why),
         PipelineOrder::Start(.., answer) | PipelineOrder::Retry(.., answer) => no(answer, why),
         PipelineOrder::Stop(.., answer) => no(answer, why),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use agents::confine::Confined;
+use agents::confine::{Confined, Confinement};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -13,7 +13,7 @@ use crate::{
     host::AgentSettings,
     open_hosts::CommandHosts,
     sentence::sentence,
-    story::StoryId,
+    story::{StoryId, stage::Role},
     strangers::{self, Quarantine},
     worktree::{BranchFate, ComponentPhase, Worktree, WorktreeName, Worktrees, run_components},
 };
@@ -28,6 +28,8 @@ pub(super) struct WorktreeRemover {
     quarantined: Arc<BTreeMap<StoryId, Quarantine>>,
     base: String,
     events: mpsc::Sender<TaskEvent>,
+    /// As many worktrees are left to later stories; 0 where one must not be.
+    spare: usize,
 }
 
 impl Orchestrator {
@@ -40,16 +42,40 @@ impl Orchestrator {
             quarantined: Arc::clone(self.stories.started.quarantined()),
             base: self.config.base.clone(),
             events: self.events.clone(),
+            spare: 0,
+        }
+    }
+
+    /// As [`Orchestrator::remover`], for a story that is merged: its worktree is left to the next one, with its build products.
+    pub(super) fn releaser(&self, story: StoryId) -> WorktreeRemover {
+        WorktreeRemover { spare: self.spare_slots(story), ..self.remover() }
+    }
+
+    fn spare_slots(&self, story: StoryId) -> usize {
+        let can_pass = self.context.settings.confinement().is_ok_and(|wall| can_pass_on(&wall));
+        let is_trusted = !self.stories.started.quarantined().contains_key(&story);
+        match can_pass && is_trusted {
+            true => spare_slots(&self.config.in_force),
+            false => 0,
         }
     }
 
     /// Removes a story's worktree in the background. Meanwhile nobody is given the story.
     pub(super) fn remove_worktree(&mut self, name: WorktreeName, branch: BranchFate) {
+        self.remove_with(self.remover(), name, branch);
+    }
+
+    /// As [`Orchestrator::remove_worktree`], for a story that is merged.
+    pub(super) fn release_worktree(&mut self, name: WorktreeName) {
+        self.remove_with(self.releaser(name.id()), name, BranchFate::Delete);
+    }
+
+    fn remove_with(&mut self, remover: WorktreeRemover, name: WorktreeName, branch: BranchFate) {
         let story = name.id();
         if !self.holds.begin_removal(story) {
             return;
         }
-        let (remover, what) = (self.remover(), name.to_string());
+        let what = name.to_string();
         self.spawn(async move { remover.remove(&name, branch).await }, move |this, removed| {
             this.holds.end_removal(story);
             if let Err(why) = removed {
@@ -68,7 +94,12 @@ impl WorktreeRemover {
             let _ = self.events.send(TaskEvent::Alarm(text)).await;
         }
         let (worktrees, name) = (self.worktrees.clone(), name.clone());
-        blocking(move || worktrees.remove(&name, branch).map_err(|error| error.to_string())).await?
+        let (base, spare) = (self.base.clone(), self.spare);
+        let remove = move || match spare {
+            0 => worktrees.remove(&name, branch),
+            spare => worktrees.release(&name, branch, (&base, spare)),
+        };
+        blocking(move || remove().map_err(|error| error.to_string())).await?
     }
 
     async fn take_down(&self, name: &WorktreeName) -> Result<(), String> {
@@ -77,6 +108,7 @@ impl WorktreeRemover {
         }
         let (worktrees, base, wanted) = (self.worktrees.clone(), self.base.clone(), name.clone());
         let Some(worktree) = blocking(move || worktrees.find(&wanted, &base)).await? else { return Ok(()) };
+        worktree.forget_setups().map_err(|error| error.to_string())?;
         let path = worktree.path().to_owned();
         let (remover, story) = (self.clone(), name.id());
         let (gates, confined, config) = blocking(move || kept_in(&worktree, story, remover)).await??;
@@ -93,6 +125,21 @@ impl WorktreeRemover {
         );
         done.await.map_err(|error| error.to_string())
     }
+}
+
+/// Behind Landlock a process of the story can outlive it, with the right to write in its worktree. Without any wall it could write
+/// anywhere, so that an own worktree would not help.
+fn can_pass_on(wall: &Confinement) -> bool {
+    match wall {
+        Confinement::Bwrap(_) | Confinement::None => true,
+        Confinement::Landlock(_) | Confinement::Prefix(_) => false,
+    }
+}
+
+/// One slot for each coder, so that each has a warm one for its next story.
+pub(super) fn spare_slots(config: &ProjectConfig) -> usize {
+    let coders = config.agents.iter().filter(|agent| agent.role == Role::Coder);
+    coders.map(|agent| agent.count as usize).sum::<usize>().max(1)
 }
 
 fn kept_in(
@@ -122,4 +169,29 @@ fn kept_in(
         ..GateRunner::default()
     };
     Ok((gates, settings.confined(confinement, place), config))
+}
+
+#[cfg(test)]
+mod tests {
+    use agents::confine::Bwrap;
+
+    use super::*;
+    use crate::worktree::confined::landlock;
+
+    #[test]
+    fn a_slot_is_passed_on_only_where_no_process_outlives_its_story() {
+        assert!(can_pass_on(&Confinement::Bwrap(Bwrap::for_home("/nonexistent".as_ref()))));
+        assert!(can_pass_on(&Confinement::None));
+        assert!(!can_pass_on(&Confinement::Prefix(vec!["podman".into()])));
+        if let Some(wall) = landlock("/nonexistent".as_ref()) {
+            assert!(!can_pass_on(&Confinement::Landlock(wall)));
+        }
+    }
+
+    #[test]
+    fn each_coder_has_a_warm_worktree_for_its_next_story() {
+        let config = ProjectConfig::default();
+        assert_eq!(spare_slots(&config), 2);
+        assert_eq!(spare_slots(&ProjectConfig { agents: Vec::new(), ..config }), 1);
+    }
 }

@@ -227,6 +227,7 @@ fn checkout(project: &Project, settings: &AgentSettings, room: &RoomName) -> Res
         private,
         hooks: project.dir().join("worktrees/.hooks"),
         ref_folders: Vec::new(),
+        is_slot: false,
     };
     let confinement = settings.confinement()?;
     if !confinement.protects_parts() {

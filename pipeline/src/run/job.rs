@@ -27,7 +27,7 @@ use crate::{
     run_log::RunLog,
     story::BlockReason,
     verdict::{self, FailureCause, NextAction, StopReason},
-    worktree::{self, ComponentError, ComponentProgress, run_components},
+    worktree::{ComponentError, ComponentProgress, SetupRun, set_up},
 };
 
 /// A run while it lives.
@@ -108,6 +108,7 @@ impl RunJob {
             Ok(outcome) | Err(outcome) => outcome,
         };
         self.report_refusals().await;
+        self.watch_over_products(&outcome).await;
         if let Some(workspace) = self.workspace.take() {
             blocking(move || workspace.close()).await;
         }
@@ -229,15 +230,16 @@ impl RunJob {
         }
     }
 
-    /// The setup of the project's components, in a worktree that was made now.
-    async fn set_up(&mut self) -> Result<(), RunOutcome> {
-        let fresh = self.workspace.as_ref().is_some_and(|workspace| workspace.fresh);
-        if !fresh || self.plan.config.components.is_empty() {
+    /// Sets up the project's components in a story's worktree, as far as that is due.
+    pub(super) async fn set_up(&mut self) -> Result<(), RunOutcome> {
+        let Some(worktree) = self.worktree() else { return Ok(()) };
+        if self.plan.config.components.is_empty() {
             return Ok(());
         }
         let (gates, confined) = (self.gate_runner().await?, self.confined().await?);
-        let path = self.path();
-        let components = self.plan.config.components.clone();
+        let place = blocking(move || worktree.setup_place()).await.ok_or_else(panicked)?;
+        let (place, tree) = place.map_err(RunOutcome::internal)?;
+        let config = Arc::clone(&self.plan.config);
         let mut lines = Vec::new();
         let done = {
             let progress = |progress: ComponentProgress<'_>| match progress {
@@ -252,24 +254,23 @@ impl RunJob {
                 }
                 ComponentProgress::Ended { .. } => {}
             };
-            let cancel = self.stop_token();
-            let phase = worktree::ComponentPhase::Setup;
-            run_components(&path, &components, phase, &gates, Some(&confined), &cancel, progress).await
+            let run = SetupRun {
+                components: &config.components,
+                gates: &gates,
+                confined: &confined,
+                cancel: &self.stop_token(),
+            };
+            set_up(&place, tree, run, progress).await
         };
         lines.iter().for_each(|line| self.log_line(line));
-        if let Err(error) = done {
-            self.check_stopped()?;
-            // The next try is to set it up again.
-            if let Some(worktree) = self.worktree() {
-                let worktrees = self.context.worktrees.clone();
-                blocking(move || worktrees.remove(worktree.owner(), worktree::BranchFate::Keep)).await;
-            }
-            return Err(match error {
-                ComponentError::Sandbox(why) => RunOutcome::NotStarted(why),
-                error => RunOutcome::failed(FailureCause::SetupFailed { why: error.to_string() }),
-            });
-        }
-        Ok(())
+        // One that failed is not recorded, so the next run tries it again.
+        let Err(error) = done else { return Ok(()) };
+        self.check_stopped()?;
+        Err(match error {
+            ComponentError::Sandbox(why) => RunOutcome::NotStarted(why),
+            ComponentError::Copy(why) => RunOutcome::Blocked(BlockReason::Worktree { why }),
+            error => RunOutcome::failed(FailureCause::SetupFailed { why: error.to_string() }),
+        })
     }
 
     /// A token that is cancelled when the run is to stop.

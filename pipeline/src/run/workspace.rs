@@ -32,8 +32,6 @@ const MCP_FILE: &str = ".mcp.json";
 pub(super) struct Workspace {
     pub kind: WorkspaceKind,
     pub confinement: Confinement,
-    /// Whether the worktree was made now: then its components are to be set up.
-    pub fresh: bool,
     /// What a rewritten base means for the branch, in sentences for its coder.
     pub rewritten: Option<String>,
 }
@@ -56,17 +54,10 @@ impl Workspace {
             let folder = merge::conflict_worktree(&context.project, id);
             let detached =
                 DetachedWorktree::open(&context.project, &folder).map_err(|error| failed(&error))?;
-            return Ok(Self {
-                kind: WorkspaceKind::Conflict(detached),
-                confinement,
-                fresh: false,
-                rewritten: None,
-            });
+            return Ok(Self { kind: WorkspaceKind::Conflict(detached), confinement, rewritten: None });
         }
         let name = WorktreeName::new(id, &plan.story.file.slug)
             .map_err(|error| RunOutcome::Blocked(BlockReason::Worktree { why: error.to_string() }))?;
-        // Asked before `prepare`, which makes it.
-        let fresh = !context.project.dir().join("worktrees").join(name.to_string()).exists();
         let worktree =
             context.worktrees.prepare(&name, &plan.base, &plan.run.slot).map_err(|error| failed(&error))?;
         worktree.quit_operation().map_err(|error| failed(&error))?;
@@ -74,7 +65,7 @@ impl Workspace {
             Role::Coder => follow_base(&worktree, &plan.base),
             Role::Qa | Role::Mergemaster | Role::Supervisor => None,
         };
-        Ok(Self { kind: WorkspaceKind::Story(worktree), confinement, fresh, rewritten })
+        Ok(Self { kind: WorkspaceKind::Story(worktree), confinement, rewritten })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -291,16 +282,15 @@ mod tests {
     }
 
     #[test]
-    fn a_storys_worktree_is_new_once_and_a_conflicts_never() {
+    fn a_story_works_in_its_slot_and_a_conflict_in_a_worktree_of_its_own() {
         let fixture = RunFixture::coder("");
         let (first, again) = (prepared(&fixture), prepared(&fixture));
-        assert_eq!((first.fresh, again.fresh), (true, false));
-        assert_eq!(first.path(), fixture.git.root().join(".storkit/worktrees/7_x"));
+        assert_eq!(first.path(), fixture.git.root().join(".storkit/worktrees/slot-1"));
+        assert_eq!(again.path(), first.path());
         let fixture = RunFixture::mergemaster("");
         let conflict = prepared(&fixture);
-        assert!(!conflict.fresh);
         assert_eq!(conflict.path(), fixture.git.root().join(".storkit/worktrees/merge-7"));
-        assert!(!fixture.git.root().join(".storkit/worktrees/7_x").exists());
+        assert!(!fixture.git.root().join(".storkit/worktrees/slot-1").exists());
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::store::is_private;
 const FOLDER: &str = ".storkit";
 
 /// What git may track below `.storkit/`. All else is state of one machine, such as rules, sessions and proofs.
-const SHARED: [&str; 4] = [".gitignore", "project.toml", "context.md", "work"];
+const SHARED: [&str; 6] = [".gitignore", "README.md", "context.md", "project.toml", "specs", "work"];
 
 /// Git's file modes of a link and of a submodule.
 const LINK: u32 = 0o120_000;
@@ -353,16 +353,19 @@ mod tests {
             assert!(is_accepted(&git), "{name}");
         }
         let git = WorktreeFixture::new();
-        for name in
-            ["project.toml", "context.md", "work/1_backlog/1_story_x.md", "work/2_current/2_story_x.md"]
-        {
+        for name in [
+            "project.toml",
+            "specs/tech/STACK.md",
+            "work/1_backlog/1_story_x.md",
+            "work/2_current/2_story_x.md",
+        ] {
             git.write(&format!(".storkit/{name}"), "x");
         }
         git.git(&[
             "add",
             "-f",
             ".storkit/project.toml",
-            ".storkit/context.md",
+            ".storkit/specs",
             ".storkit/work",
             ".storkit/.gitignore",
         ]);
@@ -410,6 +413,8 @@ mod tests {
             "proofs",
             "bot.toml",
             "project.toml",
+            "specs",
+            "specs/tech",
         ] {
             let git = WorktreeFixture::new();
             let link = git.root().join(".storkit").join(name);

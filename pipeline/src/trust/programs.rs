@@ -58,6 +58,8 @@ fn runs_a_program(key: &str, value: &str) -> bool {
         | ("diff", "external" | "command" | "textconv")
         | ("core", "sshcommand" | "gitproxy" | "askpass" | "alternaterefscommand")
         | ("credential", "helper")
+        // `storkit init` signs its commit where the configuration asks for it.
+        | ("gpg", "program" | "defaultkeycommand")
         | ("remote", "uploadpack" | "receivepack" | "vcs") => !value.is_empty(),
         // `true` selects git's own monitor.
         ("core", "fsmonitor") => !matches!(
@@ -88,6 +90,8 @@ mod tests {
             ("merge.m.driver", "./driver %A"),
             ("diff.external", "./differ"),
             ("core.sshCommand", "./ssh"),
+            ("gpg.program", "./signer"),
+            ("gpg.ssh.defaultKeyCommand", "./key"),
             ("remote.origin.url", "ext::sh -c evil"),
             ("filter.lfs.process", "git-lfs filter-process"),
             ("core.hooksPath", ".husky"),
@@ -113,6 +117,8 @@ mod tests {
                 "diff.pdf.textconv=./convert",
                 "filter.Some.Name.smudge=sh -c evil",
                 "filter.x.process=./guarded",
+                "gpg.program=./signer",
+                "gpg.ssh.defaultkeycommand=./key",
                 "merge.m.driver=./driver %A",
                 "remote.origin.url=ext::sh -c evil",
             ]

@@ -53,6 +53,12 @@ pub enum ComponentError {
     /// Its sandbox is not available, as a sentence.
     #[error("{0}")]
     Sandbox(String),
+    /// A file that it needs cannot be copied, as a sentence.
+    #[error("{0}")]
+    Copy(String),
+    /// The repository or storkit's record of setups cannot be used.
+    #[error("the worktree cannot be set up: {0}")]
+    Internal(String),
     #[error(transparent)]
     Cancelled(#[from] GatesCancelled),
 }

@@ -12,6 +12,7 @@ use super::{
     hooks,
     layout::{admin_of, make_home, private_folder},
     remove::remove_tree,
+    setup::SetupPlace,
 };
 use crate::{
     Project,
@@ -68,6 +69,7 @@ impl DetachedWorktree {
             private: self.private.clone(),
             hooks: self.hooks.clone(),
             ref_folders: Vec::new(),
+            is_slot: false,
         }
     }
 
@@ -106,6 +108,17 @@ impl DetachedWorktree {
             settings::atomic::write(&to, &index).map_err(at(&to))?;
         }
         Ok(())
+    }
+
+    /// Where its components are set up.
+    pub(crate) fn setup_place(&self) -> SetupPlace {
+        SetupPlace {
+            root: self.root.clone(),
+            common: self.common.clone(),
+            admin: self.admin.clone(),
+            folder: self.folder.clone(),
+            record: self.private.clone(),
+        }
     }
 
     /// Removes the private places.

@@ -86,6 +86,7 @@ impl Worktree {
             private: self.layout.private.clone(),
             hooks: self.layout.hooks.clone(),
             ref_folders: self.layout.ref_folders().into(),
+            is_slot: self.layout.slot.is_some(),
         }
     }
 
@@ -102,11 +103,11 @@ impl Worktree {
 
     pub(super) fn renew(&self) -> Result<(), WorktreeError> {
         let private = &self.layout.private;
-        // A submodule's commits are nowhere else, and its own remote takes them.
-        let (modules, kept) = (private.join("admin/modules"), private.join("modules"));
-        if modules.is_dir() {
-            remove_tree(&kept)?;
-            fs::rename(&modules, &kept).map_err(at(&kept))?;
+        // The repositories of submodules, to which their folders in the checkout lead.
+        let (modules, aside) = (private.join("admin/modules"), private.join("modules"));
+        if fs::symlink_metadata(&modules).is_ok_and(|found| found.is_dir()) {
+            remove_tree(&aside)?;
+            fs::rename(&modules, &aside).map_err(at(&aside))?;
         }
         for part in ["objects", "refs", "logs", "admin", "info"] {
             remove_tree(&private.join(part))?;
@@ -128,9 +129,9 @@ impl Worktree {
         let inside = self.layout.root.join(STORE);
         write("info/alternates", format!("{}\n{}", inside.display(), further_stores(&store)))?;
         copy_notes(&self.admin, &private.join("admin"))?;
-        if kept.is_dir() {
-            remove_tree(&modules)?;
-            fs::rename(&kept, &modules).map_err(at(&modules))?;
+        // A submodule's in git's own notes is newer: no wall was around who made it.
+        if aside.is_dir() && !modules.exists() {
+            fs::rename(&aside, &modules).map_err(at(&modules))?;
         }
         Ok(())
     }

@@ -175,7 +175,7 @@ mod tests {
 
     fn commit(fixture: &WorktreeFixture, name: &str) {
         fixture.write(name, name);
-        fixture.git(&["add", name]);
+        fixture.git(&["add", "--force", name]);
         fixture.git(&["commit", "-q", "-m", name]);
     }
 

@@ -11,6 +11,7 @@ use super::hooks::NOTE;
 use crate::worktree::{
     error::{WorktreeError, at},
     owner::WorktreeOwner,
+    slots::{self, SlotName},
 };
 
 /// Git removes a ref folder when its last ref is packed or deleted, but a sandbox may have it bound: this
@@ -25,6 +26,8 @@ pub struct WorktreeLayout {
     /// The repository that all worktrees share: `.git`.
     pub common: PathBuf,
     pub folder: PathBuf,
+    /// The slot that the folder is; rooms, and stories that an earlier version began, have folders of their own.
+    pub slot: Option<SlotName>,
     /// A confined agent's copies of git's own files, and its `/tmp`: `.storkit/worktrees/.private/NAME`.
     pub private: PathBuf,
     /// Hooks for all agents: `.storkit/worktrees/.hooks`.
@@ -34,14 +37,23 @@ pub struct WorktreeLayout {
 impl WorktreeLayout {
     pub(super) fn new(root: &Path, common: &Path, owner: &WorktreeOwner) -> Self {
         let home = home(root);
+        let private = home.join(".private").join(owner.to_string());
+        let slot = owner.story().and_then(|_| slots::assigned(&private));
         Self {
             owner: owner.clone(),
             root: root.into(),
             common: common.into(),
-            folder: home.join(owner.to_string()),
-            private: home.join(".private").join(owner.to_string()),
+            folder: slot.map_or_else(|| home.join(owner.to_string()), |slot| slot.folder(&home)),
+            slot,
+            private,
             hooks: home.join(".hooks"),
         }
+    }
+
+    /// The owner's folder is this slot from now on.
+    pub(super) fn settle_in(&mut self, slot: SlotName) {
+        self.folder = slot.folder(&home(&self.root));
+        self.slot = Some(slot);
     }
 
     /// The owner's ref folder and the folder of its logs, relative to a git folder.

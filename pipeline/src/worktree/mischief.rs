@@ -326,13 +326,15 @@ fn deleting_its_own_branch_is_refused_or_mended() {
 fn removing_its_own_worktree_is_mended_and_in_a_sandbox_git_notices_nothing() {
     needs!(Bubblewrap);
     let run = Run::plain();
-    run.does(&format!("{COMMIT} && cd / && git -C \"$ROOT\" worktree remove --force .storkit/worktrees/7_x"));
+    run.does(&format!(
+        "{COMMIT} && cd / && git -C \"$ROOT\" worktree remove --force .storkit/worktrees/slot-1"
+    ));
     assert!(!run.worktree.path().exists());
     run.worktree.import().expect("the branch is there");
     assert!(run.fixture.prepare("7_x").path().join("work.txt").exists());
     let run = Run::boxed();
     run.does(COMMIT);
-    run.sh("cd / && git -C \"$ROOT\" worktree remove --force .storkit/worktrees/7_x; rm -rf \"$ROOT/.git/worktrees/7_x\"");
+    run.sh("cd / && git -C \"$ROOT\" worktree remove --force .storkit/worktrees/slot-1; rm -rf \"$ROOT/.git/worktrees/slot-1\"");
     assert_eq!(run.fixture.git(&["worktree", "list"]).lines().count(), 2);
     assert_eq!((run.worktree.settle().expect("imported").ahead, run.tampering()), (1, vec![]));
 }
@@ -563,13 +565,13 @@ fn nothing_that_an_agent_may_not_do_reaches_the_repository_behind_landlock() {
         "echo evil > \"$ROOT/a.txt\"; echo evil > \"$ROOT/.storkit/work/x\"; echo evil > /etc/storkit-was-here".into(),
         "git -C \"$ROOT\" rm -q --cached a.txt".into(),
         format!("{BARE} -C \"$ROOT\" update-ref -d {own}; rm -f \"$ROOT/.git/{own}\""),
-        "cd / && git -C \"$ROOT\" worktree remove --force .storkit/worktrees/8_y; rm -rf \"$ROOT/.git/worktrees\"".into(),
+        "cd / && git -C \"$ROOT\" worktree remove --force .storkit/worktrees/slot-1; rm -rf \"$ROOT/.git/worktrees\"".into(),
     ] {
         run.sh(&script);
         assert_eq!(run.tampering(), [], "{script}");
     }
     assert!(!std::path::Path::new("/etc/storkit-was-here").exists());
-    for path in ["$ROOT/.storkit/bot.toml", "../8_y/a.txt", "$ROOT/a.txt"] {
+    for path in ["$ROOT/.storkit/bot.toml", "../slot-1/a.txt", "$ROOT/a.txt"] {
         run.is_refused(&format!("cat \"{path}\""));
     }
     assert_eq!(run.fixture.git(&["fsck", "--strict"]), "");

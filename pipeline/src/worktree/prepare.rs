@@ -23,6 +23,8 @@ use crate::{
         error::{WorktreeError, at},
         layout::WorktreeLayout,
         owner::WorktreeOwner,
+        remove::remove_tree,
+        slots,
         worktrees::{AGENT_DOMAIN, Worktree, Worktrees},
     },
 };
@@ -45,15 +47,24 @@ impl Worktrees {
         base: &str,
         agent: &str,
     ) -> Result<Worktree, WorktreeError> {
-        let layout = self.layout(&owner.into());
+        let owner = owner.into();
         let home = make_home(self.project.root())?;
+        let _lock = WorktreeLock::take(&self.layout(&owner))?;
+        // Read under the lock: it names the slot.
+        let mut layout = self.layout(&owner);
         hooks::write(&layout.hooks).map_err(at(&layout.hooks))?;
-        let _lock = WorktreeLock::take(&layout)?;
         let repository = Repository::open(self.project.root())?;
         self.allow_own_settings(&repository)?;
-        let admin = match standing(&layout) {
+        let admin = match standing(&layout).filter(|_| !slots::is_moving(&layout)) {
             Some(admin) => mend(admin, &layout)?,
-            None => self.make(&layout, &home, &repository, base)?,
+            None => {
+                if self.check_space(&home, &repository).is_err() {
+                    self.reap_slots(0)?;
+                    self.check_space(&home, &repository)?;
+                }
+                let tip = self.begin_branch(&layout, &repository, base)?;
+                self.make(&mut layout, tip)?
+            }
         };
         layout.keep_ref_folders(&self.common)?;
         write_settings(&admin, &layout, agent)?;
@@ -99,43 +110,93 @@ impl Worktrees {
         WorktreeListLock::take(&self.common).map_err(at(&self.common))
     }
 
-    fn make(
+    /// Makes sure that the owner's branch is there; returns its tip.
+    fn begin_branch(
         &self,
         layout: &WorktreeLayout,
-        home: &Path,
         repository: &Repository,
         base: &str,
-    ) -> Result<PathBuf, WorktreeError> {
-        self.check_space(home, repository)?;
+    ) -> Result<Oid, WorktreeError> {
+        let reference = layout.owner.reference();
+        if let Ok(tip) = repository.refname_to_id(&reference) {
+            return Ok(tip);
+        }
+        branch_in_the_way(repository, layout)?;
+        // A branch that an agent deleted continues at the last imported commit, not at base.
+        let known = last_tip(layout).filter(|tip| repository.find_commit(*tip).is_ok());
+        let start = match known {
+            Some(tip) => tip,
+            None => repository.refname_to_id(&format!("refs/heads/{base}"))?,
+        };
+        // With an empty value in the place of the old one the branch must not exist (git-update-ref(1)).
+        let message = "storkit: a branch of its own";
+        GitProgram::at(self.project.root()).run([
+            "update-ref",
+            "-m",
+            message,
+            &reference,
+            &start.to_string(),
+            "",
+        ])?;
+        Ok(start)
+    }
+
+    /// Makes the checkout of the owner's branch, whose tip is `tip`: a story's in a free slot, where there is one.
+    fn make(&self, layout: &mut WorktreeLayout, tip: Oid) -> Result<PathBuf, WorktreeError> {
         let listed = self.lock_list()?;
         clear_remains(layout)?;
-        let git = GitProgram::at(self.project.root());
-        let branch = layout.owner.branch();
-        let base = format!("refs/heads/{base}");
+        // A slot that was cut off while its files were moved is made anew.
+        let free = match layout.slot.is_none() && layout.owner.story().is_some() {
+            true => slots::assign(layout)?,
+            false => None,
+        };
+        if let Some(slot) = layout.slot {
+            slots::begin_move(layout, slot)?;
+        }
+        if let Some(free) = free {
+            // It is the owner's by now: others may use the list.
+            drop(listed);
+            match self.occupy(layout, &free, tip) {
+                Ok(()) => return Ok(free.admin),
+                Err(error) => {
+                    tracing::warn!(slot = %free.name, %error, "a free worktree cannot be used and is made anew");
+                }
+            }
+            let listed = self.lock_list()?;
+            clear_slot(layout)?;
+            return self.add(layout, tip, listed);
+        }
+        self.add(layout, tip, listed)
+    }
+
+    fn add(
+        &self,
+        layout: &WorktreeLayout,
+        tip: Oid,
+        listed: WorktreeListLock,
+    ) -> Result<PathBuf, WorktreeError> {
         // `--force`: an agent may have checked the branch out elsewhere, which git would refuse.
         // Without files: they can be many, and others wait for the list.
-        let mut args = vec!["worktree", "add", "--quiet", "--force", "--no-checkout"];
-        let known = last_tip(layout).filter(|tip| repository.find_commit(*tip).is_ok());
-        let known = known.map(|tip| tip.to_string());
-        let exists = repository.find_reference(&layout.owner.reference()).is_ok();
-        if !exists {
-            branch_in_the_way(repository, layout)?;
-            args.extend(["--no-track", "-b", &branch]);
-        }
-        // A branch that an agent deleted continues at the last imported commit, not at base.
-        let start = if exists { &branch } else { known.as_deref().unwrap_or(&base) };
-        let args = args.into_iter().map(OsStr::new).chain([layout.folder.as_os_str(), OsStr::new(start)]);
-        git.run(args)?;
+        let args = ["worktree", "add", "--quiet", "--force", "--no-checkout"].map(OsStr::new);
+        let branch = layout.owner.branch();
+        let args = args.into_iter().chain([layout.folder.as_os_str(), OsStr::new(&branch)]);
+        GitProgram::at(self.project.root()).run(args)?;
         drop(listed);
+        let made = || at(&layout.folder)(std::io::Error::other("git made no worktree"));
+        let admin = layout.admin().ok_or_else(made)?;
         // As `git worktree add` does it.
         GitProgram::at(&layout.folder).run(["reset", "--hard", "--quiet", "--no-recurse-submodules"])?;
-        let admin = layout.admin();
-        let admin = admin.ok_or_else(|| at(&layout.folder)(std::io::Error::other("git made no worktree")))?;
-        let tip = Repository::open(&self.common)?.refname_to_id(&layout.owner.reference())?;
-        if let Err(error) = fill_submodules(&self.common, &admin, &layout.folder, tip) {
-            tracing::warn!(%error, "a worktree has no submodules");
+        self.fill_submodules_of(layout, &admin, tip);
+        if let Some(slot) = layout.slot {
+            slots::end_move(layout, slot, tip)?;
         }
         Ok(admin)
+    }
+
+    pub(super) fn fill_submodules_of(&self, layout: &WorktreeLayout, admin: &Path, commit: Oid) {
+        if let Err(error) = fill_submodules(&self.common, admin, &layout.folder, commit) {
+            tracing::warn!(%error, "a worktree has no submodules");
+        }
     }
 
     // A new worktree takes the files of the main checkout's index.
@@ -195,10 +256,19 @@ fn mend(admin: PathBuf, layout: &WorktreeLayout) -> Result<PathBuf, WorktreeErro
     Ok(admin)
 }
 
+/// Removes a slot that cannot be used, with git's record of it. It holds nobody's work.
+fn clear_slot(layout: &WorktreeLayout) -> Result<(), WorktreeError> {
+    for admin in layout.notes() {
+        remove_tree(&admin)?;
+    }
+    remove_tree(&layout.folder)
+}
+
 /// Removes the rest of an incomplete worktree: git's record of it, and its checkout, put aside
 /// where it may hold work.
 fn clear_remains(layout: &WorktreeLayout) -> Result<(), WorktreeError> {
-    let mut unfinished = false;
+    // The files of a slot are nobody's work while they are being moved.
+    let mut unfinished = slots::is_moving(layout);
     for admin in layout.notes() {
         unfinished |= is_initializing(&admin) || !admin.join("index").exists();
         fs::remove_dir_all(&admin).map_err(at(&admin))?;
@@ -294,12 +364,12 @@ mod tests {
     fn a_worktree_is_made_on_the_storys_branch_and_git_status_does_not_see_it() {
         let fixture = WorktreeFixture::new();
         let worktree = fixture.prepare("7_x");
-        assert_eq!(worktree.path(), fixture.root().join(".storkit/worktrees/7_x"));
+        assert_eq!(worktree.path(), fixture.root().join(".storkit/worktrees/slot-1"));
         assert_eq!(
             fixture.git_in(worktree.path(), &["symbolic-ref", "HEAD"]),
             "refs/heads/feature/story-7_x/work"
         );
-        assert_eq!(fixture.read(".storkit/worktrees/7_x/a.txt"), "a\n");
+        assert_eq!(fixture.read(".storkit/worktrees/slot-1/a.txt"), "a\n");
         assert_eq!(fixture.git(&["status", "--porcelain", "-uall"]), "");
     }
 
@@ -412,7 +482,7 @@ mod tests {
             error.contains("1152921504.6 GB needed (5 kB of files and 1152921504.6 GB to spare)"),
             "{error}"
         );
-        assert!(!fixture.root().join(".storkit/worktrees/7_x").exists());
+        assert!(!fixture.root().join(".storkit/worktrees/slot-1").exists());
     }
 
     #[test]
@@ -422,7 +492,7 @@ mod tests {
             let asking: Vec<_> =
                 (0..10).map(|_| scope.spawn(|| fixture.prepare("7_x").path().to_owned())).collect();
             for asked in asking {
-                assert_eq!(asked.join().expect("no panic"), fixture.root().join(".storkit/worktrees/7_x"));
+                assert_eq!(asked.join().expect("no panic"), fixture.root().join(".storkit/worktrees/slot-1"));
             }
         });
         assert_eq!(fixture.git(&["worktree", "list", "--porcelain"]).matches("worktree ").count(), 2);

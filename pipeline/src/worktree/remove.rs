@@ -4,12 +4,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
     os::unix::fs::PermissionsExt as _,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use git2::{Oid, Repository};
 
-use super::layout::{WorktreeListLock, WorktreeLock, home};
+use super::layout::{WorktreeLayout, WorktreeListLock, WorktreeLock, home};
 use crate::{
     git::program::GitProgram,
     worktree::{
@@ -39,6 +39,8 @@ pub struct WorktreeRemains {
     pub branch: Option<Oid>,
     /// Files of a confined agent, or of an earlier import.
     pub private: bool,
+    /// Where the checkout is, or would be.
+    pub path: PathBuf,
 }
 
 impl Worktrees {
@@ -47,7 +49,7 @@ impl Worktrees {
         let mut found: BTreeMap<WorktreeName, WorktreeRemains> = BTreeMap::new();
         let home = home(self.project.root());
         for name in names(&home)? {
-            found.entry(name).or_default().folder = true;
+            found.entry(name).or_default();
         }
         for name in names(&home.join(".private"))? {
             found.entry(name).or_default().private = true;
@@ -62,7 +64,10 @@ impl Worktrees {
             }
         }
         for (name, found) in &mut found {
-            found.admin = self.layout(&name.into()).admin().is_some();
+            let layout = self.layout(&name.into());
+            found.folder = layout.folder.symlink_metadata().is_ok();
+            found.admin = layout.admin().is_some();
+            found.path = layout.folder;
         }
         Ok(found)
     }
@@ -83,14 +88,22 @@ impl Worktrees {
         }
         drop(listed);
         if branch == BranchFate::Delete {
-            let git = GitProgram::at(self.project.root());
-            // Not `branch -D`, which refuses a branch that an agent has checked out in some other worktree.
-            git.run(["update-ref", "-d", &layout.owner.reference()])?;
-            layout.drop_ref_folders();
+            self.delete_branch(&layout)?;
         }
-        // Last, since this folder is the lock.
+        if let Some(slot) = layout.slot {
+            remove_tree(&slot.private(&home(self.project.root())))?;
+        }
+        // Last, since this folder is the lock, and names the slot.
         remove_tree(&layout.private)?;
         drop(lock);
+        Ok(())
+    }
+
+    pub(super) fn delete_branch(&self, layout: &WorktreeLayout) -> Result<(), WorktreeError> {
+        let git = GitProgram::at(self.project.root());
+        // Not `branch -D`, which refuses a branch that an agent has checked out in some other worktree.
+        git.run(["update-ref", "-d", &layout.owner.reference()])?;
+        layout.drop_ref_folders();
         Ok(())
     }
 

@@ -312,9 +312,12 @@ impl World {
             }
         }
         let worktrees = git(&project, &["worktree", "list", "--porcelain"]);
+        let is_free = |entry: &str| entry.contains("/worktrees/slot-") && entry.contains("\ndetached");
         let others: Vec<&str> = worktrees
-            .lines()
-            .filter_map(|line| line.strip_prefix("worktree "))
+            .split("\n\n")
+            // A slot is on no branch once its story is done.
+            .filter(|entry| !is_free(entry))
+            .filter_map(|entry| entry.lines().next()?.strip_prefix("worktree "))
             .filter(|path| !path.ends_with("/project") && !path.ends_with("/worktrees/merge"))
             .collect();
         if !others.is_empty() {

@@ -364,6 +364,7 @@ fn checkout(root: &Path) -> RoomWorkspace {
         private: root.join(".storkit/run/checkout"),
         hooks: root.join(".storkit/worktrees/.hooks"),
         ref_folders: Vec::new(),
+        is_slot: false,
     };
     let confined = Confined { confinement: Confinement::None, place, variables: Vec::new() };
     let model = Default::default();

@@ -426,6 +426,7 @@ mod tests {
             private: "/p/.storkit/run/x".into(),
             hooks: "/p/.storkit/hooks".into(),
             ref_folders: Vec::new(),
+            is_slot: false,
         };
         let confined = Confined { confinement: Confinement::None, place: paths, variables: Vec::new() };
         EnteredRoom {

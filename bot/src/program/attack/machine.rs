@@ -33,7 +33,7 @@ const OF_GIT: [&str; 6] = [
 /// The project's settings, and storkit's.
 const OF_STORKIT: [&str; 4] = [
     ".storkit/bot.toml",
-    ".storkit/context.md",
+    ".storkit/specs/00_CONTEXT.md",
     ".storkit/project.toml",
     ".storkit/work/1_backlog/9_story_x.md",
 ];

@@ -57,7 +57,7 @@ async fn commits_to_base_are_refused_and_the_work_goes_on() {
 #[tokio::test]
 async fn a_removed_worktree_and_a_deleted_branch_cost_nothing_that_was_committed() {
     let mut fixture = Fixture::new().await;
-    let away = "do: cd ../../.. && git worktree remove --force .storkit/worktrees/1_away; true\nagain: git log --oneline -1";
+    let away = "do: cd ../../.. && git worktree remove --force .storkit/worktrees/slot-1; true\nagain: git log --oneline -1";
     let id = fixture.start("Away", &format!("{WORK}\n{away}")).await;
     let ended = |event: &PipelineEvent| matches!(event, PipelineEvent::RunEnded { .. });
     fixture.until("the run ends", ended).await;

@@ -13,7 +13,7 @@ use crate::{
         turn::TurnResult,
     },
     sentence::sentences,
-    story::stage::Role,
+    story::{BlockReason, stage::Role},
     verdict::{FailureCause, RunFacts},
     worktree::{self, GitOperation, ImportResult, Worktree},
 };
@@ -186,6 +186,28 @@ impl RunJob {
         blocking(move || worktree.operation(enclosed)).await.flatten()
     }
 
+    /// Decides what the run's build products are good for. Nobody has looked at them as at its commits, so nothing is left to another story
+    /// that strangers or a misbehaving agent could have prepared, and what an earlier story left is not trusted once a run fails with it.
+    pub(super) async fn watch_over_products(&self, outcome: &RunOutcome) {
+        let Some(worktree) = self.worktree() else { return };
+        let is_tampering = matches!(outcome, RunOutcome::Blocked(BlockReason::Tampering { .. }));
+        let is_suspect = is_tampering || self.plan.in_quarantine || !self.plan.read.is_empty();
+        let has_failed = matches!(outcome, RunOutcome::Failed(_));
+        let done = blocking(move || {
+            if is_suspect {
+                worktree.taint()?;
+            }
+            match (is_tampering, has_failed) {
+                (true, _) => worktree.discard_products().map(|()| true),
+                (false, true) => worktree.discard_inherited(),
+                (false, false) => Ok(false),
+            }
+        });
+        if let Some(Err(error)) = done.await {
+            tracing::warn!(%error, run = %self.plan.run.id, "build products of a run cannot be judged");
+        }
+    }
+
     pub(super) async fn gates(&mut self) -> Result<RunOutcome, RunOutcome> {
         self.set_phase(RunPhase::Gates).await;
         // The agent is done, and code that it wrote must not call storkit's tools in its name.
@@ -193,6 +215,8 @@ impl RunJob {
         if let Some(workspace) = self.workspace.clone() {
             blocking(move || workspace.close()).await;
         }
+        // Now, since the agent may have added dependencies.
+        self.set_up().await?;
         let gates = self.confined_gates().await?;
         let path = self.path();
         let root = path.clone();
@@ -226,12 +250,14 @@ mod tests {
 
     use super::*;
     use crate::{
+        config::Component,
         run::{
             fixture::{BRANCH, RunFixture},
             workspace::Workspace,
         },
-        story::BlockReason,
+        strangers::StrangerText,
         verdict::{ReviewDecision, StopReason},
+        worktree::BranchFate,
     };
 
     fn found(outcome: &RunOutcome) -> &[String] {
@@ -483,6 +509,96 @@ mod tests {
             run.control.end(reason);
             assert_eq!(*run.end().await.outcome(), outcome);
         }
+    }
+
+    /// A repository whose component copies a lock file to `installed`, which git ignores; the gate compares them.
+    fn with_dependencies(script: &str) -> RunFixture {
+        let mut fixture = RunFixture::coder(script);
+        fixture.git.write(".gitignore", "/installed\n/target\n");
+        fixture.git.write("deps.lock", "one\n");
+        fixture.git.git(&["add", "."]);
+        fixture.git.git(&["commit", "-q", "-m", "dependencies"]);
+        let component = Component {
+            name: "app".into(),
+            setup: vec!["cp deps.lock installed".into()],
+            inputs: Some(vec!["deps.lock".into()]),
+            ..Component::default()
+        };
+        let config = fixture.config();
+        (config.components, config.gates) = (vec![component], vec!["cmp deps.lock installed".into()]);
+        fixture
+    }
+
+    fn release(fixture: &RunFixture) {
+        let owner = fixture.worktree().owner().clone();
+        fixture.context.worktrees.release(owner, BranchFate::Delete, ("main", 1)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn dependencies_that_a_story_adds_are_set_up_before_its_gates_and_only_then() {
+        let fixture =
+            with_dependencies("test -e installed || exit 1; echo two > deps.lock; commit two; result");
+        let run = fixture.run().await;
+        assert_eq!(*run.outcome(), RunOutcome::Passed, "{:?}", run.said());
+        let setup = "setup app: cp deps.lock installed";
+        assert_eq!(run.said().iter().filter(|line| **line == setup).count(), 2, "{:?}", run.said());
+        let fixture = with_dependencies("commit nothing; result");
+        let run = fixture.run().await;
+        assert_eq!(run.said().iter().filter(|line| **line == setup).count(), 1, "{:?}", run.said());
+    }
+
+    #[tokio::test]
+    async fn the_next_story_in_a_slot_needs_no_setup_unless_an_input_has_changed() {
+        let mut fixture = with_dependencies("commit x; result");
+        fixture.run().await;
+        release(&fixture);
+        fixture.next();
+        let run = fixture.run().await;
+        assert_eq!(*run.outcome(), RunOutcome::Passed);
+        assert!(!run.said().iter().any(|line| line.starts_with("setup")), "{:?}", run.said());
+        release(&fixture);
+        fixture.git.write("deps.lock", "new\n");
+        fixture.git.git(&["commit", "-q", "-a", "-m", "new"]);
+        fixture.next();
+        assert!(fixture.run().await.said().contains(&"setup app: cp deps.lock installed"));
+    }
+
+    #[tokio::test]
+    async fn what_a_suspect_run_left_goes_to_nobody() {
+        let works = "mkdir -p target; echo evil > target/x; commit x; result";
+        let fixture = with_dependencies(works);
+        assert_eq!(*fixture.run().await.outcome(), RunOutcome::Passed);
+        let path = fixture.worktree().path().to_owned();
+        release(&fixture);
+        assert!(path.join("target/x").exists(), "without suspicion it stays");
+        let fixture = with_dependencies(works);
+        fixture.plan.read.on_read([StrangerText::SearchResults]);
+        assert_eq!(*fixture.run().await.outcome(), RunOutcome::Passed);
+        release(&fixture);
+        assert!(!fixture.git.root().join(".storkit/worktrees/slot-1").exists());
+        let fixture = with_dependencies(&format!("unguarded commit -q --allow-empty -m evil; {works}"));
+        found(fixture.run().await.outcome());
+        assert!(!fixture.worktree().path().join("target").exists(), "at once");
+        release(&fixture);
+        assert!(!fixture.git.root().join(".storkit/worktrees/slot-1").exists());
+    }
+
+    #[tokio::test]
+    async fn an_earlier_storys_products_are_discarded_once_a_run_fails_with_them() {
+        let mut fixture = with_dependencies("mkdir -p target; echo built > target/x; commit x; result");
+        fixture.run().await;
+        release(&fixture);
+        fixture.next();
+        fixture.config().gates = vec!["test -e target/x && exit 1".into()];
+        let run = fixture.run().await;
+        assert!(matches!(run.outcome(), RunOutcome::Failed(_)), "{:?}", run.end);
+        let path = fixture.worktree().path().to_owned();
+        assert!(!path.join("target").exists() && !path.join("installed").exists());
+        fs::create_dir(path.join("target")).unwrap();
+        fixture.next();
+        fixture.config().gates = vec!["false".into()];
+        fixture.run().await;
+        assert!(path.join("target").exists(), "a story's own products stay for its next run");
     }
 
     #[tokio::test]

@@ -92,8 +92,7 @@ fn a_sessions_transcript_is_lost_for_the_storys_next_run() {
     let script = "slug=$(pwd | sed 's/[^A-Za-z0-9]/-/g'); cd ~/.claude/projects/$slug";
     assert!(machine.as_agent(&format!("{script} && echo said > session.jsonl")).status.success());
     assert!(machine.as_agent(&format!("{script} && grep -q said session.jsonl")).status.success());
-    let kept = fs::read_dir(machine.home().join(".claude/projects")).expect("a folder").flatten();
-    assert!(kept.map(|entry| entry.path().join("session.jsonl")).any(|path| path.is_file()));
+    assert!(machine.worktree.layout().private.join("sessions/session.jsonl").is_file());
 }
 
 #[test]

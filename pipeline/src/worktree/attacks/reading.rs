@@ -61,7 +61,7 @@ fn code_reads_storkits_own_state() {
     let machine = AttackedWorktree::new();
     for name in [
         "bot.toml",
-        "context.md",
+        "specs/00_CONTEXT.md",
         "logs/storkit.log",
         "matrix/session.json",
         "run/operator-mcp.json",
@@ -79,8 +79,8 @@ fn code_reads_another_runs_worktree() {
     let machine = AttackedWorktree::new();
     let other = machine.fixture.prepare("8_y");
     machine.secret(&other.path().join("plan.txt"));
-    machine.stops("cat ../8_y/plan.txt");
-    machine.stops("cat \"$ROOT/.git/worktrees/8_y/HEAD\"");
+    machine.stops("cat ../slot-2/plan.txt");
+    machine.stops("cat \"$ROOT/.git/worktrees/slot-2/HEAD\"");
     machine.stops("ls ../.private/8_y");
 }
 
