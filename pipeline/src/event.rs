@@ -14,8 +14,7 @@ use serde::Serialize;
 use crate::{
     board::Board,
     merge::{MergeStatus, MergeStep},
-    run_log,
-    sentence::sentences,
+    sentence::{plain_end, sentences},
     story::{
         StoryId,
         stage::{Role, Stage},
@@ -420,8 +419,7 @@ impl MergeView {
             Ok(Refused(faults)) => failed(sentences(faults)),
             Ok(GateFailed { report, .. }) => {
                 let gate = report.failure().map_or_else(|| "a gate failed".into(), ToString::to_string);
-                let output =
-                    report.failure().map_or_else(Vec::new, |gate| run_log::plain_end(&gate.tail, GATE_LINES));
+                let output = report.failure().map_or_else(Vec::new, |gate| plain_end(&gate.tail, GATE_LINES));
                 Self::GateFailed { gate, output }
             }
             Ok(CheckoutInTheWay(files)) => {

@@ -16,6 +16,9 @@ use git2::{Branch, DiffDelta, ErrorCode, Reference, Repository, Status, StatusOp
 
 use crate::Project;
 
+/// Agents commit as `NAME@agents.storkit.invalid`, by which their commits are known wherever they turn up.
+pub const AGENT_DOMAIN: &str = "@agents.storkit.invalid";
+
 /// What `git` in a chat shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GitSummary {

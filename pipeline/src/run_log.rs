@@ -10,16 +10,13 @@ use agents::claude::ToolUse;
 use serde_json::Value;
 use settings::unlinked;
 
-use crate::{Project, event::RunId, gates::GateReport, story::StoryId};
+use crate::{Project, event::RunId, gates::GateReport, sentence::plain, story::StoryId};
 
 // A log that grows beyond this loses its beginning.
 const MOST: u64 = 8 << 20;
 
 /// How much of it stays then.
 const KEPT: u64 = 4 << 20;
-
-/// Most characters of one line.
-const LINE: usize = 500;
 
 /// In the name of the log of a merge's gates, in the place of a worker: no agent can be called so.
 const MERGE: &str = "merge.gates";
@@ -156,45 +153,6 @@ fn cut(file: &mut File) -> io::Result<u64> {
     Ok((end.len() - whole) as u64)
 }
 
-/// One line without control characters.
-fn plain(line: &str) -> String {
-    let mut clean = String::with_capacity(line.len().min(LINE * 4));
-    let mut rest = line.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            '\u{1b}' => skip_escape(&mut rest),
-            '\t' => clean.push(' '),
-            c if c.is_control() => {}
-            c => clean.push(c),
-        }
-    }
-    match clean.char_indices().nth(LINE) {
-        Some((at, _)) => format!("{}…", &clean[..at]),
-        None => clean,
-    }
-}
-
-// CSI is closed by a letter or `~`, OSC by BEL or another escape; all others have one more character.
-fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
-    match rest.next() {
-        Some('[') => {
-            for c in rest.by_ref() {
-                if ('\u{40}'..='\u{7e}').contains(&c) {
-                    return;
-                }
-            }
-        }
-        Some(']') => {
-            while let Some(c) = rest.next_if(|c| *c != '\u{1b}') {
-                if c == '\u{7}' {
-                    return;
-                }
-            }
-        }
-        Some(_) | None => {}
-    }
-}
-
 /// A tool call on one line: its name and main argument.
 pub(crate) fn tool_line(tool: &ToolUse) -> String {
     let about = ["command", "file_path", "path", "pattern", "url", "description"]
@@ -204,12 +162,6 @@ pub(crate) fn tool_line(tool: &ToolUse) -> String {
         Some(about) => format!("> {}: {}", tool.name, about.lines().next().unwrap_or_default()),
         None => format!("> {}", tool.name),
     }
-}
-
-/// The last lines of a text that are not blank, without control characters.
-pub(crate) fn plain_end(text: &str, lines: usize) -> Vec<String> {
-    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-    all[all.len().saturating_sub(lines)..].iter().map(|line| plain(line)).collect()
 }
 
 /// The last lines of a log file. Reads at most 512 KiB.
@@ -228,6 +180,7 @@ pub(crate) fn last_lines(path: &Path, lines: usize) -> io::Result<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sentence::LINE;
 
     #[test]
     fn escape_sequences_and_controls_never_reach_a_reader() {

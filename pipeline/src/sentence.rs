@@ -3,6 +3,9 @@
 /// Most characters of quoted text in a sentence.
 const LONGEST: usize = 300;
 
+/// Most characters of one line of a program's output.
+pub(crate) const LINE: usize = 500;
+
 /// The first line of a text that is not blank, short enough for front matter and messages.
 pub(crate) fn one_line(text: &str) -> String {
     let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
@@ -44,6 +47,51 @@ pub(crate) fn plural(count: usize, noun: &str) -> String {
 /// `3 files, +20 -4`.
 pub(crate) fn diff(files: usize, insertions: usize, deletions: usize) -> String {
     format!("{}, +{insertions} -{deletions}", plural(files, "file"))
+}
+
+/// One line without control characters.
+pub(crate) fn plain(line: &str) -> String {
+    let mut clean = String::with_capacity(line.len().min(LINE * 4));
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '\u{1b}' => skip_escape(&mut rest),
+            '\t' => clean.push(' '),
+            c if c.is_control() => {}
+            c => clean.push(c),
+        }
+    }
+    match clean.char_indices().nth(LINE) {
+        Some((at, _)) => format!("{}…", &clean[..at]),
+        None => clean,
+    }
+}
+
+// CSI is closed by a letter or `~`, OSC by BEL or another escape; all others have one more character.
+fn skip_escape(rest: &mut std::iter::Peekable<std::str::Chars<'_>>) {
+    match rest.next() {
+        Some('[') => {
+            for c in rest.by_ref() {
+                if ('\u{40}'..='\u{7e}').contains(&c) {
+                    return;
+                }
+            }
+        }
+        Some(']') => {
+            while let Some(c) = rest.next_if(|c| *c != '\u{1b}') {
+                if c == '\u{7}' {
+                    return;
+                }
+            }
+        }
+        Some(_) | None => {}
+    }
+}
+
+/// The last lines of a text that are not blank, without control characters.
+pub(crate) fn plain_end(text: &str, lines: usize) -> Vec<String> {
+    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    all[all.len().saturating_sub(lines)..].iter().map(|line| plain(line)).collect()
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ pub struct DetectedProject {
     /// Parts that were found beyond the first few.
     pub left_out: usize,
     pub has_lfs: bool,
+    pub has_submodules: bool,
 }
 
 /// Tools of one family do not set up the same folder twice, and share a lock file above it.
@@ -131,12 +132,12 @@ fn below(files: &ProjectFiles, start: &str) -> DetectedProject {
             }
         }
     }
-    components.extend(other_tools::submodules(files).filter(|_| start.is_empty()));
     components.sort_by_key(|part| (depth(&part.path), part.path.clone()));
     let left_out = components.len().saturating_sub(MOST_PARTS);
     components.truncate(MOST_PARTS);
     let gates = gate::commands(files, start, &components);
-    DetectedProject { components, gates, left_out, has_lfs: other_tools::has_lfs(files) }
+    let (has_lfs, has_submodules) = (other_tools::has_lfs(files), other_tools::has_submodules(files));
+    DetectedProject { components, gates, left_out, has_lfs, has_submodules }
 }
 
 /// Folders with one of these files, the upper ones first.

@@ -221,6 +221,9 @@ impl InitDialog<'_> {
         if found.left_out > 0 {
             print(&say::parts_left_out(found.left_out));
         }
+        if found.has_submodules {
+            print(say::HAS_SUBMODULES);
+        }
         if found.has_lfs {
             print(say::HAS_LFS);
         }

@@ -485,6 +485,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_repository_of_an_unusual_kind_is_described_with_what_works() {
+        let paths = |names: &[&str]| names.iter().map(PathBuf::from).collect();
+        let both = RepositoryTrait::Submodules {
+            ready: paths(&["a"]),
+            missing: paths(&["b", "c", "d", "e", "f", "g"]),
+        };
+        insta::assert_snapshot!(repository_trait(&both), @"Submodules are checked out in the worktrees of stories: `a`. These submodules are not initialised in the main checkout, and so are empty in the worktrees of stories: `b`, `c`, `d`, `e`, `f`, and 1 more. `git submodule update --init --recursive` initialises them.");
+        let partial = RepositoryTrait::Partial { remote: "origin".into() };
+        insta::assert_snapshot!(repository_trait(&partial), @"The repository is a partial clone; git fetches what is missing from `origin`. Agents behind a wall see what has been fetched.");
+        assert!(repository_trait(&RepositoryTrait::SplitIndex).contains("git config core.splitIndex false"));
+    }
+
+    #[test]
     fn one_gate_is_singular() {
         assert_eq!(team(3, 1), "The project has 3 agents and 1 gate.");
         assert_eq!(team(1, 0), "The project has 1 agent and 0 gates.");

@@ -85,6 +85,8 @@ pub fn program_missing(part: &FoundPart) -> String {
     )
 }
 
+pub const HAS_SUBMODULES: &str = "This project has submodules. Worktrees of stories get those that this checkout has: run `git submodule update --init \
+     --recursive` here.\n";
 /// Git LFS.
 pub const HAS_LFS: &str =
     "Some files of this project are in Git LFS. `storkit doctor` says what that means for stories.\n";

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use git2::{Oid, Repository};
 
-use crate::worktree::AGENT_DOMAIN;
+use super::AGENT_DOMAIN;
 
 /// Where a branch left base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -103,7 +103,7 @@ impl Worktree {
 
     pub(super) fn renew(&self) -> Result<(), WorktreeError> {
         let private = &self.layout.private;
-        // The repositories of submodules, to which their folders in the checkout lead.
+        // A confined agent's commits in a submodule are nowhere else.
         let (modules, aside) = (private.join("admin/modules"), private.join("modules"));
         if fs::symlink_metadata(&modules).is_ok_and(|found| found.is_dir()) {
             remove_tree(&aside)?;
@@ -129,8 +129,8 @@ impl Worktree {
         let inside = self.layout.root.join(STORE);
         write("info/alternates", format!("{}\n{}", inside.display(), further_stores(&store)))?;
         copy_notes(&self.admin, &private.join("admin"))?;
-        // A submodule's in git's own notes is newer: no wall was around who made it.
-        if aside.is_dir() && !modules.exists() {
+        if aside.is_dir() {
+            remove_tree(&modules)?;
             fs::rename(&aside, &modules).map_err(at(&modules))?;
         }
         Ok(())

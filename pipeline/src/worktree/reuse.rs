@@ -300,26 +300,19 @@ fn a_story_that_an_earlier_version_began_stays_where_it_is() {
 }
 
 #[test]
-fn a_submodule_stays_usable_behind_a_wall_and_goes_with_its_story() {
+fn a_submodule_that_an_agent_changed_is_as_base_has_it_for_the_next_story() {
     let fixture = fixture();
     let lib = WorktreeFixture::new();
     let add = ["-c", "protocol.file.allow=always", "submodule", "--quiet", "add"];
     fixture.git(&[&add[..], &[lib.root().to_str().expect("text"), "lib"]].concat());
     fixture.git(&["commit", "-q", "-m", "lib"]);
     let first = fixture.prepare("1_a");
-    let place = first.enclose().expect("a place");
-    // What `git submodule update` makes behind the wall, where the private notes are at the place of git's own.
-    let modules = place.private.join("admin/modules/lib");
-    fs::create_dir_all(&modules).expect("a folder");
-    fs::write(modules.join("HEAD"), "ref: refs/heads/main\n").expect("a file");
-    fs::write(first.path().join("lib/a.txt"), "a\n").expect("a file");
-    fs::write(first.path().join("lib/.git"), "gitdir: ../../../../.git/worktrees/slot-1/modules/lib\n")
-        .expect("a file");
-    let place = first.enclose().expect("a place again");
-    assert!(place.private.join("admin/modules/lib/HEAD").exists());
-    assert!(first.uncommitted().expect("a status").is_empty());
+    let clean = content(&first.path().join("lib"));
+    assert_eq!(clean, ["a.txt: a".to_owned()].into());
+    sh(first.path(), "echo evil > lib/a.txt; echo evil > lib/new; git -C lib config core.fsmonitor ./evil");
     release(&fixture, &first);
     let second = fixture.prepare("2_b");
-    assert_eq!(second.path(), first.path());
-    assert_eq!(fs::read_dir(second.path().join("lib")).expect("a folder").count(), 0);
+    assert_eq!((second.path(), content(&second.path().join("lib"))), (first.path(), clean));
+    assert!(!fs::read_to_string(second.admin.join("modules/lib/config")).expect("settings").contains("evil"));
+    assert!(second.uncommitted().expect("a status").is_empty());
 }

@@ -5,13 +5,11 @@ use std::path::{Path, PathBuf};
 use agents::confine::Confinement;
 
 use super::{error::WorktreeError, hooks, layout::WorktreeLayout, owner::WorktreeOwner};
+pub use crate::git::AGENT_DOMAIN;
 use crate::{
     Project,
     git::program::{GitProgram, common_dir},
 };
-
-/// Agents commit as `NAME@agents.storkit.invalid`, by which their commits are known wherever they turn up.
-pub const AGENT_DOMAIN: &str = "@agents.storkit.invalid";
 
 /// Limits of size, all in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

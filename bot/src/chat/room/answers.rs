@@ -68,8 +68,8 @@ impl RoomTask {
             AnswerText::Answer(parsed) if self.questions.picks_entry(parsed) => None,
             AnswerText::Answer(_) | AnswerText::Unclear | AnswerText::Other => named,
         };
-        // "no 2 is better" is about the options, unless question 2 is open.
-        let named = named.filter(|id| self.questions.contains(*id) || !self.asks_for_a_choice(said));
+        // "no 2 is better" and "#2" are about the options, unless question 2 is open.
+        let named = named.filter(|id| self.questions.contains(*id) || !self.asks_for_a_choice(said, &read));
         match self.questions.find_meant(named, said.reply_to) {
             Ok(meant) => self.takes_as_answer(call, said, meant, (read, named)),
             Err(why) => self.answers_no_open_question(call, said, &read, why),
@@ -151,9 +151,11 @@ impl RoomTask {
         if text.trim().starts_with('#') { split_number(text).0 } else { None }
     }
 
-    fn asks_for_a_choice(&self, said: &SaidText<'_>) -> bool {
+    fn asks_for_a_choice(&self, said: &SaidText<'_>, read: &AnswerText) -> bool {
         let meant = self.questions.find_meant(None, said.reply_to);
-        meant.is_ok_and(|(question, _)| question.options().is_some() || question.entries() > 0)
+        // A list of stories takes a plain "yes", too: "yes 9" must not become one.
+        let may_pick = |question: &Question| *read == AnswerText::Other && question.entries() > 0;
+        meant.is_ok_and(|(question, _)| question.options().is_some() || may_pick(&question))
     }
 
     fn consents(

@@ -124,28 +124,9 @@ pub(super) fn jvm(files: &ProjectFiles, folder: &str) -> Option<DetectedComponen
     })
 }
 
-/// Submodules are fetched anew when one of their commits changes.
-pub(super) fn submodules(files: &ProjectFiles) -> Option<DetectedComponent> {
-    let text = files.text("", ".gitmodules");
-    let values = |key: &str| -> Vec<String> {
-        let lines = text.lines().filter_map(|line| line.trim().split_once('='));
-        lines.filter(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned()).collect()
-    };
-    let paths = values("path");
-    if paths.is_empty() {
-        return None;
-    }
-    // Other addresses (`git@…`, `ssh://…`) are not reached through storkit's proxy.
-    let host = |url: &String| {
-        let rest = url.strip_prefix("https://")?.split(['/', '?']).next()?;
-        Some(rest.rsplit('@').next()?.to_owned())
-    };
-    let mut hosts: Vec<String> = values("url").iter().filter_map(host).collect();
-    hosts.sort();
-    hosts.dedup();
-    let inputs = [".gitmodules".to_owned()].into_iter().chain(paths).collect();
-    let found = part("submodules", "", "git submodule update --init --recursive", None);
-    Some(DetectedComponent { inputs, program: "git", more_hosts: hosts, ..found })
+/// Whether the project has submodules.
+pub(super) fn has_submodules(files: &ProjectFiles) -> bool {
+    files.text("", ".gitmodules").lines().any(|line| line.trim_start().starts_with("[submodule"))
 }
 
 /// Whether files of the project are kept in Git LFS.
@@ -220,14 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn submodules_count_by_their_commits_and_lfs_by_its_attribute() {
-        let modules = "[submodule \"lib\"]\n\tpath = vendor/lib\n\turl = https://example.org/lib\n";
-        assert_eq!(
-            shown(&[(".gitmodules", modules)]),
-            "git submodule update --init --recursive | .gitmodules vendor/lib | none"
-        );
-        let hosts = submodules(&ProjectFiles::in_memory(&[(".gitmodules", modules)])).unwrap().more_hosts;
-        assert_eq!(hosts, ["example.org"]);
+    fn submodules_are_known_by_their_list_and_lfs_by_its_attribute() {
+        let modules = |text: &str| has_submodules(&ProjectFiles::in_memory(&[(".gitmodules", text)]));
+        assert!(modules("[submodule \"lib\"]\n\tpath = vendor/lib\n") && !modules("# none\n"));
         let lfs = |text: &str| has_lfs(&ProjectFiles::in_memory(&[("assets/.gitattributes", text)]));
         assert!(lfs("*.png filter=lfs diff=lfs\n") && !lfs("# filter=lfs\n") && !lfs("*.png binary\n"));
     }
