@@ -145,7 +145,7 @@ fn agents_and_the_chat_are_told_the_context_once_it_is_written() {
     e2e::commit_as_person(&program.project(), CONTEXT);
     e2e::commit_as_person(&program.project(), STACK);
     let text = lines(&program);
-    assert!(text.contains("A door factory") && text.contains("# Wood"), "{text}");
+    assert!(text.contains("A door factory") && text.contains("Wood"), "{text}");
     assert!(!text.contains("empty template"), "{text}");
 }
 
