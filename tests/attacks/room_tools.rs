@@ -99,6 +99,7 @@ async fn what_every_agent_is_told_is_written_before_an_approver_has_seen_all_of_
     let on_base =
         || e2e::git(&bot.file("."), &["ls-tree", "-r", "--name-only", "main", "--", ".storkit/specs"]);
     room.say_as("bob", "yes").await;
+    room.see("bob, you may not answer").await;
     assert_eq!(on_base().trim(), "");
     room.say("yes").await;
     room.see("answered: Both texts are on").await;
