@@ -15,7 +15,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 pub use self::board::BoardMigration;
 use crate::{
     Project,
-    board::{BOARD_BRANCH, BoardBranchError},
+    board::{BOARD_BRANCH, BoardBranchError, WorkError},
     git::program::{GitProgram, GitProgramError},
     sentence::plural,
     story::stage::Stage,
@@ -65,6 +65,8 @@ pub enum MigrateError {
     Repository(#[from] git2::Error),
     #[error(transparent)]
     Board(#[from] BoardBranchError),
+    #[error(transparent)]
+    Folder(#[from] WorkError),
     #[error("an interrupted merge cannot be finished: {0}")]
     Merge(String),
     /// The files in the checkout are another branch's.

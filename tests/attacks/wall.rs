@@ -135,6 +135,18 @@ fn reads_the_operators_files(wall: &str) {
     project.is_merged(&format!("do: sh -c '{}' || rm -rf .git* *", script.trim_end()));
 }
 
+/// No attack: what compilers do with their files. `mv` would copy where it cannot move.
+#[test]
+fn an_honest_build_links_and_moves_its_files() {
+    needs!(Wall);
+    let builds = "for at in . \"${TMPDIR:-/tmp}\"; do mkdir -p $at/a/b; touch $at/a/x; ln $at/a/x $at/a/b/y || exit 1; rm -r $at/a; done";
+    for wall in walls() {
+        AttackedProject::new(builds)
+            .behind(wall)
+            .is_merged(&format!("do: {builds} && touch built && git add built"));
+    }
+}
+
 #[test]
 fn a_gate_writes_what_the_clis_next_command_executes() {
     needs!(Wall);

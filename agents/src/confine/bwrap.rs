@@ -169,7 +169,7 @@ impl Bwrap {
         }
         let own = self.own.as_ref();
         let before = match own {
-            Some(own) => before_bwrap(own, scratch.filters(), &view.layers, !self.gains_privileges()),
+            Some(own) => before_bwrap(own, scratch.filters(), &view.layers, self.shares_sockets()),
             None => KEEPER.map(OsString::from).into_iter().chain([scratch.filters().into()]).collect(),
         };
         self.line(&view, before, scratch, folder_of(place, tenant))
@@ -195,7 +195,7 @@ impl Bwrap {
         view.layers.iter().try_for_each(super::caches::CacheLayer::make_folders)?;
         let folders = layers::over_writable(&mut view, &scratch.layers());
         let at = (scratch.filters(), scratch.layers());
-        let before = layers::before_bwrap(own, (at.0, &at.1), &folders, !self.gains_privileges());
+        let before = layers::before_bwrap(own, (at.0, &at.1), &folders, self.shares_sockets());
         let words = self.line(&view, before, scratch, folder)?;
         Ok(LayeredPrefix { words, folders, shown: layers::kinds(&view) })
     }
@@ -237,6 +237,12 @@ impl Bwrap {
             line.words(&[super::inside::SUBCOMMAND, DOORS, "--"]);
         }
         Ok(line.0)
+    }
+
+    /// Whether abstract sockets of the machine have to be closed by a rule. A network of its own has none of them; and a rule that names no
+    /// files forbids, as of Linux 6.18, to move files between folders once another one names some (`close_other_mounts`).
+    fn shares_sockets(&self) -> bool {
+        self.reach == NetworkReach::Everything && !self.gains_privileges()
     }
 
     /// Whether the program is set-user-ID: then nothing may be forbidden to it before it starts.

@@ -13,7 +13,7 @@ use super::{MigrateError, OLD, disk};
 use crate::{
     Project,
     board::{
-        self, BOARD_BRANCH, BOARD_REF, BoardChanges, MAX_STORY, StoryBlobs, WORK, is_story_name,
+        self, BOARD_BRANCH, BOARD_REF, BoardChanges, MAX_STORY, StoryBlobs, WORK, WorkFolder, is_story_name,
         note_settled, remove_from_index, stories_at, stories_in,
     },
     git::program::GitProgram,
@@ -55,6 +55,8 @@ pub(super) fn move_board(project: &Project, base: &str) -> Result<Option<BoardMi
         return Ok(None);
     }
     migration.check()?;
+    // With the rules that keep the stories out of `git status` from now on.
+    WorkFolder::open(project)?;
     let commit = migration.base_commit(tip, &tree, &tracked)?;
     let (before, stories, moved) = migration.board_commit(tip)?;
     let refs = [

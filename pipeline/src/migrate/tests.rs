@@ -194,6 +194,17 @@ fn stories_that_base_tracks_move_to_the_board_with_one_commit_and_their_history_
 }
 
 #[test]
+fn what_an_earlier_version_ignored_is_no_reason_for_git_to_show_stories() {
+    let fixture = on_base();
+    fixture.write(&[(
+        ".storkit/.gitignore",
+        "*\n!/work/\n!/work/**\n/work/2_current/\n/work/3_qa/\n/work/4_merge/\n",
+    )]);
+    migrated(&fixture).unwrap();
+    assert_eq!(fixture.git(&["status", "--short", "--untracked-files=all"]), "");
+}
+
+#[test]
 fn from_another_branch_or_during_a_rebase_nothing_is_migrated() {
     let fixture = on_base();
     fixture.git(&["switch", "--quiet", "-c", "side"]);
