@@ -49,6 +49,7 @@ mod slash;
 mod stop;
 mod stories;
 mod talk;
+mod team;
 mod terminal;
 mod threads;
 mod transcripts;

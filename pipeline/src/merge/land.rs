@@ -8,6 +8,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use settings::atomic;
 
 use super::{
+    base_in_use::base_in_use,
     board_move,
     checkout::{self, BaseCheckout, PathChange},
     paths::ignored_folder,
@@ -25,6 +26,8 @@ pub(crate) enum LandingResult {
     Landed(MergeProof),
     InTheWay(Vec<PathBuf>),
     BaseMoved,
+    /// A person's git is at work on base.
+    BaseInUse,
 }
 
 /// Moves base and all that follows it, or nothing.
@@ -45,6 +48,9 @@ pub(crate) fn land(
     }
     if tip(place, &journal)? != Some(journal.before()?) {
         return Ok(LandingResult::BaseMoved);
+    }
+    if base_in_use(place, &journal.proof.base)?.is_some() {
+        return Ok(LandingResult::BaseInUse);
     }
     let in_the_way = in_the_way(place, &journal)?;
     if !in_the_way.is_empty() {

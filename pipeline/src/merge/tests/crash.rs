@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The journal of a merge that is about to land, written.
-fn journaled(shop: &Shop, request: &MergeRequest) -> (MergePaths, MergeJournal) {
+pub(super) fn journaled(shop: &Shop, request: &MergeRequest) -> (MergePaths, MergeJournal) {
     let place = MergePaths::of(&shop.project).unwrap();
     let SquashResult::Ready(candidate) = squash::squash(&place, request, "main", None).unwrap() else {
         panic!("no squash")
