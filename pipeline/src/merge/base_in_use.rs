@@ -1,5 +1,5 @@
-//! Whether a person's git is in the middle of something that a move of base would break: a rebase of base, or conflicts in a checkout of
-//! base. Git itself refuses to move a branch by hand that is being rebased.
+//! Whether a person's git is in the middle of something that a move of base would break: a rebase of base, or conflicts or a command at work
+//! in a checkout of base. Git itself refuses to move a branch by hand that is being rebased.
 
 use std::{
     fmt, fs,
@@ -25,6 +25,8 @@ enum BaseUse {
     Rebase,
     /// Git brings no checkout along whose index has conflicts.
     Conflicts,
+    /// Nor one whose index another git holds: `git commit -a` does, for as long as its editor is open.
+    Git,
 }
 
 impl fmt::Display for BaseInUse {
@@ -37,6 +39,12 @@ impl fmt::Display for BaseInUse {
         match by {
             BaseUse::Rebase => write!(f, "a rebase of `{base}` is under way in {folder}"),
             BaseUse::Conflicts => write!(f, "there are unresolved conflicts in {folder}"),
+            BaseUse::Git => {
+                write!(
+                    f,
+                    "another git, such as a `git commit -a` with its editor open, holds `index.lock` in {folder}"
+                )
+            }
         }
     }
 }
@@ -56,6 +64,9 @@ pub(crate) fn base_in_use(place: &MergePaths, base: &str) -> Result<Option<BaseI
         return Ok(found(&checkout.work_tree, BaseUse::Rebase));
     }
     for checkout in checkout::on_base(place, base)? {
+        if checkout.git_dir.join("index.lock").symlink_metadata().is_ok() {
+            return Ok(found(&checkout.work_tree, BaseUse::Git));
+        }
         if Repository::open(&checkout.work_tree)?.index()?.has_conflicts() {
             return Ok(found(&checkout.work_tree, BaseUse::Conflicts));
         }

@@ -24,7 +24,6 @@ use crate::{
     gates::{GATE_NETWORK, GateReport, GateRunner},
     guard::BaseGuard,
     merge::{
-        journal::MergeJournal,
         outcome::{MergeError, MergeOutcome, MergeRequest, MergeSettings},
         proof::MergeProof,
     },
@@ -319,7 +318,6 @@ fn land(
         gates,
         at: now.as_secs().try_into().unwrap_or(i64::MAX),
     };
-    let journal = MergeJournal { proof, story_blob: candidate.story_blob.to_string(), board: None };
     let guard = BaseGuard::lock(&shared.project)?;
-    land::land(&shared.place, journal, &guard)
+    land::land(&shared.place, proof, &guard)
 }

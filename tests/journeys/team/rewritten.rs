@@ -8,13 +8,15 @@ use super::day::TeamDay;
 async fn a_day_with_interactive_rebases_and_a_force_push() {
     needs!(Claude);
     let mut day = TeamDay::begin();
-    day.coders_stand(1..=4).await;
+    day.coders_stand(1..=2).await;
     day.ann.commits("ann1.txt");
     day.lands(1).await;
     day.ann.commits("ann2.txt");
     day.ann.commits("dropped.txt");
     day.lands(2).await;
     day.ann.commits("ann3.txt");
+    // Their branches have a commit that Ann drops.
+    day.coders_stand(3..=4).await;
     let list = [
         ("pick", "storkit: merge 2 Number 2"),
         ("pick", "add ann1.txt"),

@@ -163,3 +163,29 @@ fn a_start_after_a_crash_rolls_no_merge_forward_in_the_middle_of_a_rebase() {
     assert_eq!((shop.git(&["rev-parse", "main"]), shop.stages(1)), (before, vec!["4_merge"]));
     assert!(!place.journal().exists());
 }
+
+#[tokio::test]
+async fn a_clean_up_of_objects_while_the_gates_run_takes_nothing_away_and_a_storys_edit_lands() {
+    let shop = shop_with_mine();
+    let request = shop.story(1, "a", &[("a", "a\n")]);
+    let (ran, go) = (shop.path(".git/ran"), shop.path(".git/go"));
+    let gate = format!("echo >> '{}'; until [ -f '{}' ]; do sleep 0.05; done", ran.display(), go.display());
+    let (queue, mut ends) = shop.queue(gates(&[&gate]));
+    queue.start(&request).unwrap();
+    shop::until(|| ran.exists()).await;
+    shop.git(&["reflog", "expire", "--expire=now", "--all"]);
+    shop.git(&["gc", "-q", "--prune=now"]);
+    fs::write(shop.path(".storkit/work/4_merge/1_story_a.md"), "edited\n").unwrap();
+    fs::write(&go, "").unwrap();
+    let ended = shop::soon(ends.recv()).await.unwrap();
+    assert!(matches!(ended.result, Ok(MergeOutcome::Merged(_))), "{ended:?}");
+    assert_eq!(shop.git(&["show", "storkit/board:.storkit/work/5_done/1_story_a.md"]), "edited");
+}
+
+#[tokio::test]
+async fn a_commit_whose_editor_is_open_is_waited_for() {
+    let shop = shop_with_mine();
+    shop.write(".git/index.lock", "");
+    let why = waits(&shop, &["-c", "alias.unlock=!rm .git/index.lock", "unlock"]).await;
+    assert!(why.ends_with("holds `index.lock` in the main checkout"), "{why}");
+}
