@@ -2,6 +2,7 @@
 
 mod branch;
 mod checkout;
+mod dependencies;
 mod files;
 mod index;
 mod lost;
@@ -28,6 +29,7 @@ pub(crate) use self::{
         BOARD_REF, BoardChanges, MAX_STORY, StoryBlobs, WORK, apply, board_tip, change_line, commit_tree,
         is_story_name, stories_at, stories_in, write_commit, write_whole,
     },
+    dependencies::dependency_fault,
     source::open as open_board,
     sync::{BoardSync, note_board, note_settled, remove_from_index, sync, sync_locked},
 };
