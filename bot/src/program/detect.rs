@@ -24,11 +24,8 @@ const MOST_PARTS: usize = 8;
 const DEPTH: usize = 3;
 
 /// Folders whose packages are not what the project is built from.
-const PASSED_OVER: [&str; 18] = [
-    ".git",
-    ".github",
-    ".storkit",
-    "__fixtures__",
+const PASSED_OVER: [&str; 15] = [
+    "bench",
     "benchmarks",
     "docs",
     "example",
@@ -145,7 +142,9 @@ fn folders_with(files: &ProjectFiles, start: &str, names: &[&str]) -> Vec<String
     let counts = |folder: &str| {
         let rest = if start.is_empty() { folder } else { folder[start.len()..].trim_start_matches('/') };
         let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
-        parts.len() <= DEPTH && !parts.iter().any(|part| PASSED_OVER.contains(part))
+        // Go and others pass over names that begin so.
+        let is_hidden = |part: &str| part.starts_with(['.', '_']) || PASSED_OVER.contains(&part);
+        parts.len() <= DEPTH && !parts.into_iter().any(is_hidden)
     };
     let found: BTreeSet<(usize, String)> = files
         .named(names)
@@ -289,6 +288,8 @@ mod tests {
             ("services/api/go.sum", ""),
             ("services/api/testdata/x/go.mod", "module x"),
             ("vendor/y/Cargo.toml", "[package]"),
+            ("_examples/z/go.mod", "module z"),
+            (".tools/w/package.json", "{}"),
         ];
         insta::assert_snapshot!(found(&files, ""), @r"
         npm: npm ci [package-lock.json package.json]

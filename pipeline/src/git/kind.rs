@@ -204,16 +204,44 @@ enum IndexKind {
 }
 
 impl IndexKind {
-    /// By the extensions at its end. An index that is missing is a plain one.
+    /// By the extensions behind its entries. An index that is missing or cut off is a plain one.
     fn of(path: &Path) -> Self {
-        let has = |text: &[u8], name: &[u8]| text.windows(name.len()).any(|window| window == name);
-        match fs::read(path) {
-            // A name is followed by its length, which for these two is small.
-            Ok(index) if has(&index, b"link\0\0") => Self::Split,
-            Ok(index) if has(&index, b"sdir\0\0\0\0") => Self::Sparse,
-            Ok(_) | Err(_) => Self::Plain,
+        let index = fs::read(path).unwrap_or_default();
+        match extensions(&index) {
+            Some(names) if names.contains(&b"link".as_slice()) => Self::Split,
+            Some(names) if names.contains(&b"sdir".as_slice()) => Self::Sparse,
+            Some(_) | None => Self::Plain,
         }
     }
+}
+
+/// The names of an index's extensions (gitformat-index(5)). The entries are stepped over: a file's name may contain that of an extension.
+fn extensions(index: &[u8]) -> Option<Vec<&[u8]>> {
+    const HEADER: usize = 12;
+    /// Up to the flags, with a SHA-1.
+    const FIXED: usize = 62;
+    const EXTENDED: u8 = 0x40;
+    const CHECKSUM: usize = 20;
+    let number = |at: usize| Some(u32::from_be_bytes(index.get(at..at + 4)?.try_into().ok()?) as usize);
+    let (version, entries) = (number(4)?, number(8)?);
+    let mut at = HEADER;
+    for _ in 0..entries {
+        let flags = *index.get(at + FIXED - 2)?;
+        let mut name = at + FIXED + if flags & EXTENDED != 0 { 2 } else { 0 };
+        if version >= 4 {
+            // How much of the name before it is cut off, seven bits a byte.
+            name += 1 + index.get(name..)?.iter().position(|byte| byte & 0x80 == 0)?;
+        }
+        let end = name + index.get(name..)?.iter().position(|byte| *byte == 0)?;
+        // Before version 4, one to eight zeros fill an entry up to a multiple of eight bytes.
+        at = if version < 4 { at + (end - at) / 8 * 8 + 8 } else { end + 1 };
+    }
+    let mut names = Vec::new();
+    while at + CHECKSUM < index.len() {
+        names.push(index.get(at..at + 4)?);
+        at += 8 + number(at + 4)?;
+    }
+    Some(names)
 }
 
 #[cfg(test)]
@@ -242,6 +270,23 @@ mod tests {
         std::fs::write(fixture.root().join(".git/MERGE_HEAD"), fixture.git(&["rev-parse", "HEAD~1"]))
             .unwrap();
         assert_eq!(found(&fixture), [RepositoryTrait::InProgress]);
+    }
+
+    #[test]
+    fn a_file_whose_name_ends_like_an_extensions_is_no_extension() {
+        for version in ["2", "3", "4"] {
+            let fixture = WorktreeFixture::new();
+            for name in ["link", "symlink", "in/alink", "sdir", "x/asdir"] {
+                fixture.write(&format!("f/{name}"), "");
+            }
+            fixture.git(&["add", "."]);
+            fixture.git(&["update-index", "--index-version", version]);
+            // An entry with extended flags.
+            fixture.git(&["update-index", "--skip-worktree", "f/link"]);
+            assert_eq!(found(&fixture), [], "version {version}");
+            fixture.git(&["update-index", "--split-index"]);
+            assert_eq!(found(&fixture), [RepositoryTrait::SplitIndex], "version {version}");
+        }
     }
 
     #[test]
