@@ -20,7 +20,10 @@ pub(crate) mod fixture;
 mod following;
 mod hooks;
 mod import;
+mod large_files;
 mod layout;
+#[cfg(test)]
+mod lfs_contents;
 #[cfg(test)]
 pub(crate) mod mischief;
 mod name;

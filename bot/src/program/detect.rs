@@ -120,10 +120,13 @@ fn below(files: &ProjectFiles, start: &str) -> DetectedProject {
         let mut taken: Vec<String> = Vec::new();
         for folder in folders_with(files, start, manifests) {
             let is_inside = taken.iter().any(|above| is_below(&folder, above));
-            if is_inside && !locks.iter().any(|lock| files.has(&folder, lock)) {
+            let is_locked = locks.iter().any(|lock| files.has(&folder, lock));
+            if is_inside && !is_locked {
                 continue;
             }
-            if let Some(found) = detector(files, &folder) {
+            // Deeper, what locks and tests nothing is a manifest for publishing the rest elsewhere.
+            let is_part = |found: &DetectedComponent| folder == start || is_locked || found.gate.is_some();
+            if let Some(found) = detector(files, &folder).filter(is_part) {
                 taken.push(folder);
                 components.push(found);
             }
@@ -290,6 +293,7 @@ mod tests {
             ("vendor/y/Cargo.toml", "[package]"),
             ("_examples/z/go.mod", "module z"),
             (".tools/w/package.json", "{}"),
+            ("components/composer.json", "{}"),
         ];
         insta::assert_snapshot!(found(&files, ""), @r"
         npm: npm ci [package-lock.json package.json]

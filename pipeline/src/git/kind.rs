@@ -8,6 +8,7 @@ use std::{
 use git2::{Repository, RepositoryState};
 
 use super::{
+    lfs::{self, LfsReadiness},
     program::{GitProgram, GitProgramError},
     submodules,
 };
@@ -42,9 +43,9 @@ pub enum RepositoryTrait {
         ready: Vec<PathBuf>,
         missing: Vec<PathBuf>,
     },
-    /// Files are stored with Git LFS; whether `git-lfs` is installed.
+    /// Files are stored with Git LFS.
     Lfs {
-        installed: bool,
+        readiness: LfsReadiness,
     },
     /// A person's rebase, merge or the like is in progress in the checkout.
     InProgress,
@@ -64,6 +65,17 @@ impl RepositoryTrait {
                  index into a full one with `git sparse-checkout reapply --no-sparse-index`."
                     .into(),
             ),
+            Self::Lfs { readiness: LfsReadiness::NotInstalled } => Some(
+                "Files of this project are stored with Git LFS, and `git-lfs` is not installed: stories would work without their contents, and \
+                 commit large files whole. Install it (on Debian or Ubuntu `sudo apt-get install git-lfs`), and run `git lfs install` and \
+                 `git lfs pull`."
+                    .into(),
+            ),
+            Self::Lfs { readiness: LfsReadiness::NotSetUp } => Some(
+                "Files of this project are stored with Git LFS, and git does not know `git-lfs` yet: stories would work without their contents, \
+                 and commit large files whole. Run `git lfs install`, and `git lfs pull` here."
+                    .into(),
+            ),
             Self::Shallow
             | Self::Partial { .. }
             | Self::Sparse
@@ -71,7 +83,7 @@ impl RepositoryTrait {
             | Self::UnbornBranch { .. }
             | Self::LinkedWorktree { .. }
             | Self::Submodules { .. }
-            | Self::Lfs { .. }
+            | Self::Lfs { readiness: LfsReadiness::Ready }
             | Self::InProgress => None,
         }
     }
@@ -107,7 +119,7 @@ pub fn traits(project: &Project) -> Result<Vec<RepositoryTrait>, GitProgramError
         found.push(RepositoryTrait::LinkedWorktree { of_bare });
     }
     found.extend(submodules_of(project, &repository)?);
-    found.extend(lfs(&repository));
+    found.extend(lfs(&repository, &git)?);
     if repository.state() != RepositoryState::Clean {
         found.push(RepositoryTrait::InProgress);
     }
@@ -181,17 +193,16 @@ fn submodules_of(
 /// Most of the attributes that are read for Git LFS.
 const MAX_ATTRIBUTES: u64 = 1 << 20;
 
-fn lfs(repository: &Repository) -> Option<RepositoryTrait> {
-    let root = repository.workdir()?;
-    let files = [root.join(".gitattributes"), repository.commondir().join("info/attributes")];
-    let uses = |path: &PathBuf| {
-        let small =
-            path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() <= MAX_ATTRIBUTES);
-        small && fs::read_to_string(path).is_ok_and(|text| text.contains("filter=lfs"))
-    };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let installed = || std::env::split_paths(&path).any(|folder| folder.join("git-lfs").is_file());
-    files.iter().any(uses).then(|| RepositoryTrait::Lfs { installed: installed() })
+fn lfs(repository: &Repository, git: &GitProgram) -> Result<Option<RepositoryTrait>, GitProgramError> {
+    let tree = repository.head().and_then(|head| head.peel_to_tree()).ok();
+    let own = repository.commondir().join("info/attributes");
+    let is_small = own.metadata().is_ok_and(|found| found.len() <= MAX_ATTRIBUTES);
+    let is_used = is_small && fs::read(&own).is_ok_and(|text| lfs::names_filter(&text))
+        || tree.map(|tree| lfs::is_used(repository, tree.id())).transpose()?.unwrap_or(false);
+    if !is_used {
+        return Ok(None);
+    }
+    Ok(Some(RepositoryTrait::Lfs { readiness: lfs::readiness(git)? }))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod crash;
 mod kill;
+mod large_files;
 pub(crate) mod shop;
 mod truth;
 mod warm;

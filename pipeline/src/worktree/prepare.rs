@@ -18,7 +18,7 @@ use super::{
     submodules::fill_submodules,
 };
 use crate::{
-    git::program::GitProgram,
+    git::{lfs, program::GitProgram},
     worktree::{
         error::{WorktreeError, at},
         layout::WorktreeLayout,
@@ -63,6 +63,8 @@ impl Worktrees {
                     self.check_space(&home, &repository)?;
                 }
                 let tip = self.begin_branch(&layout, &repository, base)?;
+                // Before the checkout, which takes what is here.
+                self.fetch_contents(base, tip)?;
                 self.make(&mut layout, tip)?
             }
         };
@@ -104,6 +106,13 @@ impl Worktrees {
         }
         git.run(["config", "extensions.worktreeConfig", "true"])?;
         Ok(())
+    }
+
+    /// Gets the contents in Git LFS that a commit needs.
+    fn fetch_contents(&self, base: &str, commit: Oid) -> Result<(), WorktreeError> {
+        let run = self.project.run_dir();
+        fs::create_dir_all(&run).map_err(at(&run))?;
+        Ok(lfs::fetch_missing((&self.common, &run), base, commit)?)
     }
 
     fn lock_list(&self) -> Result<WorktreeListLock, WorktreeError> {
