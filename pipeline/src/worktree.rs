@@ -19,6 +19,7 @@ mod error;
 pub(crate) mod fixture;
 mod following;
 mod hooks;
+mod ignore_file;
 mod import;
 mod large_files;
 mod layout;

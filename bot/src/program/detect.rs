@@ -24,13 +24,14 @@ const MOST_PARTS: usize = 8;
 const DEPTH: usize = 3;
 
 /// Folders whose packages are not what the project is built from.
-const PASSED_OVER: [&str; 15] = [
+const PASSED_OVER: [&str; 16] = [
     "bench",
     "benchmarks",
     "docs",
     "example",
     "examples",
     "fixtures",
+    "fuzz",
     "node_modules",
     "playground",
     "samples",
@@ -294,6 +295,8 @@ mod tests {
             ("_examples/z/go.mod", "module z"),
             (".tools/w/package.json", "{}"),
             ("components/composer.json", "{}"),
+            ("fuzz/Cargo.toml", "[package]"),
+            ("fuzz/Cargo.lock", ""),
         ];
         insta::assert_snapshot!(found(&files, ""), @r"
         npm: npm ci [package-lock.json package.json]
