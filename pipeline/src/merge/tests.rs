@@ -2,6 +2,7 @@
 
 mod crash;
 mod kill;
+mod people;
 pub(crate) mod shop;
 mod truth;
 mod warm;
