@@ -3,6 +3,7 @@
 mod crash;
 mod kill;
 mod people;
+mod large_files;
 pub(crate) mod shop;
 mod truth;
 mod warm;

@@ -32,6 +32,8 @@ pub enum Need {
     WhatsappSdk,
     /// A terminal whose screen can be read.
     Tmux,
+    /// Large files outside the repository.
+    GitLfs,
     /// A sandbox; many containers have the program and forbid what it does.
     Bubblewrap,
     /// Bubblewrap or Landlock.
@@ -151,6 +153,7 @@ impl Need {
                 script("whatsapp-sdk", "STORKIT_TEST_WHATSAPP", "whatsapp", "python/bin/python")
             }
             Self::Tmux => Source::Package { program: "tmux", package: "tmux" },
+            Self::GitLfs => Source::Package { program: "git-lfs", package: "git-lfs" },
             Self::Bubblewrap => Source::Package { program: "bwrap", package: "bubblewrap" },
             Self::Wall => Source::PackageOrLandlock,
         }
@@ -162,6 +165,7 @@ impl Need {
             Self::Bubblewrap => {
                 &["--ro-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "--", "/bin/sh", "-c", "exit 0"]
             }
+            Self::GitLfs => &["version"],
             _ => &["-V"],
         };
         let mut command = Command::new(program);
@@ -207,10 +211,12 @@ mod tests {
 
     #[test]
     fn every_need_is_installed_by_a_script_of_this_repository_or_a_package() {
-        use Need::{Bubblewrap, Claude, MatrixJs, McpClients, SlackSdk, Synapse, Tmux, WhatsappSdk};
+        use Need::{Bubblewrap, Claude, GitLfs, MatrixJs, McpClients, SlackSdk, Synapse, Tmux, WhatsappSdk};
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../script");
         let test = std::fs::read_to_string(scripts.join("test")).unwrap();
-        for need in [Claude, Synapse, MatrixJs, McpClients, SlackSdk, WhatsappSdk, Tmux, Bubblewrap] {
+        let packages = [Tmux, GitLfs, Bubblewrap];
+        for need in [Claude, Synapse, MatrixJs, McpClients, SlackSdk, WhatsappSdk].into_iter().chain(packages)
+        {
             match need.source() {
                 Source::Script { name, variable, .. } => {
                     assert!(scripts.join(name).exists() && test.contains(variable), "{name}");
