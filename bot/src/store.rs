@@ -4,6 +4,7 @@ mod folder;
 mod open;
 mod origins;
 mod records;
+mod web_sessions;
 
 use std::{
     path::{Path, PathBuf},
@@ -19,6 +20,7 @@ pub use records::{
     AuditEntry, CostEntry, CostRow, LeftQuestion, OpenQuestion, OverheardTalk, PromptState, QueuedPrompt,
     RuleOwner, RuleScope, StandingRule,
 };
+pub use web_sessions::WebSession;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 /// How long a message id is remembered: WhatsApp redelivers for 7 days.
