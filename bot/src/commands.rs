@@ -35,6 +35,7 @@ mod stop;
 pub mod story;
 mod verbosity;
 mod version;
+mod web;
 mod whoami;
 
 use std::{fmt::Write as _, sync::Arc};
@@ -77,6 +78,7 @@ pub fn all() -> CommandRegistry {
         Arc::new(compact::CompactCommand),
         Arc::new(reset::ResetCommand),
         Arc::new(cost::CostCommand),
+        Arc::new(web::WebCommand),
         Arc::new(whoami::WhoamiCommand),
         Arc::new(version::VersionCommand),
         Arc::new(doctor::DoctorCommand),

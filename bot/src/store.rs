@@ -20,8 +20,8 @@ pub use records::{
     AuditEntry, CostEntry, CostRow, LeftQuestion, OpenQuestion, OverheardTalk, PromptState, QueuedPrompt,
     RuleOwner, RuleScope, StandingRule,
 };
-pub use web_sessions::WebSession;
 use rusqlite::{Connection, OptionalExtension as _, params};
+pub use web_sessions::WebSession;
 
 /// How long a message id is remembered: WhatsApp redelivers for 7 days.
 pub const SEEN_FOR: Duration = Duration::from_secs(8 * 24 * 3600);

@@ -42,6 +42,14 @@ const WRONG_CODES: usize = 10;
 const WHILE: Duration = Duration::from_secs(60);
 const AT_ONCE: Duration = Duration::from_millis(500);
 
+/// The page of this bot, as commands and the program need it. Cheap to clone.
+#[derive(Clone)]
+pub struct WebPage {
+    pub sessions: WebSessions,
+    /// Where browsers find it: `http://127.0.0.1:3003`.
+    pub address: String,
+}
+
 /// Somebody on a messenger, as that messenger knows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebPerson {
@@ -124,11 +132,7 @@ impl WebSessions {
     }
 
     /// Opens a session; returns its secret, which exists nowhere else, and what is known of it.
-    pub fn sign_in(
-        &self,
-        proof: &SignInProof,
-        browser: &str,
-    ) -> Result<(String, WebSession), SignInRefused> {
+    pub fn sign_in(&self, proof: &SignInProof, browser: &str) -> Result<(String, WebSession), SignInRefused> {
         let now = self.clock.now();
         let person = self.links.lock().take(proof, now)?;
         let secret = secret();
@@ -177,11 +181,25 @@ impl WebSessions {
     /// Ends one session of a person, or all; returns how many there were. Their open pages close at once.
     pub fn end(&self, person: &str, number: Option<i64>) -> StoreResult<usize> {
         let ended = self.store.end_web_sessions(person, number)?;
-        self.ended.send_replace(());
+        self.check_again();
         Ok(ended)
     }
 
-    /// Changes whenever a session ends.
+    /// Whether anybody has a session that has not ended.
+    pub fn has_any(&self) -> bool {
+        let counted = self.store.count_web_sessions();
+        counted.unwrap_or_else(|error| {
+            tracing::error!(%error, "the sessions of the web page cannot be counted");
+            0
+        }) > 0
+    }
+
+    /// Open pages look again whether their people may still be there.
+    pub fn check_again(&self) {
+        self.ended.send_replace(());
+    }
+
+    /// Changes whenever a session ends, or may have.
     pub fn ended(&self) -> watch::Receiver<()> {
         self.ended.subscribe()
     }
@@ -216,10 +234,7 @@ impl PendingLinks {
                 found
             }
         };
-        found
-            .and_then(|at| self.open.remove(at))
-            .map(|link| link.person)
-            .ok_or(SignInRefused::NotValid)
+        found.and_then(|at| self.open.remove(at)).map(|link| link.person).ok_or(SignInRefused::NotValid)
     }
 }
 
@@ -257,8 +272,9 @@ mod tests {
         let store = Store::open(&folder.path().join("state.db"), SystemTime::now()).unwrap();
         let now = Arc::new(AtomicU64::new(1_000_000));
         let seconds = now.clone();
-        let clock =
-            Clock::from_fn(move || SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst)));
+        let clock = Clock::from_fn(move || {
+            SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst))
+        });
         Setting { sessions: WebSessions::new(store, clock), now, _folder: folder }
     }
 

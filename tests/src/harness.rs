@@ -235,15 +235,18 @@ impl Setup {
             project,
             loaded,
             adapters: self.adapters.iter().map(|fake| fake.clone() as Arc<dyn Adapter>).collect(),
-            webhooks: Vec::new(),
+            listeners: bot::AppListeners {
+                webhooks: Vec::new(),
+                page: None,
+                // The journey's clients are children of this process, as agents would be.
+                checks_peer: |_, _| Ok(()),
+            },
             access,
             clock: self.clock.clone(),
             retry: self.retry,
             label: None,
             notices: Vec::new(),
             program: bot::RunningProgram::running(),
-            // The journey's clients are children of this process, as agents would be.
-            checks_peer: |_, _| Ok(()),
             trust: trust_beside(&place),
         };
         let app = App::start_with(options, (self.commands)()).await?;

@@ -24,7 +24,8 @@ use super::{
     sent::MessageAuthor,
 };
 use crate::{
-    AdapterError, Attachment, Choice, MessageId, Outgoing, Room, Tone, delivery::backoff::Backoff,
+    AdapterError, Attachment, Choice, MessageId, Outgoing, Room, Tone,
+    delivery::backoff::Backoff,
     matrix::notices,
     text::{html::html, markdown},
 };

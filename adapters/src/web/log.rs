@@ -1,10 +1,6 @@
 //! The last messages of one room, in memory.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    time::SystemTime,
-};
+use std::{collections::VecDeque, sync::Arc, time::SystemTime};
 
 use crate::{ActivityState, Choice, MessageId, Outgoing, Tone};
 
@@ -85,9 +81,7 @@ impl MessageLog {
             }
             None => self.messages.push_back(message),
         }
-        while self.messages.len() > 1
-            && (self.messages.len() > REMEMBERED || self.bytes > REMEMBERED_BYTES)
-        {
+        while self.messages.len() > 1 && (self.messages.len() > REMEMBERED || self.bytes > REMEMBERED_BYTES) {
             self.bytes -= self.messages.pop_front().map_or(0, |oldest| oldest.bytes());
         }
     }

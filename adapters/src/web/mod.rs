@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -16,11 +16,11 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
 
-pub use self::log::{WebFile, WebMessage};
 use self::log::{MessageLog, WebPage};
+pub use self::log::{WebFile, WebMessage};
 use crate::{
-    Activity, ActivityState, Adapter, AdapterError, Addressed, Attachment, Capabilities, ChoiceForm, Enclosed,
-    Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender, text::address,
+    Activity, ActivityState, Adapter, AdapterError, Addressed, Attachment, Capabilities, ChoiceForm,
+    Enclosed, Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender, text::address,
 };
 
 /// The adapter's name in rooms and in `bot.toml`.
@@ -44,6 +44,7 @@ pub struct Web {
     started: SystemTime,
     given: AtomicU64,
     rooms: Mutex<HashMap<Arc<str>, MessageLog>>,
+    is_attended: AtomicBool,
     news: broadcast::Sender<Arc<WebNews>>,
     acts: mpsc::Sender<Incoming>,
     waiting: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
@@ -81,6 +82,7 @@ impl Web {
             started: SystemTime::now(),
             given: AtomicU64::new(0),
             rooms: Mutex::default(),
+            is_attended: AtomicBool::new(false),
             news: broadcast::Sender::new(NEWS),
             acts,
             waiting: tokio::sync::Mutex::new(waiting),
@@ -96,6 +98,11 @@ impl Web {
     /// The room of everybody.
     pub fn team() -> Room {
         Room::new(NAME, TEAM)
+    }
+
+    /// Whether somebody is signed in, who may come back at any time: then [`Web::team`] follows the pipeline.
+    pub fn set_attended(&self, is_attended: bool) {
+        self.is_attended.store(is_attended, Ordering::Relaxed);
     }
 
     /// Every change from now on, in all rooms. One that lags gets an error from the channel, and reads its rooms again.
@@ -248,9 +255,14 @@ impl Adapter for Web {
         let Some(known) = known else {
             return Err(AdapterError::Rejected(format!("no message `{id}` since this page started")));
         };
-        let edited = WebMessage { reply_to: known.reply_to.clone(), ..WebMessage::new(id.clone(), known.at, message) };
+        let edited =
+            WebMessage { reply_to: known.reply_to.clone(), ..WebMessage::new(id.clone(), known.at, message) };
         self.show(room, edited);
         Ok(())
+    }
+
+    fn attended_rooms(&self) -> Vec<Room> {
+        self.is_attended.load(Ordering::Relaxed).then(Self::team).into_iter().collect()
     }
 
     async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {

@@ -57,6 +57,11 @@ impl Store {
         statement.query_map([person], read)?.collect()
     }
 
+    /// How many sessions there are.
+    pub fn count_web_sessions(&self) -> StoreResult<u32> {
+        self.lock().query_row("SELECT count(*) FROM web_sessions", [], |row| row.get(0))
+    }
+
     /// Notes that a session is in use.
     pub fn use_web_session(&self, number: i64, now: SystemTime) -> StoreResult<()> {
         let used = params![number, seconds(now)];
