@@ -10,6 +10,7 @@ mod delete;
 mod discard;
 mod doctor;
 mod draft;
+mod edit;
 mod git;
 mod help;
 pub mod htop;
@@ -33,6 +34,7 @@ mod start;
 mod status;
 mod stop;
 pub mod story;
+mod tick;
 mod verbosity;
 mod version;
 mod web;
@@ -50,6 +52,9 @@ pub fn all() -> CommandRegistry {
         Arc::new(show::ShowCommand),
         Arc::new(overview::OverviewCommand),
         Arc::new(new::NewCommand),
+        Arc::new(edit::EditCommand),
+        Arc::new(tick::TICK),
+        Arc::new(tick::UNTICK),
         Arc::new(draft::DraftCommand),
         Arc::new(land::LandCommand),
         Arc::new(discard::DiscardCommand),

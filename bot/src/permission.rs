@@ -29,7 +29,7 @@ use adapters::{MessageId, Room};
 use agents::trial::KeepFailure;
 pub use asker::{Asker, OPEN_QUESTIONS};
 use audit::sha256;
-pub use board::{BoardConsent, BoardQuestion, PlannedStory};
+pub use board::{BoardConsent, BoardQuestion, PlannedStory, gives_up_review, role_to_change};
 pub use concerns::CallConcern;
 pub use listed::{ListedArguments, ListedCommand};
 pub use model_question::ModelQuestion;

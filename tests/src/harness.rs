@@ -332,6 +332,21 @@ impl Bot {
         }
     }
 
+    /// Waits until the board's branch has this file of the stories' folder, and returns its content there.
+    pub async fn until_on_board(&self, path: &str) -> Vec<u8> {
+        let until = std::time::Instant::now() + Duration::from_secs(60);
+        let name = format!("storkit/board:.storkit/work/{path}");
+        loop {
+            let mut show = Command::new("git");
+            let shown = show.arg("-C").arg(self.file("")).args(["show", &name]).output().expect("git runs");
+            if shown.status.success() {
+                return shown.stdout;
+            }
+            assert!(std::time::Instant::now() < until, "{}", String::from_utf8_lossy(&shown.stderr));
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Waits until no story has a worktree. They are removed in the background.
     pub async fn until_no_worktrees(&self) {
         let until = std::time::Instant::now() + Duration::from_secs(60);
