@@ -55,6 +55,7 @@ mod threads;
 mod transcripts;
 mod trouble;
 mod upkeep;
+mod web;
 mod week;
 #[cfg(feature = "whatsapp")]
 mod whatsapp;
