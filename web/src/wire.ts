@@ -223,6 +223,8 @@ export type MessageView = {
     /** More edits will follow. */
     live: boolean;
     reply_to: string | null;
+    /** The question that this message asks. The page shows its card instead of `choices`. */
+    question: number | null;
 };
 
 /** Frames from the browser. The first one is `hello`, within 5 s. */
@@ -261,6 +263,8 @@ export type FromServer =
     /** The frame with this ticket became this message; answers to it have it in `reply_to`. */
     | { type: "taken"; ticket: number; message: string }
     | { type: "refused"; ticket: number; why: string }
+    /** Every 20 s: a browser does not see the socket's own pings, and so could not tell a dead connection from a quiet one. */
+    | { type: "beat"; at: number }
     /** The last frame. `again`: connect again; otherwise sign in again. */
     | { type: "bye"; why: string; again: boolean };
 

@@ -1,0 +1,47 @@
+import { brotliCompressSync, constants, gzipSync } from "node:zlib";
+
+import { defineConfig, type Plugin } from "vite";
+
+const server = `http://127.0.0.1:${process.env.STORKIT_WEB_PORT ?? "3003"}`;
+
+/** Writes `.br` and `.gz` beside each file, so that the server compresses nothing while it runs. */
+function compressed(): Plugin {
+  return {
+    name: "storkit-compressed",
+    apply: "build",
+    enforce: "post",
+    generateBundle: {
+      order: "post",
+      handler(_, bundle) {
+        for (const [fileName, file] of Object.entries(bundle)) {
+          const bytes = Buffer.from(file.type === "chunk" ? file.code : file.source);
+          const br = brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 11 } });
+          this.emitFile({ type: "asset", fileName: `${fileName}.br`, source: br });
+          this.emitFile({ type: "asset", fileName: `${fileName}.gz`, source: gzipSync(bytes, { level: 9 }) });
+        }
+      },
+    },
+  };
+}
+
+export default defineConfig({
+  oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
+  build: {
+    target: "es2022",
+    // The content security policy allows neither inline scripts nor `data:` styles.
+    assetsInlineLimit: 0,
+    modulePreload: false,
+    cssCodeSplit: false,
+    reportCompressedSize: false,
+  },
+  plugins: [compressed()],
+  server: {
+    proxy: {
+      "/api": server,
+      "/login": { target: server, bypass: (request) => (request.method === "GET" ? "/index.html" : undefined) },
+      "/logout": server,
+      "/live": { target: server, ws: true },
+    },
+    watch: { ignored: ["**/dist/**", "**/test/**"] },
+  },
+});
