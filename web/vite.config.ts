@@ -14,7 +14,8 @@ function compressed(): Plugin {
       order: "post",
       handler(_, bundle) {
         for (const [fileName, file] of Object.entries(bundle)) {
-          const bytes = Buffer.from(file.type === "chunk" ? file.code : file.source);
+          const content = file.type === "chunk" ? file.code : file.source;
+          const bytes = typeof content === "string" ? Buffer.from(content) : content;
           const br = brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 11 } });
           this.emitFile({ type: "asset", fileName: `${fileName}.br`, source: br });
           this.emitFile({ type: "asset", fileName: `${fileName}.gz`, source: gzipSync(bytes, { level: 9 }) });

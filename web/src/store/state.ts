@@ -38,6 +38,8 @@ export type RoomState = {
   more: boolean;
   /** Whether the server has sent the newest messages. */
   opened: boolean;
+  /** While the newest messages are asked for again: what was there before, and what has come since. */
+  reopening: { before: readonly MessageView[]; came: readonly MessageView[] } | null;
   activity: Activity;
 };
 
@@ -72,7 +74,7 @@ export type State = {
   skew: number;
 };
 
-export const emptyRoom: RoomState = { messages: [], more: false, opened: false, activity: "idle" };
+export const emptyRoom: RoomState = { messages: [], more: false, opened: false, reopening: null, activity: "idle" };
 
 export function firstState(): State {
   return {

@@ -32,7 +32,7 @@ export function take(state: State, frame: FromServer, now: number): State {
     case "message":
       return takeMessage(state, frame.message);
     case "opened":
-      return changeRoom(state, frame.room, (room) => ({ ...room, more: frame.more, opened: true }));
+      return changeRoom(state, frame.room, (room) => takeOpened(room, frame.more));
     case "activity":
       return changeRoom(state, frame.room, (room) => ({ ...room, activity: frame.state }));
     case "taken":
@@ -103,6 +103,11 @@ export function takeSent(state: State, ticket: number, room: string): State {
   return { ...state, sent };
 }
 
+/** The state when the newest messages of a room are asked for. */
+export function takeOpening(state: State, name: string): State {
+  return changeRoom(state, name, (room) => ({ ...room, reopening: { before: room.messages, came: [] } }));
+}
+
 /** The state without a settled question that the person has read. Open ones stay. */
 export function takeDismissed(state: State, question: number): State {
   const { project } = state;
@@ -137,6 +142,7 @@ function takeMessage(state: State, message: MessageView): State {
   const next = changeRoom(state, message.room, (room) => ({
     ...room,
     messages: withMessage(room.messages, message),
+    reopening: room.reopening && { ...room.reopening, came: [...room.reopening.came, message] },
   }));
   if (message.reply_to === null) return next;
   for (const [ticket, sent] of next.sent) {
@@ -145,6 +151,16 @@ function takeMessage(state: State, message: MessageView): State {
     }
   }
   return next;
+}
+
+/** More messages than fit on a page may have been missed: then only the new page counts, since a gap would not show. */
+function takeOpened(room: RoomState, more: boolean): RoomState {
+  const { reopening } = room;
+  const opened = { ...room, opened: true, reopening: null };
+  if (!reopening || reopening.before.length === 0) return { ...opened, more };
+  const known = new Set(reopening.before.map((message) => message.id));
+  if (reopening.came.length === 0 || reopening.came.some((message) => known.has(message.id))) return opened;
+  return { ...opened, more, messages: reopening.came.reduce<readonly MessageView[]>(withMessage, []) };
 }
 
 /** The messages with this one at its place by time; an edit replaces the message of the same id. */
