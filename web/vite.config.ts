@@ -32,7 +32,6 @@ export default defineConfig({
     // The content security policy allows neither inline scripts nor `data:` styles.
     assetsInlineLimit: 0,
     modulePreload: false,
-    cssCodeSplit: false,
     reportCompressedSize: false,
   },
   plugins: [compressed()],

@@ -116,7 +116,9 @@ export type QuestionView = {
     answer_in: string | null;
     /** "Slack", "Matrix", ...: everywhere it was asked. */
     asked_in: Array<string>;
-    /** Buttons, in order. `key` goes back in `choose`. */
+    /** What a trial of the command did, as safe HTML; null: none ran. The choice "Keep" is about this effect. */
+    trial: string | null;
+    /** Buttons, in order. `key` (`q:12:yes`) goes back in `choose`. */
     choices: Array<ChoiceView>;
     /** How it ended; null while it is open. */
     outcome: OutcomeView | null;
@@ -197,7 +199,7 @@ export type Hunk = { head: string; lines: Array<DiffLine> };
 export type DiffLine = { old: number | null; new: number | null; text: string };
 
 /** `GET /api/run/ID/log?from=LINE` (default: the last 2,000 lines). Lines are counted from 1 and keep their number. */
-export type LogView = { run: string; from: number; lines: Array<string>; next: number; over: boolean };
+export type LogView = { run: string; story: number | null; from: number; lines: Array<string>; next: number; over: boolean };
 
 /** `GET /api/archive?before=ID&q=TEXT` */
 export type ArchiveView = { stories: Array<StoryCard>; more: boolean };

@@ -4,10 +4,10 @@ import { visiblePieces } from "./visible";
 
 export function Exact({ text }: { text: string }) {
   const pieces = visiblePieces(text);
-  if (pieces.every((piece) => !piece.isHidden)) return <bdi>{text}</bdi>;
+  if (pieces.every((piece) => !piece.isHidden)) return <bdo dir="ltr">{text}</bdo>;
   return (
-    <bdi>
+    <bdo dir="ltr">
       {pieces.map((piece) => (piece.isHidden ? <mark title="A character that cannot be seen">{piece.text}</mark> : piece.text))}
-    </bdi>
+    </bdo>
   );
 }

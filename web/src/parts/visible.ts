@@ -1,7 +1,11 @@
 // Characters that the eye would miss: they could hide a part of a command, or show it in another order. Pure.
 
-/** Controls, formats, blanks that are none, unassigned and private characters. Line breaks, tabs and plain spaces are as they look. */
-const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}\p{Cn}\p{DI}\u2800]|(?! )\p{Zs}/gu;
+/**
+ * Controls, formats, blanks that are none, unassigned and private characters; and marks that cover their neighbours: a third one on a
+ * letter, or one that sits on none. Line breaks, tabs and plain spaces are as they look.
+ */
+const HIDDEN =
+  /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cs}\p{Cn}\p{DI}\u2800]|(?! )\p{Zs}|(?<=\p{M}\p{M})\p{M}|(?<![\p{L}\p{N}\p{M}])\p{M}/gu;
 const PLAIN = new Set(["\n", "\t"]);
 
 export type Piece = { text: string; isHidden: boolean };

@@ -1,0 +1,60 @@
+// One question to people, as a card: what is asked, who asks, how long there is, and the answer.
+
+import { useSignal } from "@preact/signals";
+
+import { Ago } from "../parts/time";
+import { Press } from "../parts/press";
+import { questionPath, storyPath } from "../route";
+import { state } from "../store/store";
+import { takeDismissed } from "../store/take";
+import type { QuestionView } from "../wire";
+import { Answer } from "./answer";
+import { Body, Sentence } from "./body";
+import { Countdown } from "./countdown";
+
+/** `level` is that of its heading: 2 on a page of its own. */
+export function QuestionCard({ question, level = 3 }: { question: QuestionView; level?: 2 | 3 }) {
+  const isRead = useSignal(question.form.form === "options");
+  const { outcome } = question;
+  const Heading = `h${level}` as const;
+  return (
+    <article class={`card question ${outcome ? "settled" : ""}`} aria-label={`Question ${question.id}`}>
+      <header class="question-head">
+        <a class="question-number" href={questionPath(question.id)}>
+          Question {question.id}
+        </a>
+        <span class="question-asker">
+          {question.story === null ? question.asker : <a href={storyPath(question.story)}>{question.asker}</a>}
+        </span>
+        {!outcome && question.deadline !== null && <Countdown asked={question.asked} deadline={question.deadline} />}
+        {!outcome && question.deadline === null && (
+          <span class="soft">
+            <Ago at={question.asked} after=" ago" />
+          </span>
+        )}
+      </header>
+      <Heading class="question-sentence">
+        <Sentence question={question} />
+      </Heading>
+      <Body question={question} onRead={() => (isRead.value = true)} />
+      {outcome ? <Settled question={question} /> : <Answer question={question} isRead={isRead} />}
+    </article>
+  );
+}
+
+function Settled({ question }: { question: QuestionView }) {
+  const { outcome } = question;
+  if (!outcome) return null;
+  const isYes = outcome.word === "allowed" || outcome.word === "answered";
+  return (
+    <div class="row settled-row">
+      <p class={`settled-text ${isYes ? "yes" : "no"}`}>
+        <span aria-hidden="true">{isYes ? "✓" : "✕"} </span>
+        {outcome.sentence} <span class="soft"><Ago at={outcome.at} after=" ago" /></span>
+      </p>
+      <Press kind="quiet" label={`Dismiss question ${question.id}`} onPress={() => (state.value = takeDismissed(state.value, question.id))}>
+        Dismiss
+      </Press>
+    </div>
+  );
+}
