@@ -4,6 +4,9 @@ import { defineConfig, type Plugin } from "vite";
 
 const server = `http://127.0.0.1:${process.env.STORKIT_WEB_PORT ?? "3003"}`;
 
+/** Parts that are loaded after the first page is drawn. */
+const LATER = /src\/(board|story\/(?!words|wanted|merge_queue)|run|chat|diff\/(?!file)|pages\/(?!now|question|nothing|login_token))|\.css$/;
+
 /** Writes `.br` and `.gz` beside each file, so that the server compresses nothing while it runs. */
 function compressed(): Plugin {
   return {
@@ -33,6 +36,12 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: false,
     reportCompressedSize: false,
+    rolldownOptions: {
+      output: {
+        // One script for the first route: otherwise what it shares with later parts becomes more files, fetched one after the other.
+        codeSplitting: { groups: [{ name: "index", test: (id) => !LATER.test(id) }] },
+      },
+    },
   },
   plugins: [compressed()],
   server: {

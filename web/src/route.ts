@@ -1,54 +1,11 @@
-// Addresses of the page, in both directions. Every page has one, and "back" works.
+// The address that is shown. Every page has one, and "back" works.
 
 import { computed, signal } from "@preact/signals";
 
-export const TABS = ["text", "diff", "runs", "merge", "history"] as const;
-export type Tab = (typeof TABS)[number];
-
-export type Page =
-  | { page: "now" | "board" | "cost" | "me" | "login" | "archive" | "nothing" }
-  | { page: "story"; id: number; tab: Tab }
-  | { page: "question"; id: number }
-  | { page: "run"; id: string }
-  | { page: "chat"; room: string | null };
+import { pageOf } from "./address";
 
 const path = signal(location.pathname);
 export const page = computed(() => pageOf(path.value));
-
-export function pageOf(address: string): Page {
-  const [first = "", second, third, ...rest] = address.split("/").slice(1).map(decoded);
-  if (rest.length > 0) return { page: "nothing" };
-  switch (first) {
-    case "":
-      return second === undefined ? { page: "now" } : { page: "nothing" };
-    case "board":
-    case "cost":
-    case "me":
-    case "login":
-    case "archive":
-      return second === undefined ? { page: first } : { page: "nothing" };
-    case "story": {
-      const id = number(second);
-      const tab = TABS.find((one) => one === (third ?? "text"));
-      return id !== null && tab ? { page: "story", id, tab } : { page: "nothing" };
-    }
-    case "q": {
-      const id = number(second);
-      return id !== null && third === undefined ? { page: "question", id } : { page: "nothing" };
-    }
-    case "run":
-      return second && third === undefined ? { page: "run", id: second } : { page: "nothing" };
-    case "chat":
-      return third === undefined ? { page: "chat", room: second || null } : { page: "nothing" };
-    default:
-      return { page: "nothing" };
-  }
-}
-
-export const storyPath = (id: number, tab: Tab = "text") => (tab === "text" ? `/story/${id}` : `/story/${id}/${tab}`);
-export const runPath = (id: string) => `/run/${encodeURIComponent(id)}`;
-export const roomPath = (room: string) => `/chat/${encodeURIComponent(room)}`;
-export const questionPath = (id: number) => `/q/${id}`;
 
 /** Goes to an address of this page. `replace` leaves no step for "back". */
 export function go(to: string, how: "push" | "replace" = "push"): void {
@@ -78,16 +35,4 @@ export function startRouting(): void {
 
 function withoutTab(address: string): string {
   return address.split("/").slice(0, 3).join("/");
-}
-
-function number(text: string | undefined): number | null {
-  return text && /^\d{1,9}$/.test(text) ? Number(text) : null;
-}
-
-function decoded(part: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    return part;
-  }
 }

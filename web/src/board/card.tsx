@@ -3,7 +3,7 @@
 import { memo } from "../parts/memo";
 
 import { usd } from "../parts/format";
-import { storyPath } from "../route";
+import { storyPath } from "../address";
 import { sayWithToast, showInToast } from "../shell/toast";
 import { whyNot } from "../store/store";
 import { waitsText } from "../story/words";

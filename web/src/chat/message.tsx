@@ -20,7 +20,7 @@ type Props = { message: MessageView; about: MessageView | undefined; isMine: boo
 export const Message = memo(function Message({ message, about, isMine }: Props) {
   const question = message.question === null ? undefined : questions.value?.get(message.question);
   return (
-    <li class={`message ${message.tone} ${isMine ? "mine" : message.by === null ? "bot" : "person"}`}>
+    <li class={`message tone-${message.tone} ${isMine ? "mine" : message.by === null ? "bot" : "person"}`}>
       <p class="message-head soft">
         <strong>{message.by ?? "storkit"}</strong> <At at={message.at} />
       </p>

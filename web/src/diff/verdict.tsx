@@ -3,7 +3,7 @@
 import { useSignal, type Signal } from "@preact/signals";
 
 import { useSender } from "../live/say";
-import { Confirm } from "../parts/dialog";
+import { Confirm, Dialog } from "../parts/dialog";
 import { count } from "../parts/format";
 import { Outcome } from "../parts/outcome";
 import { Press } from "../parts/press";
@@ -18,7 +18,7 @@ export function Verdict({ story, review }: { story: StoryCard; review: Signal<Re
   const sender = useSender((sent) => {
     if (isRejecting.value && sent.answer && sent.answer.tone !== "failure") review.value = { comments: [], summary: "" };
   });
-  const { comments, summary } = review.value;
+  const { comments } = review.value;
   const canReject = story.stage === "qa" || story.stage === "merge";
   const wrongStage = canReject ? null : `A story can be sent back from QA and merge. This one is in ${story.stage}.`;
   const refuse = (reason: string) => (why.value = reason);
@@ -30,15 +30,6 @@ export function Verdict({ story, review }: { story: StoryCard; review: Signal<Re
   const reason = reasonOf(review.value);
   return (
     <section class="verdict" aria-label="Decision">
-      <label>
-        {comments.length > 0 ? `Your ${count(comments.length, "comment")} and, in general` : "What should change"}
-        <textarea
-          data-kept
-          rows={1}
-          value={summary}
-          onInput={(event) => (review.value = { ...review.value, summary: event.currentTarget.value })}
-        />
-      </label>
       <div class="row">
         <Press
           kind="primary"
@@ -50,7 +41,7 @@ export function Verdict({ story, review }: { story: StoryCard; review: Signal<Re
         </Press>
         <Press
           kind="danger"
-          why={whyNot("approver") ?? wrongStage ?? (reason === "" ? "Comment on a line or say what should change first." : null)}
+          why={whyNot("approver") ?? wrongStage}
           onRefused={refuse}
           onPress={() => (asked.value = "reject")}
         >
@@ -66,11 +57,7 @@ export function Verdict({ story, review }: { story: StoryCard; review: Signal<Re
         }}
       />
       {asked.value === "reject" && (
-        <Confirm
-          ask={{ title: `Send story ${story.id} back?`, text: <pre class="exact">{reason}</pre>, confirm: "Send it back" }}
-          onConfirm={() => say(`reject ${story.id} ${reason}`, true)}
-          onClose={() => (asked.value = null)}
-        />
+        <RejectDialog story={story.id} review={review} onSend={() => say(`reject ${story.id} ${reason}`, true)} onClose={() => (asked.value = null)} />
       )}
       {asked.value === "accept" && (
         <Confirm
@@ -85,5 +72,49 @@ export function Verdict({ story, review }: { story: StoryCard; review: Signal<Re
         />
       )}
     </section>
+  );
+}
+
+function RejectDialog({ story, review, onSend, onClose }: { story: number; review: Signal<Review>; onSend(): void; onClose(): void }) {
+  const { comments, summary } = review.value;
+  const why = reasonOf(review.value) === "" ? "Say what should change, or comment on lines of the diff." : null;
+  const refused = useSignal<string | null>(null);
+  return (
+    <Dialog title={`Send story ${story} back?`} onClose={onClose}>
+      <div class="form">
+        <label>
+          What should change{comments.length > 0 && ", beside your comments"}
+          <textarea
+            data-kept
+            rows={3}
+            value={summary}
+            onInput={(event) => (review.value = { ...review.value, summary: event.currentTarget.value })}
+          />
+        </label>
+        {comments.length > 0 && (
+          <>
+            <p class="label">The coder also reads</p>
+            <pre class="exact">{reasonOf({ comments, summary: "" })}</pre>
+          </>
+        )}
+        <p class="failure" role="status">
+          {refused.value}
+        </p>
+        <div class="row end">
+          <Press onPress={onClose}>Cancel</Press>
+          <Press
+            kind="danger"
+            why={why}
+            onRefused={(reason) => (refused.value = reason)}
+            onPress={() => {
+              onClose();
+              onSend();
+            }}
+          >
+            Send it back
+          </Press>
+        </div>
+      </div>
+    </Dialog>
   );
 }

@@ -7,7 +7,7 @@ import { get } from "../live/session";
 import { usd } from "../parts/format";
 import { Press } from "../parts/press";
 import { Loading } from "../parts/reading";
-import { storyPath } from "../route";
+import { storyPath } from "../address";
 import type { ArchiveView, StoryCard } from "../wire";
 
 /** After the last letter, before the server is asked. */

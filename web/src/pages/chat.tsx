@@ -7,7 +7,7 @@ import { Message } from "../chat/message";
 import { openRoom, send } from "../live/link";
 import { Press } from "../parts/press";
 import { Loading } from "../parts/reading";
-import { roomPath } from "../route";
+import { roomPath } from "../address";
 import { isLive, me, state } from "../store/store";
 import { emptyRoom } from "../store/state";
 import "../styles/chat.css";

@@ -3,7 +3,7 @@
 import { useView } from "../live/view";
 import { count, usd } from "../parts/format";
 import { NotRead } from "../parts/reading";
-import { storyPath } from "../route";
+import { storyPath } from "../address";
 import { board } from "../store/store";
 import type { CostView } from "../wire";
 import "../styles/pages.css";

@@ -5,14 +5,16 @@ import { useEffect } from "preact/hooks";
 
 import { watchTails } from "../live/link";
 import { usd } from "../parts/format";
+import { lazy } from "../parts/lazy";
 import { Ago } from "../parts/time";
 import { QuestionCard } from "../question/card";
-import { runPath, storyPath } from "../route";
+import { runPath, storyPath } from "../address";
 import { merges, questionList, runs, state, stories, waiting, wanted } from "../store/store";
 import { MergeQueue } from "../story/merge_queue";
-import { NewStory } from "../story/new_story";
 import { WantedCard } from "../story/wanted";
 import type { RunView } from "../wire";
+
+const FirstUse = lazy(() => import("./first_use").then((module) => module.FirstUse));
 
 export function NowPage() {
   useEffect(watchTails, []);
@@ -86,18 +88,5 @@ function RunRow({ run }: { run: RunView }) {
         <a href={storyPath(run.story)}>#{run.story}</a> · <Ago at={run.since} /> · {usd(run.cost_usd)}
       </span>
     </li>
-  );
-}
-
-function FirstUse() {
-  return (
-    <div class="first-use">
-      <h1>No stories yet. Say what to build.</h1>
-      <NewStory isOpen />
-      <p class="soft">
-        A story is one change: agents write it, its gates check it, somebody reviews it, and it is merged. In the chat you can also let the
-        agent draft the criteria with <code>draft ID</code>.
-      </p>
-    </div>
   );
 }

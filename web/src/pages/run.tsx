@@ -9,7 +9,7 @@ import { Icon } from "../parts/icon";
 import { Press } from "../parts/press";
 import { Loading } from "../parts/reading";
 import { Ago } from "../parts/time";
-import { questionPath, storyPath } from "../route";
+import { questionPath, storyPath } from "../address";
 import { LogFollower } from "../run/follow";
 import { isLive, questionList, runs, stories } from "../store/store";
 import "../styles/run.css";
@@ -119,7 +119,7 @@ function Download({ log, id }: { log: LogFollower; id: string }) {
   return (
     <>
       <Press kind="quiet" onPress={() => void save()}>
-        Whole log ⇩
+        Whole log
       </Press>
       <span role="status" class="soft">
         {state.value}

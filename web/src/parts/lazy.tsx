@@ -18,7 +18,7 @@ export function lazy<Props extends object>(load: Load<Props>): ComponentType<Pro
     const [failed, setFailed] = useState(false);
     const [, redraw] = useState(0);
     useEffect(() => {
-      if (Loaded) return;
+      // Also when it came between the first drawing and now.
       fetch().then(
         () => redraw((n) => n + 1),
         () => setFailed(true),

@@ -1,7 +1,7 @@
 // What became of something that was sent, at the place where it was sent from.
 
 import type { Sender } from "../live/say";
-import { roomPath } from "../route";
+import { roomPath } from "../address";
 import { Html } from "./html";
 import { Press } from "./press";
 

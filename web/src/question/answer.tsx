@@ -43,6 +43,9 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
     if (isRead.value) why.value = null;
   }, [isRead.value]);
 
+  // A trial and its like change the question and leave it open.
+  useEffect(sender.clear, [question.trial, question.choices.length]);
+
   const choose = (choice: ChoiceView) => {
     why.value = null;
     sender.send({ choose: choice.key, message: null }, room);
@@ -58,6 +61,21 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
   const sayWords = () => {
     const text = words.value.trim();
     if (text && sender.send({ say: answerInWords(question, text) }, room)) isWriting.value = false;
+  };
+
+  const button = (choice: ChoiceView) => {
+    const act = actOf(choice.key);
+    return (
+      <Press
+        key={choice.key}
+        kind={act === "yes" ? "primary" : act === "no" ? "plain" : "quiet"}
+        why={notAllowed ?? busy ?? (act === "no" || act === "try" ? null : unread)}
+        onRefused={(reason) => (why.value = reason)}
+        onPress={() => ifSteady(() => (act === "always" ? (asked.value = choice) : choose(choice)))}
+      >
+        {act === "always" ? <Always label={choice.label} rule={ruleOf(question)} /> : choice.label}
+      </Press>
+    );
   };
 
   return (
@@ -77,25 +95,21 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
           onSay={(text) => ifSteady(() => sender.send({ say: answerInWords(question, text) }, room))}
         />
       ) : (
-        <div class="row choices">
-          {question.choices.map((choice) => {
-            const act = actOf(choice.key);
-            return (
-              <Press
-                key={choice.key}
-                kind={act === "yes" ? "primary" : act === "no" ? "plain" : "quiet"}
-                why={notAllowed ?? busy ?? (act === "no" || act === "try" ? null : unread)}
-                onRefused={(reason) => (why.value = reason)}
-                onPress={() => ifSteady(() => (act === "always" ? (asked.value = choice) : choose(choice)))}
-              >
-                {choice.label}
-              </Press>
-            );
-          })}
-          <Press kind="quiet" expanded={isWriting.value} why={notAllowed ?? busy} onRefused={(reason) => (why.value = reason)} onPress={() => (isWriting.value = !isWriting.value)}>
-            {question.form.form === "call" ? "Deny with a reason…" : "Ask for a change…"}
-          </Press>
-        </div>
+        <>
+          <div class="row choices">{question.choices.filter(isMain).map(button)}</div>
+          <div class="row more-choices">
+            {question.choices.filter((choice) => !isMain(choice)).map(button)}
+            <Press
+              kind="quiet"
+              expanded={isWriting.value}
+              why={notAllowed ?? busy}
+              onRefused={(reason) => (why.value = reason)}
+              onPress={() => (isWriting.value = !isWriting.value)}
+            >
+              {question.form.form === "call" ? "Deny with a reason…" : "Ask for a change…"}
+            </Press>
+          </div>
+        </>
       )}
       {isWriting.value && (
         <form
@@ -114,7 +128,6 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
           </button>
         </form>
       )}
-      <RuleOffered question={question} />
       <Outcome
         sender={sender}
         why={why.value}
@@ -134,23 +147,31 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
   );
 }
 
-function RuleOffered({ question: { form } }: { question: QuestionView }) {
-  if (form.form !== "call" || form.always === null) return null;
+function isMain(choice: ChoiceView): boolean {
+  return actOf(choice.key) === "yes" || actOf(choice.key) === "no";
+}
+
+function ruleOf({ form }: QuestionView): string | null {
+  return form.form === "call" ? form.always : null;
+}
+
+/** The rule is in view before anybody presses. */
+function Always({ label, rule }: { label: string; rule: string | null }) {
+  if (rule === null) return <>{label}…</>;
   return (
-    <p class="rule-offered soft">
-      Always: <code>{form.always}</code>
-    </p>
+    <span>
+      {label}: <code>{rule}</code>…
+    </span>
   );
 }
 
 function alwaysAsk(question: QuestionView): Ask {
-  const rule = question.form.form === "call" ? question.form.always : null;
   return {
     title: "Allow this from now on?",
     text: (
       <>
         <p>Nobody is asked again before such a call:</p>
-        <pre class="exact">{rule ?? "(the rule is not known)"}</pre>
+        <pre class="exact">{ruleOf(question) ?? "(the rule is not known)"}</pre>
         <p class="soft">`rules` lists it, and `rules revoke` ends it.</p>
       </>
     ),

@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 
 import { Ago } from "../parts/time";
 import { Press } from "../parts/press";
-import { questionPath, storyPath } from "../route";
+import { questionPath, storyPath } from "../address";
 import { state } from "../store/store";
 import { takeDismissed } from "../store/take";
 import type { QuestionView } from "../wire";

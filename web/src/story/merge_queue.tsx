@@ -1,7 +1,7 @@
 // The merge queue: the place of each story, what is tested now, and why something left it.
 
 import { count } from "../parts/format";
-import { storyPath } from "../route";
+import { storyPath } from "../address";
 import { merges } from "../store/store";
 import type { MergeCard } from "../wire";
 

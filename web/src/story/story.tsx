@@ -5,7 +5,7 @@ import { usd } from "../parts/format";
 import { NotRead } from "../parts/reading";
 import { Ago } from "../parts/time";
 import { useView } from "../live/view";
-import { TABS, runPath, storyPath, type Tab } from "../route";
+import { TABS, runPath, storyPath, type Tab } from "../address";
 import { merges, questionList, runs, stories } from "../store/store";
 import type { RunView, StoryCard, StoryView } from "../wire";
 import { QuestionCard } from "../question/card";

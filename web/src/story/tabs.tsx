@@ -2,7 +2,7 @@
 
 import { count, span, usd } from "../parts/format";
 import { At } from "../parts/time";
-import { runPath } from "../route";
+import { runPath } from "../address";
 import type { MergeCard, PastRun, StoryView } from "../wire";
 import { MergeRow } from "./merge_queue";
 

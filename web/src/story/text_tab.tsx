@@ -54,21 +54,28 @@ function Criteria({ story, criteria }: { story: StoryCard; criteria: StoryView["
       <ul class="criteria">
         {criteria.map((criterion, at) => (
           <li key={at}>
-            <label>
-              <input
-                type="checkbox"
-                checked={criterion.done}
-                // Done is what the story's file says, so only a new text of it unticks.
-                disabled={criterion.done}
-                onClick={(event) => {
-                  // It changes when the file has changed.
-                  event.preventDefault();
-                  why.value = whyNot("user");
-                  if (why.value === null) sender.send({ say: `tick ${story.id} ${at + 1}` });
-                }}
-              />
-              <span>{criterion.text}</span>
-            </label>
+            {criterion.done ? (
+              <p>
+                <span class="ticked">
+                  ✓<span class="hidden"> Done:</span>
+                </span>
+                <span>{criterion.text}</span>
+              </p>
+            ) : (
+              <label>
+                <input
+                  type="checkbox"
+                  checked={false}
+                  onClick={(event) => {
+                    // It is ticked once the story's file is.
+                    event.preventDefault();
+                    why.value = whyNot("user");
+                    if (why.value === null) sender.send({ say: `tick ${story.id} ${at + 1}` });
+                  }}
+                />
+                <span>{criterion.text}</span>
+              </label>
+            )}
           </li>
         ))}
       </ul>

@@ -3,7 +3,7 @@
 import { Acts, type Act } from "../parts/acts";
 import { usd } from "../parts/format";
 import { Ago } from "../parts/time";
-import { storyPath } from "../route";
+import { storyPath } from "../address";
 import type { StoryCard } from "../wire";
 import { STAGE_NAME, waitsText } from "./words";
 
@@ -15,10 +15,11 @@ export function WantedCard({ story }: { story: StoryCard }) {
           <span class="story-number">{story.id}</span> {story.title}
         </a>
       </h3>
-      <p>{capitalised(waitsText(story) ?? "")}</p>
-      <p class="soft">
+      <p class="wanted-what">{capitalised(waitsText(story) ?? "")}</p>
+      <p class="soft wanted-meta">
         {STAGE_NAME[story.stage]}
-        {story.criteria > 0 && ` · ${story.ticked}/${story.criteria} criteria`} · {usd(story.cost_usd)}
+        {story.criteria > 0 && ` · ${story.ticked}/${story.criteria} criteria`}
+        {story.cost_usd > 0 && ` · ${usd(story.cost_usd)}`}
         {story.since !== null && (
           <>
             {" · "}
@@ -46,7 +47,7 @@ function actsFor(story: StoryCard): Act[] {
   switch (story.wanted) {
     case "retry":
     case "clear_the_way":
-      return [{ label: "Retry", say: `retry ${story.id}`, role: "approver", kind: "primary" }];
+      return [{ label: "Retry", say: `retry ${story.id}`, role: "approver" }];
     case "budget":
       return [
         {
@@ -62,7 +63,7 @@ function actsFor(story: StoryCard): Act[] {
         },
       ];
     case "start":
-      return [{ label: "Start", say: `start ${story.id}`, role: "user", kind: "primary" }];
+      return [{ label: "Start", say: `start ${story.id}`, role: "user" }];
     case "review":
     case null:
       return [];
