@@ -2,7 +2,7 @@
 
 import { Board } from "../board/board";
 import { isWide } from "../shell/width";
-import type { Tab } from "../route";
+import type { Tab } from "../address";
 import { lazy } from "../parts/lazy";
 
 const Story = lazy(() => import("../story/story").then((module) => module.Story));

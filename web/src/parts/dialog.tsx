@@ -33,8 +33,8 @@ export function Confirm({ ask, onConfirm, onClose }: { ask: Ask; onConfirm(): vo
         <Press
           kind={ask.kind ?? "danger"}
           onPress={() => {
-            onClose();
             onConfirm();
+            onClose();
           }}
         >
           {ask.confirm}

@@ -23,7 +23,8 @@ export function Fold({ children, label, onRead }: Props) {
     const element = box.current;
     if (!element) return;
     const measure = () => {
-      const wrapped = Math.round(element.scrollHeight / Number.parseFloat(getComputedStyle(element).lineHeight));
+      // The box around the text is less than a line.
+      const wrapped = Math.floor(element.scrollHeight / Number.parseFloat(getComputedStyle(element).lineHeight));
       setLines(wrapped);
       if (wrapped <= LINES) onRead();
     };
