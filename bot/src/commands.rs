@@ -10,6 +10,7 @@ mod delete;
 mod discard;
 mod doctor;
 mod draft;
+mod edit;
 mod git;
 mod help;
 pub mod htop;
@@ -33,8 +34,10 @@ mod start;
 mod status;
 mod stop;
 pub mod story;
+mod tick;
 mod verbosity;
 mod version;
+mod web;
 mod whoami;
 
 use std::{fmt::Write as _, sync::Arc};
@@ -49,6 +52,9 @@ pub fn all() -> CommandRegistry {
         Arc::new(show::ShowCommand),
         Arc::new(overview::OverviewCommand),
         Arc::new(new::NewCommand),
+        Arc::new(edit::EditCommand),
+        Arc::new(tick::TICK),
+        Arc::new(tick::UNTICK),
         Arc::new(draft::DraftCommand),
         Arc::new(land::LandCommand),
         Arc::new(discard::DiscardCommand),
@@ -77,6 +83,7 @@ pub fn all() -> CommandRegistry {
         Arc::new(compact::CompactCommand),
         Arc::new(reset::ResetCommand),
         Arc::new(cost::CostCommand),
+        Arc::new(web::WebCommand),
         Arc::new(whoami::WhoamiCommand),
         Arc::new(version::VersionCommand),
         Arc::new(doctor::DoctorCommand),

@@ -2,6 +2,7 @@
 
 mod branch;
 mod checkout;
+mod dependencies;
 mod files;
 mod index;
 mod number;
@@ -25,6 +26,7 @@ pub(crate) use self::{
         BOARD_REF, BoardChanges, MAX_STORY, StoryBlobs, WORK, apply, board_tip, change_line, commit_tree,
         is_story_name, open as open_board, stories_at, stories_in, write_commit, write_whole,
     },
+    dependencies::dependency_fault,
     sync::{BoardSync, note_board, note_settled, remove_from_index, sync, sync_locked},
 };
 use imbl::{OrdMap, ordmap::DiffItem};

@@ -69,7 +69,7 @@ pub struct DeletedStory {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StoryChange {
     pub title: Option<String>,
-    /// The text behind the front matter.
+    /// The text below the title. One that begins with a heading of its own replaces the title's as well.
     pub body: Option<String>,
     /// `agent`; empty for nobody.
     pub agent: Option<String>,

@@ -5,6 +5,7 @@ mod conversation;
 mod criteria;
 mod document;
 mod front;
+mod heading;
 mod lines;
 mod name;
 mod plain;
@@ -107,9 +108,12 @@ impl Story {
     }
 }
 
+/// Longest title, in characters.
+pub const LONGEST_TITLE: usize = 200;
+
 /// A title as people see it: one line, no control characters, at most 200 characters. `None` if nothing is left.
 pub fn title(text: &str) -> Option<String> {
-    const LONGEST: usize = 200;
+    const LONGEST: usize = LONGEST_TITLE;
     let clean = |c: char| if c.is_control() { ' ' } else { c };
     let is_clean = text.len() <= LONGEST && !text.contains(char::is_control) && !text.contains("  ");
     if is_clean && text.trim().len() == text.len() && !text.is_empty() {

@@ -48,6 +48,7 @@ mod slack;
 mod slash;
 mod stop;
 mod stories;
+mod story_commands;
 mod talk;
 mod terminal;
 mod threads;

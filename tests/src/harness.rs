@@ -235,15 +235,18 @@ impl Setup {
             project,
             loaded,
             adapters: self.adapters.iter().map(|fake| fake.clone() as Arc<dyn Adapter>).collect(),
-            webhooks: Vec::new(),
+            listeners: bot::AppListeners {
+                webhooks: Vec::new(),
+                page: None,
+                // The journey's clients are children of this process, as agents would be.
+                checks_peer: |_, _| Ok(()),
+            },
             access,
             clock: self.clock.clone(),
             retry: self.retry,
             label: None,
             notices: Vec::new(),
             program: bot::RunningProgram::running(),
-            // The journey's clients are children of this process, as agents would be.
-            checks_peer: |_, _| Ok(()),
             trust: trust_beside(&place),
         };
         let app = App::start_with(options, (self.commands)()).await?;
@@ -326,6 +329,21 @@ impl Bot {
             let next = tokio::time::timeout(Duration::from_secs(120), events.recv()).await;
             self.place.check_processes(std::process::id());
             assert!(next.is_ok(), "story {story} is not done: {:?}", pipeline.snapshot());
+        }
+    }
+
+    /// Waits until the board's branch has this file of the stories' folder, and returns its content there.
+    pub async fn until_on_board(&self, path: &str) -> Vec<u8> {
+        let until = std::time::Instant::now() + Duration::from_secs(60);
+        let name = format!("storkit/board:.storkit/work/{path}");
+        loop {
+            let mut show = Command::new("git");
+            let shown = show.arg("-C").arg(self.file("")).args(["show", &name]).output().expect("git runs");
+            if shown.status.success() {
+                return shown.stdout;
+            }
+            assert!(std::time::Instant::now() < until, "{}", String::from_utf8_lossy(&shown.stderr));
+            tokio::task::yield_now().await;
         }
     }
 

@@ -79,12 +79,14 @@ pub async fn create(
     by: Actor,
     origin: &RequestOrigin,
 ) -> CommandResult {
-    let has_criteria = !new.criteria.is_empty();
+    let (has_list, has_body) = (!new.criteria.is_empty(), new.body.is_some());
     let new = NewStory { conversation: Some(origin.conversation.clone()), ..new };
     let story = services.pipeline.create_story(new, by).await.map_err(refusal)?;
     let id = story.id();
     services.store.keep_story_origin(id, &origin.room, origin.message.as_ref());
     let created = replies::story_created(&story);
+    // Those of a template are only examples.
+    let has_criteria = has_list || has_body && !story.criteria.is_empty();
     Ok(match has_criteria {
         true => Reply::notice(created),
         false => Reply::notice(format!("{created}\n\n{}", replies::asks_for_criteria(id)))
@@ -96,6 +98,12 @@ pub async fn create(
 pub fn criteria_of(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
     lines.map(without_mark).filter_map(story::title).collect()
+}
+
+/// Whether a text is a list and nothing else. One with levels is more than a list of criteria.
+pub fn is_list(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    lines.all(|line| without_mark(line).len() < line.len() && !line.starts_with(char::is_whitespace))
 }
 
 fn without_mark(line: &str) -> &str {
@@ -125,6 +133,19 @@ mod tests {
         );
         assert!(matches!(only_number("12 13"), Err(CommandError::Usage(_))));
         assert!(begins_with_number("12 x") && !begins_with_number("the server"));
+    }
+
+    #[test]
+    fn a_list_has_a_mark_in_each_line_and_no_levels() {
+        for (text, expected) in [
+            ("- one\n\n2) two\n* [x] three", true),
+            ("- one\ntwo", false),
+            ("- one\n  - two", false),
+            ("one", false),
+            ("-one", false),
+        ] {
+            assert_eq!(is_list(text), expected, "{text}");
+        }
     }
 
     #[test]

@@ -2,9 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use pipeline::story::{StoryId, StoryKind};
+use pipeline::{
+    handle::StoryChange,
+    stage::Stage,
+    story::{Story, StoryId, StoryKind},
+};
 
 use super::Person;
+use crate::config::access::UserRole;
 
 /// What a room's agent wants to do with the board.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +35,19 @@ pub struct PlannedStory {
     pub after: Vec<usize>,
     /// Stories of the board that come before it.
     pub depends_on: Vec<StoryId>,
+}
+
+/// Who may change a story like that: once it has left the backlog, agents work by its text, and a person's review is not given up by just
+/// anybody.
+pub fn role_to_change(story: &Story, change: &StoryChange) -> UserRole {
+    match story.stage != Stage::Backlog || gives_up_review(story, change) {
+        true => UserRole::Approver,
+        false => UserRole::User,
+    }
+}
+
+pub fn gives_up_review(story: &Story, change: &StoryChange) -> bool {
+    change.manual_qa == Some(false) && story.front.manual_qa
 }
 
 #[cfg(test)]

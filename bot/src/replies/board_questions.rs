@@ -206,7 +206,7 @@ pub fn criteria_written(id: StoryId, count: usize) -> String {
 /// The answer to `new KIND` alone.
 pub fn asks_for_title(kind: &str) -> String {
     format!(
-        "What is the {kind} about? Answer here: the title in the first line, and a line for each criterion below it."
+        "What is the {kind} about? Answer here: the title in the first line, and its text or a list of criteria below it."
     )
 }
 

@@ -91,7 +91,7 @@ pub fn refused_by_pipeline(error: &PipelineError) -> String {
 pub fn story_created(story: &Story) -> String {
     let id = story.id();
     format!(
-        "Story `{id}` **{}** is in the backlog: `.storkit/work/1_backlog/{}`. Add details in that file, then `start {id}`.",
+        "Story `{id}` **{}** is in the backlog: `.storkit/work/1_backlog/{}`. `edit {id}` changes it, `start {id}` starts the work.",
         inert(&story.front.name),
         story.file
     )

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     config::access::UserRole,
+    permission::{gives_up_review, role_to_change},
     replies::{self, tools as say},
 };
 
@@ -206,10 +207,9 @@ pub(super) async fn update(call: ToolCall) -> Answered {
     };
     if call.run.room.is_some() {
         let story = call.decidable(id)?;
-        // No command gives up a person's review, and none changes a story that is worked on.
-        if story.stage != Stage::Backlog || change.manual_qa == Some(false) && story.front.manual_qa {
+        if role_to_change(&story, &change) == UserRole::Approver {
             admit(&call, UserRole::Approver)?;
-            call.decided_by(|| replies::change_story(&story, change.manual_qa == Some(false))).await?;
+            call.decided_by(|| replies::change_story(&story, gives_up_review(&story, &change))).await?;
         }
     }
     let author = call.author().await;

@@ -134,7 +134,7 @@ const TOOLS: &[ToolSpec] = &[
         &[
             STORY,
             ("title", "string", "The new title, one line", false),
-            ("body", "string", "The new text, replacing everything after the front matter", false),
+            ("body", "string", "The new text below the title, in the place of the whole text it has", false),
             ("agent", "string", "The preferred agent; empty for none", false),
             ("manual_qa", "boolean", "Whether a person must review the story", false),
             BEFORE,

@@ -13,7 +13,7 @@ use super::{
     stories::{FrontEdit, StoryStep, StoryWork},
 };
 use crate::{
-    board::{WorkError, WorkFolder},
+    board::{WorkError, WorkFolder, dependency_fault},
     event::Actor,
     handle::{Answer, Author, NewStory, PipelineError, PipelineOrder, StoryChange},
     rooms::RoomReadiness,
@@ -62,6 +62,7 @@ impl Orchestrator {
             PipelineOrder::Update(id, change, author, answer) => self.update(id, change, author, answer),
             PipelineOrder::Release(id, by, answer) => self.release(id, &by, answer),
             PipelineOrder::Tick(id, criterion, done, answer) => {
+                checked!(self, answer, self.changeable(id));
                 self.edit(
                     id,
                     move |document| document.tick(criterion, done),
@@ -179,9 +180,7 @@ impl Orchestrator {
     }
 
     fn update(&mut self, id: StoryId, change: StoryChange, author: Author, answer: Answer<Story>) {
-        if let Some(agent) = change.agent.as_deref().filter(|agent| !agent.is_empty()) {
-            checked!(self, answer, self.known_agent(agent));
-        }
+        checked!(self, answer, self.check_change(id, &change));
         self.edit(
             id,
             move |document| apply(document, &change),
@@ -193,6 +192,28 @@ impl Orchestrator {
                     .answer(answer, edited.and_then(|()| this.known(id)).map(|story| Story::clone(&story)));
             },
         );
+    }
+
+    fn check_change(&self, id: StoryId, change: &StoryChange) -> Done<()> {
+        self.changeable(id)?;
+        if let Some(agent) = change.agent.as_deref().filter(|agent| !agent.is_empty()) {
+            self.preference(id, agent.to_owned())?;
+        }
+        let on = change.depends_on.as_deref().unwrap_or_default();
+        match dependency_fault(&self.stories.board, id, on) {
+            Some(fault) => refused(fault),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses to change what is merged: its file is the record of what was done.
+    fn changeable(&self, id: StoryId) -> Done<()> {
+        match self.known(id)?.stage {
+            Stage::Done | Stage::Archived => {
+                refused(format!("story {id} is merged, so its file stays as it is; write a new story."))
+            }
+            Stage::Backlog | Stage::Current | Stage::Qa | Stage::Merge => Ok(()),
+        }
     }
 
     /// The story, if it can be acted on.
@@ -285,7 +306,7 @@ fn mover(by: &Actor) -> Mover {
 
 fn apply(document: &mut StoryDocument, change: &StoryChange) -> Result<(), EditError> {
     if let Some(title) = &change.title {
-        document.set("name", title.as_str())?;
+        document.set_title(title)?;
     }
     match change.agent.as_deref() {
         Some("") => document.remove("agent")?,
@@ -295,11 +316,13 @@ fn apply(document: &mut StoryDocument, change: &StoryChange) -> Result<(), EditE
     if let Some(held) = change.manual_qa {
         document.set("manual_qa", held)?;
     }
-    if let Some(stories) = &change.depends_on {
-        document.set("depends_on", stories.as_slice())?;
+    match change.depends_on.as_deref() {
+        Some([]) => document.remove("depends_on")?,
+        Some(stories) => document.set("depends_on", stories)?,
+        None => {}
     }
-    if let Some(body) = &change.body {
-        document.set_body(body)?;
+    if let Some(text) = &change.body {
+        document.set_text_below_title(text)?;
     }
     match &change.criteria {
         Some(criteria) => {

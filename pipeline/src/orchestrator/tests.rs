@@ -2,6 +2,7 @@
 
 mod board;
 mod by_hand;
+mod edits;
 mod fixture;
 mod lanes;
 mod lives;

@@ -5,8 +5,8 @@ use std::ops::Range;
 use serde_json::Value as Json;
 
 use super::{
-    BlockReason, FrontError, FrontMatter, KeyValue, criteria::checkboxes, front::all_keys, lines,
-    lines::lines,
+    BlockReason, FrontError, FrontMatter, KeyValue, criteria::checkboxes, front::all_keys, heading, lines,
+    lines::lines, title,
 };
 
 const BOM: &str = "\u{feff}";
@@ -38,8 +38,10 @@ pub enum EditError {
     /// The value does not fit the key, or the edited text cannot be read.
     #[error("the story could not be read after this change: {0}")]
     Unreadable(#[from] FrontError),
+    #[error("a story needs a title")]
+    NoTitle,
     /// There are not so many criteria.
-    #[error("there is no criterion {asked}; the story has {found}")]
+    #[error("there is no criterion {asked}; {}", numbered(*.found))]
     NoCriterion {
         /// Which was asked for, counted from 1.
         asked: usize,
@@ -59,7 +61,7 @@ impl StoryDocument {
             None => FrontMatter::default(),
         };
         if front.name.is_empty() {
-            front.name = heading(&text[body..]).unwrap_or_default();
+            front.name = heading::heading(&text[body..]).unwrap_or_default();
         }
         Ok(Self { text, yaml, body, front })
     }
@@ -152,6 +154,28 @@ impl StoryDocument {
         Ok(())
     }
 
+    /// The text below the title, without the heading that repeats it.
+    pub fn text_below_title(&self) -> &str {
+        heading::below_title(self.body(), &self.front.name)
+    }
+
+    /// Gives the story another title, also in the heading that repeats it.
+    pub fn set_title(&mut self, new: &str) -> Result<(), EditError> {
+        let new = title(new).ok_or(EditError::NoTitle)?;
+        let old = self.front.name.clone();
+        self.set("name", new.as_str())?;
+        match heading::retitled(self.body(), &old, &new) {
+            Some(body) => self.set_body(&body),
+            None => Ok(()),
+        }
+    }
+
+    /// Puts another text below the title. One that begins with a heading of its own takes the place of the whole body.
+    pub fn set_text_below_title(&mut self, text: &str) -> Result<(), EditError> {
+        let title = title(&self.front.name).unwrap_or_default();
+        self.set_body(&heading::with_title(&title, text))
+    }
+
     /// Puts another body in place of the one there is; the front matter stays.
     pub fn set_body(&mut self, body: &str) -> Result<(), EditError> {
         let edited = spliced(&self.text, self.body..self.text.len(), body);
@@ -231,9 +255,12 @@ fn outline(text: &str) -> Result<(Option<Range<usize>>, usize), FrontError> {
     Ok((Some(start..end), end + line.len()))
 }
 
-fn heading(body: &str) -> Option<String> {
-    let line = body.lines().find_map(|line| line.strip_prefix("# "))?;
-    Some(line.trim().trim_end_matches('#').trim_end().to_owned()).filter(|heading| !heading.is_empty())
+fn numbered(criteria: usize) -> String {
+    match criteria {
+        0 => "the story has none".into(),
+        1 => "the story has only criterion 1".into(),
+        last => format!("the story's criteria are numbered 1 to {last}"),
+    }
 }
 
 fn spliced(text: &str, range: Range<usize>, with: &str) -> String {
@@ -370,6 +397,22 @@ mod tests {
         for absent in [0, 4] {
             assert_eq!(story.tick(absent, true), Err(EditError::NoCriterion { asked: absent, found: 3 }));
         }
+    }
+
+    #[test]
+    fn another_title_is_in_the_heading_too_and_another_text_keeps_it() {
+        let mut story = document("---\nname: Old\nowner: bob\n---\n\n# Old\n\nOld text\n");
+        story.set_title(" New\nand\tbetter ").unwrap();
+        story.set_text_below_title("\nNew text\n\n- [ ] one\n").unwrap();
+        assert_eq!(
+            story.text(),
+            "---\nname: New and better\nowner: bob\n---\n\n# New and better\n\nNew text\n\n- [ ] one\n"
+        );
+        assert_eq!(story.text_below_title(), "New text\n\n- [ ] one");
+        assert_eq!(story.set_title(" \n"), Err(EditError::NoTitle));
+        let mut without_front = document("# Old\n\ntext\n");
+        without_front.set_title("New").unwrap();
+        assert_eq!(without_front.text(), "---\nname: New\n---\n\n# New\n\ntext\n");
     }
 
     #[test]

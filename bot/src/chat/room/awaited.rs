@@ -3,18 +3,14 @@
 use std::time::Duration;
 
 use adapters::{Addressed, Incoming, PersonAct, Tone};
-use pipeline::{
-    event::Actor,
-    handle::{NewStory, StoryChange},
-    story::StoryId,
-};
+use pipeline::{event::Actor, handle::StoryChange, story::StoryId};
 use tokio::time::Instant;
 
 use super::{RoomTask, prompt_queue::CommandCall};
 use crate::{
     commands::{
         command::{AwaitedText, CommandError, CommandResult, Reply, RoomAction},
-        new::titled,
+        new::written,
         story::{create, criteria_of},
     },
     replies,
@@ -77,10 +73,9 @@ impl RoomTask {
     }
 
     fn write_story(&self, call: &CommandCall, kind: pipeline::story::StoryKind, text: &str) -> CommandResult {
-        let Some((title, criteria)) = titled(text) else {
+        let Some(new) = written(kind, text) else {
             return Err(CommandError::User(replies::NO_TITLE.into()));
         };
-        let new = NewStory { criteria, ..NewStory::titled(kind, title) };
         let (services, by) = (self.services.commands.clone(), Actor::Person(call.sender.name.to_string()));
         let origin = services.messengers.origin(&self.room, call.message.as_ref(), text);
         let work = async move { create(&services, new, by, &origin).await };
