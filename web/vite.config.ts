@@ -5,7 +5,7 @@ import { defineConfig, type Plugin } from "vite";
 const server = `http://127.0.0.1:${process.env.STORKIT_WEB_PORT ?? "3003"}`;
 
 /** Parts that are loaded after the first page is drawn. */
-const LATER = /src\/(board|story\/(?!words|wanted|merge_queue)|run|chat|diff\/(?!file)|pages\/(?!now|question|nothing|login_token))|\.css$/;
+const LATER = /src\/(board|story\/(?!words|wanted|merge_queue)|run|chat|diff|pages\/(?!now|question|nothing|login_token))|\.css$/;
 
 /** Writes `.br` and `.gz` beside each file, so that the server compresses nothing while it runs. */
 function compressed(): Plugin {
@@ -31,6 +31,8 @@ function compressed(): Plugin {
 export default defineConfig({
   oxc: { jsx: { runtime: "automatic", importSource: "preact" } },
   build: {
+    // Beside a `.gitignore` that has to stay: cargo looks at the folder also before the page is built.
+    outDir: "dist/page",
     target: "es2022",
     // The content security policy allows neither inline scripts nor `data:` styles.
     assetsInlineLimit: 0,

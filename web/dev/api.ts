@@ -37,8 +37,8 @@ function storyView(project: Project, id: number): StoryView | null {
           message: `story ${id}: ${card.title}`,
           at: Date.now() - 7_200_000,
           gates: [
-            { name: "script/check", code: 0 },
-            { name: "script/test", code: 0 },
+            { command: "script/check", code: 0 },
+            { command: "script/test", code: 0 },
           ],
         }
       : null;
@@ -50,7 +50,6 @@ function storyView(project: Project, id: number): StoryView | null {
       .join(""),
     markdown: text.markdown,
     criteria: text.criteria,
-    files: id === 5 ? ["squeak.wav", "hinge.png"] : [],
     branch: card.stage === "backlog" ? null : `story-${id}`,
     commits: card.stage === "backlog" ? 0 : 3,
     diffstat: card.stage === "backlog" ? null : "4 files, +12 -5",
@@ -58,13 +57,12 @@ function storyView(project: Project, id: number): StoryView | null {
       card.stage === "backlog"
         ? []
         : [
-            { id: "5-coder-1-2", worker: "coder-1", started: Date.now() - 360_000, ended: null, outcome: null, failed: false, cost_usd: 0.31, has_log: true },
-            { id: "7-coder-1-1", worker: "coder-1", started: Date.now() - 4_000_000, ended: Date.now() - 3_600_000, outcome: "a gate failed", failed: true, cost_usd: 0.5, has_log: true },
-            { id: "old", worker: "coder-2", started: Date.now() - 90_000_000, ended: Date.now() - 89_000_000, outcome: "done", failed: false, cost_usd: 0.4, has_log: false },
+            { id: "5-coder-1-2", worker: "coder-1", started: Date.now() - 360_000, ended: null, outcome: "runs", failed: false, cost_usd: 0.31 },
+            { id: "7-coder-1-1", worker: "coder-1", started: Date.now() - 4_000_000, ended: Date.now() - 3_600_000, outcome: "a gate failed", failed: true, cost_usd: 0.5 },
+            { id: "old", worker: "coder-2", started: Date.now() - 90_000_000, ended: Date.now() - 89_000_000, outcome: "done", failed: false, cost_usd: 0.4 },
           ],
     merge_output: id === 6 ? ["test bell::rings_twice ... FAILED", "  left: 1", " right: 2"] : [],
     merged,
-    history: text.history,
   };
 }
 

@@ -30,8 +30,8 @@ export function choose(project: Project, by: string, key: string): string | null
 }
 
 export function settle(project: Project, question: QuestionView, by: string, what: string, where = "the page"): void {
-  const word = what.startsWith("denied") ? "denied" : what.startsWith("answered") ? "answered" : "allowed";
-  project.setQuestion({ ...question, outcome: { word, sentence: `${by} ${what} in ${where}.`, at: Date.now() } });
+  const word = what.startsWith("denied") ? "deny" : "allow";
+  project.setQuestion({ ...question, outcome: { word, sentence: `<p>Question ${question.id}: ${by} ${what} in ${where}.</p>`, at: Date.now() } });
 }
 
 function reply(project: Project, by: string, text: string): string {
@@ -62,7 +62,7 @@ function reply(project: Project, by: string, text: string): string {
       return `Story <code>${id}</code> is in current.`;
     case "stop":
       for (const one of project.runs.values()) if (one.story === id) project.endRun(one.id);
-      project.changeStory(id, { waits: `stopped by ${by}`, wanted: "start" });
+      project.changeStory(id, { waits: `stopped by ${by}`, wanted: "retry" });
       return `Stopped. Story <code>${id}</code> waits.`;
     case "retry":
       project.changeStory(id, { waits: null, wanted: null, retries: 0 });
@@ -86,7 +86,8 @@ function reply(project: Project, by: string, text: string): string {
       project.changeStory(id, { quarantine: null });
       return "The quarantine is lifted.";
     case "tick":
-      return tick(project, id, Number(args[0]));
+    case "untick":
+      return tick(project, id, Number(args[0]), word === "tick");
     case "edit":
       return edit(project, id, args, rest);
     default:
@@ -122,19 +123,22 @@ function moved(project: Project, id: number, stage: Stage, answer: string): stri
   return answer;
 }
 
-function tick(project: Project, id: number, at: number): string {
+function tick(project: Project, id: number, at: number, isDone: boolean): string {
   const text = project.texts.get(id);
   const criterion = text?.criteria[at - 1];
   if (!text || !criterion) return "!There is no such criterion.";
-  criterion.done = true;
+  criterion.done = isDone;
   project.changeStory(id, { ticked: text.criteria.filter((one) => one.done).length });
-  return `Ticked criterion ${at}.`;
+  return `Changed criterion ${at}.`;
 }
 
 function edit(project: Project, id: number, args: string[], body: string[]): string {
   const text = project.texts.get(id);
-  if (args[0] === "title") project.changeStory(id, { title: args.slice(1).join(" ") });
-  else if (text) {
+  const [what, ...words] = args;
+  if (what === "title") project.changeStory(id, { title: words.join(" ") });
+  if (what === "qa") project.changeStory(id, { manual_qa: words[0] === "on" });
+  if (what === "after") project.changeStory(id, { depends_on: words.join(" ").match(/\d+/g)?.map(Number) ?? [] });
+  if (text && body.length > 0) {
     text.markdown = body.join("\n");
     project.changeStory(id, { since: Date.now() });
   }

@@ -63,15 +63,13 @@ export function question(id: number, form: QuestionView["form"], more: Partial<Q
   return {
     id,
     story: 3,
-    asker: "story 3, coder-2",
-    asked_for: "Ann",
+    asked_for: "story 3 (coder-2)",
     role: "approver",
     asked: Date.now() - 20_000,
     deadline: Date.now() + 252_000,
     warnings: [],
     form,
-    answer_in: "web:ann",
-    asked_in: ["the page"],
+    rooms: ["web:ann"],
     trial: null,
     choices: choices[form.form],
     outcome: null,
@@ -80,7 +78,7 @@ export function question(id: number, form: QuestionView["form"], more: Partial<Q
 }
 
 export function call(text: string, more: Partial<Extract<QuestionView["form"], { form: "call" }>> = {}): QuestionView["form"] {
-  return { form: "call", tool: "Bash", text, diff: null, always: null, ...more };
+  return { form: "call", tool: "Bash", text, language: "sh", always: null, ...more };
 }
 
 /** A hunk's lines from text: `+new`, `-old`, ` same`. */
@@ -100,7 +98,7 @@ export function file(path: string, start: number, text: string, more: Partial<Fi
 
 export function diff(...files: FileDiff[]): DiffView {
   const sum = (key: "added" | "removed") => files.reduce((total, one) => total + one[key], 0);
-  return { against: "main", files, more_files: 0, added: sum("added"), removed: sum("removed") };
+  return { against: "3f2a9c11d0b7e4", files, more_files: 0, added: sum("added"), removed: sum("removed") };
 }
 
 let lastMessage = 0;
@@ -118,6 +116,7 @@ export function message(room: string, by: string | null, html: string, more: Par
     live: false,
     reply_to: null,
     question: null,
+    file: null,
     ...more,
   };
 }

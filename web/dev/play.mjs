@@ -13,7 +13,7 @@ const { scene } = await load("./scenes.ts");
 const { live } = await load("./life.ts");
 
 const project = scene(process.argv[2] ?? "shop");
-const server = new DevServer(project, { dist: here("../dist"), port: Number(process.env.STORKIT_WEB_PORT ?? 3003) });
+const server = new DevServer(project, { dist: here("../dist/page"), port: Number(process.env.STORKIT_WEB_PORT ?? 3003) });
 await server.start();
 live(project);
 console.log(`${server.url}/#l=demo`);

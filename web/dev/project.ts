@@ -37,7 +37,7 @@ export class Project {
   readonly runs = new Map<string, RunView>();
   readonly questions = new Map<number, QuestionView>();
   merges: MergeCard[] = [];
-  readonly texts = new Map<number, Pick<StoryView, "markdown" | "criteria" | "history">>();
+  readonly texts = new Map<number, Pick<StoryView, "markdown" | "criteria">>();
   readonly diffs = new Map<number, DiffView>();
   readonly logs = new Map<string, { story: number; lines: string[]; over: boolean }>();
   readonly messages = new Map<string, MessageView[]>();

@@ -100,10 +100,6 @@ export function addText(project: Project, card: StoryCard): void {
   project.texts.set(card.id, {
     markdown: `${card.title}. People have asked for it twice.\n\nSee \`src/door.rs\`.\n\n## Acceptance criteria\n\n${list}`,
     criteria,
-    history: [
-      { at: Date.now() - 86_400_000, text: "Ann created it." },
-      { at: Date.now() - 3_600_000, text: "coder-1 started, run 1." },
-    ],
   });
 }
 

@@ -121,7 +121,7 @@ export class DevServer {
         this.sessions.delete(secret);
         return void response.writeHead(204).end();
       }
-      const view = url.pathname === "/api/me" ? ({ secret, me: this.me() } satisfies Login) : answer(this.project, url);
+      const view = url.pathname === "/api/me" ? this.me() : answer(this.project, url);
       if (view === null) return void response.writeHead(404).end("There is no such thing here.");
       return void response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(view));
     }

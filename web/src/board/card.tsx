@@ -55,7 +55,7 @@ function metaOf(story: StoryCard, after: string): string {
 function actOf(story: StoryCard, run: RunView | undefined): { label: string; say: string; role: Role } | null {
   if (run || story.quarantine !== null) return null;
   if (story.wanted === "retry") return { label: "Retry", say: `retry ${story.id}`, role: "approver" };
-  if (story.wanted === "start" || (story.stage === "backlog" && story.wanted === null && story.waits === null))
+  if (story.stage === "backlog" && story.waits === null)
     return { label: "Start", say: `start ${story.id}`, role: "user" };
   return null;
 }

@@ -15,7 +15,7 @@ export function layoutOf(stories: Iterable<StoryCard>, merges: readonly MergeCar
   const place = new Map(merges.map((merge, at) => [merge.story, at]));
   const byPlace = (story: StoryCard) => place.get(story.id) ?? Infinity;
   columns.merge.sort((a, b) => (byPlace(a) < byPlace(b) ? -1 : byPlace(a) > byPlace(b) ? 1 : a.id - b.id));
-  columns.done.sort((a, b) => (b.since ?? 0) - (a.since ?? 0) || b.id - a.id);
+  columns.done.sort((a, b) => b.since - a.since || b.id - a.id);
   for (const stage of ["backlog", "current", "qa"] as const) columns[stage].sort((a, b) => a.id - b.id);
   const ids = (stage: Stage) => columns[stage].map((story) => story.id);
   return { backlog: ids("backlog"), current: ids("current"), qa: ids("qa"), merge: ids("merge"), done: ids("done") };

@@ -4,7 +4,9 @@ import { useRef } from "preact/hooks";
 import { memo } from "../parts/memo";
 import { useSignal } from "@preact/signals";
 
+import { download } from "../live/download";
 import { useSender } from "../live/say";
+import { getBlob } from "../live/session";
 import { Html } from "../parts/html";
 import { Outcome } from "../parts/outcome";
 import { Press } from "../parts/press";
@@ -26,6 +28,7 @@ export const Message = memo(function Message({ message, about, isMine }: Props) 
       </p>
       {about && <p class="reply-to soft">↳ {about.by ?? "storkit"}: {textOf(about.html)}</p>}
       {question ? <QuestionCard question={question} /> : <Html html={message.html} />}
+      {message.file !== null && <FileOf message={message} name={message.file} />}
       {message.live && (
         <p class="message-live soft">
           <span class="dot" aria-hidden="true" /> still changing
@@ -35,6 +38,28 @@ export const Message = memo(function Message({ message, about, isMine }: Props) 
     </li>
   );
 });
+
+/** Read with the session, which a plain link would not carry. */
+function FileOf({ message, name }: { message: MessageView; name: string }) {
+  const failure = useSignal<string | null>(null);
+  const save = async () => {
+    failure.value = null;
+    try {
+      const query = new URLSearchParams({ room: message.room, message: message.id });
+      download(await getBlob(`/api/file?${query.toString()}`), name);
+    } catch (error) {
+      failure.value = error instanceof Error ? error.message : String(error);
+    }
+  };
+  return (
+    <p class="row">
+      <Press onPress={() => void save()}>⇩ {name}</Press>
+      <span class="failure" role="status">
+        {failure.value}
+      </span>
+    </p>
+  );
+}
 
 function Choices({ message }: { message: MessageView }) {
   const row = useRef<HTMLDivElement>(null);

@@ -19,7 +19,8 @@ export function DiffTab({ story, version }: { story: StoryCard; version: unknown
   const review = reviewOf(story.id);
   const view = reading.view;
   if (!view) return <NotRead reading={reading} />;
-  if (view.files.length === 0) return <p class="empty">No changes against {view.against} yet.</p>;
+  const against = view.against === null ? "nothing" : view.against.slice(0, 10);
+  if (view.files.length === 0) return <p class="empty">No changes yet.</p>;
   const lines = new Set(view.files.flatMap((file) => file.hunks.flatMap((hunk) => hunk.lines.map((line) => lineKey(file.path, line)))));
   const gone = outdated(review.value, lines);
   let shown = 0;
@@ -27,7 +28,7 @@ export function DiffTab({ story, version }: { story: StoryCard; version: unknown
     <div class="diff" onKeyDown={stepThroughLines}>
       <p class="diff-summary">
         {count(view.files.length + view.more_files, "file")} <Counts added={view.added} removed={view.removed} />{" "}
-        <span class="soft">against {view.against}. Tap a line's number to comment.</span>
+        <span class="soft">against <code>{against}</code>. Tap a line's number to comment.</span>
       </p>
       {view.files.map((file) => {
         shown += linesOf(file);

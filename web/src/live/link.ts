@@ -12,7 +12,7 @@ const SILENCE = 45_000;
 /** After this long in the background the system may have cut the connection without a word. */
 const HIDDEN_TOO_LONG = 10_000;
 
-type Output = Extract<FromServer, { type: "lines" | "skipped" }>;
+type Output = Extract<FromServer, { type: "lines" }>;
 export type Follower = {
   /** The next line that it needs, counted from 1. */
   next(): number;
@@ -151,7 +151,6 @@ function onFrame(frame: FromServer): void {
       void fetchBoard();
       break;
     case "lines":
-    case "skipped":
       followers.get(frame.run)?.take(frame);
       break;
     case "bye":

@@ -22,7 +22,8 @@ export class RequestFailed extends Error {
 }
 
 export async function signIn(proof: { token: string } | { code: string }): Promise<Me> {
-  const login = (await request("/login", { method: "POST", body: JSON.stringify(proof) }, null)) as Login;
+  const answer = await request("/login", { method: "POST", body: JSON.stringify(proof) }, null);
+  const login = (await answer.json()) as Login;
   write(KEY, login.secret);
   state.value = { ...state.value, me: login.me, ended: null };
   secret.value = login.secret;
@@ -44,9 +45,17 @@ export function endSession(why: string | null): void {
 }
 
 export async function get<View>(path: string): Promise<View> {
+  return (await (await getAny(path)).json()) as View;
+}
+
+export async function getBlob(path: string): Promise<Blob> {
+  return (await getAny(path)).blob();
+}
+
+async function getAny(path: string): Promise<Response> {
   const held = secret.value;
   try {
-    return (await request(path, {}, held)) as View;
+    return await request(path, {}, held);
   } catch (failure) {
     // An answer to the session before this one says nothing about this one.
     if (failure instanceof RequestFailed && failure.status === 401 && held === secret.value) endSession(failure.message);
@@ -54,7 +63,7 @@ export async function get<View>(path: string): Promise<View> {
   }
 }
 
-async function request(path: string, init: RequestInit, bearer: string | null): Promise<unknown> {
+async function request(path: string, init: RequestInit, bearer: string | null): Promise<Response> {
   const headers = new Headers({ Accept: "application/json" });
   if (init.body) headers.set("Content-Type", "application/json");
   if (bearer) headers.set("Authorization", `Bearer ${bearer}`);
@@ -64,7 +73,7 @@ async function request(path: string, init: RequestInit, bearer: string | null): 
   } catch {
     throw new RequestFailed("storkit cannot be reached.", 0);
   }
-  if (response.ok) return response.status === 204 ? null : await response.json().catch(() => null);
+  if (response.ok) return response;
   const sentence = (await response.text()).trim();
   // A proxy in front may answer with a page of its own.
   const isPlain = sentence !== "" && sentence.length < 500 && !sentence.startsWith("<");

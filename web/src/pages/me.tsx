@@ -13,8 +13,8 @@ const THEME_NAME: Record<(typeof THEMES)[number], string> = { device: "As the de
 
 export function MePage() {
   // The sessions change while the page is open: someone may sign in elsewhere.
-  const reading = useView<{ me: Me }>("/api/me");
-  const known = reading.view?.me ?? me.value;
+  const reading = useView<Me>("/api/me");
+  const known = reading.view ?? me.value;
   if (!known) return null;
   return (
     <div class="narrow me">

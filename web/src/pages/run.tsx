@@ -3,6 +3,7 @@
 import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 
+import { download } from "../live/download";
 import { Acts } from "../parts/acts";
 import { usd } from "../parts/format";
 import { Icon } from "../parts/icon";
@@ -106,11 +107,7 @@ function Download({ log, id }: { log: LogFollower; id: string }) {
   const save = async () => {
     state.value = "Reading…";
     try {
-      const link = document.createElement("a");
-      link.href = URL.createObjectURL(await log.whole());
-      link.download = `${id}.log`;
-      link.click();
-      setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+      download(await log.whole(), `${id}.log`);
       state.value = null;
     } catch (failure) {
       state.value = failure instanceof Error ? failure.message : String(failure);

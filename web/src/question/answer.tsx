@@ -9,20 +9,22 @@ import { Confirm, type Ask } from "../parts/dialog";
 import { Outcome } from "../parts/outcome";
 import { Press } from "../parts/press";
 import { useSteady } from "../parts/steady";
-import { whyNot } from "../store/store";
+import { me, whyNot } from "../store/store";
 import type { ChoiceView, QuestionView } from "../wire";
-import { actOf, answerInWords, wordsLabel } from "./choice";
+import { actOf, answerInWords, messengersOf, wordsLabel } from "./choice";
 import { OptionsForm } from "./options";
 
 type Props = { question: QuestionView; isRead: ReadonlySignal<boolean> };
 
 export function Answer({ question, isRead }: Props) {
-  if (question.answer_in === null) return <AskedElsewhere question={question} />;
-  return <AnswerHere question={question} isRead={isRead} room={question.answer_in} />;
+  const mine = new Set(me.value?.rooms.map((one) => one.room));
+  const room = question.rooms.find((one) => mine.has(one));
+  if (room === undefined) return <AskedElsewhere question={question} />;
+  return <AnswerHere question={question} isRead={isRead} room={room} />;
 }
 
 function AskedElsewhere({ question }: { question: QuestionView }) {
-  const where = question.asked_in.join(" and ");
+  const where = messengersOf(question).join(" and ");
   return <p class="elsewhere">{where ? `Asked in ${where}. It can be answered there.` : "It can be answered where it was asked."}</p>;
 }
 

@@ -3,8 +3,9 @@
 import { Exact } from "../parts/exact";
 import { count } from "../parts/format";
 import { Html } from "../parts/html";
-import { FileChanges } from "../diff/file";
+import { Inline } from "../parts/inline";
 import type { QuestionView } from "../wire";
+import { Code } from "./code";
 import { Fold } from "./fold";
 
 export function Sentence({ question: { form, id } }: { question: QuestionView }) {
@@ -31,15 +32,7 @@ export function Body({ question, onRead }: { question: QuestionView; onRead(): v
     <>
       {form.form === "call" && (
         <Fold label="What would run" onRead={onRead}>
-          {form.diff ? (
-            <FileChanges file={form.diff} />
-          ) : (
-            <pre class="exact">
-              <code>
-                <Exact text={form.text} />
-              </code>
-            </pre>
-          )}
+          <Code text={form.text} language={form.language} />
         </Fold>
       )}
       {(form.form === "plan" || form.form === "board") && (
@@ -51,8 +44,7 @@ export function Body({ question, onRead }: { question: QuestionView; onRead(): v
         <ul class="warnings">
           {question.warnings.map((warning) => (
             <li key={warning}>
-              <span aria-hidden="true">⚠ </span>
-              <Exact text={warning} />
+              <Inline markdown={warning} />
             </li>
           ))}
         </ul>

@@ -2,6 +2,8 @@
 
 import { useSignal } from "@preact/signals";
 
+import { Exact } from "../parts/exact";
+import { Html } from "../parts/html";
 import { Ago } from "../parts/time";
 import { Press } from "../parts/press";
 import { questionPath, storyPath } from "../address";
@@ -24,7 +26,7 @@ export function QuestionCard({ question, level = 3 }: { question: QuestionView; 
           Question {question.id}
         </a>
         <span class="question-asker">
-          {question.story === null ? question.asker : <a href={storyPath(question.story)}>{question.asker}</a>}
+          for {question.story === null ? <Exact text={question.asked_for} /> : <a href={storyPath(question.story)}>{question.asked_for}</a>}
         </span>
         {!outcome && question.deadline !== null && <Countdown asked={question.asked} deadline={question.deadline} />}
         {!outcome && question.deadline === null && (
@@ -45,13 +47,9 @@ export function QuestionCard({ question, level = 3 }: { question: QuestionView; 
 function Settled({ question }: { question: QuestionView }) {
   const { outcome } = question;
   if (!outcome) return null;
-  const isYes = outcome.word === "allowed" || outcome.word === "answered";
   return (
-    <div class="row settled-row">
-      <p class={`settled-text ${isYes ? "yes" : "no"}`}>
-        <span aria-hidden="true">{isYes ? "✓" : "✕"} </span>
-        {outcome.sentence} <span class="soft"><Ago at={outcome.at} after=" ago" /></span>
-      </p>
+    <div class="settled-row">
+      <Html html={outcome.sentence} />
       <Press kind="quiet" label={`Dismiss question ${question.id}`} onPress={() => (state.value = takeDismissed(state.value, question.id))}>
         Dismiss
       </Press>

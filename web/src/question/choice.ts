@@ -32,3 +32,9 @@ export const wordsLabel: Record<QuestionView["form"]["form"], string> = {
   options: "Or answer in your own words",
   board: "What should change?",
 };
+
+/** "Slack", "Matrix": where it was asked, apart from this page. */
+export function messengersOf(question: QuestionView): string[] {
+  const names = question.rooms.map((room) => room.split(":")[0] ?? "").filter((name) => name !== "" && name !== "web");
+  return [...new Set(names)].map((name) => name.charAt(0).toUpperCase() + name.slice(1));
+}

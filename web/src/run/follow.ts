@@ -55,7 +55,7 @@ export class LogFollower {
       ? null
       : follow(this.run, {
           next: () => this.lines.value.next,
-          take: (frame) => (frame.type === "lines" ? this.take(frame) : this.remark(`lines ${frame.from} to ${frame.to} came too fast and are in the whole log`)),
+          take: (frame) => this.take(frame),
           cut: () => (this.cutAt ??= Date.now()),
         });
   }

@@ -12,7 +12,7 @@ export function NewQuestions() {
   useEffect(() => {
     const fresh = known.current ? open.filter((question) => !known.current?.has(question.id)) : [];
     known.current = new Set(open.map((question) => question.id));
-    if (fresh.length > 0) setText(fresh.map((question) => `New question ${question.id} from ${question.asker}.`).join(" "));
+    if (fresh.length > 0) setText(fresh.map((question) => `New question ${question.id} for ${question.asked_for}.`).join(" "));
   }, [ids]);
   return (
     <p class="hidden" aria-live="polite">

@@ -26,8 +26,10 @@ export type Project = {
   runs: ReadonlyMap<string, RunView>;
   /** In the order of the queue. */
   merges: readonly MergeCard[];
-  /** Open questions, and settled ones until the person dismisses them. */
+  /** Open questions, and those that ended not long ago. */
   questions: ReadonlyMap<number, QuestionView>;
+  /** Ended ones that are not shown any more: the person has read how they ended, or they had ended before the page was opened. */
+  dismissed: ReadonlySet<number>;
 };
 
 /** The part of a room's messages that this page has read. */

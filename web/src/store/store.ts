@@ -24,9 +24,9 @@ export const merges = computed(() => project.value?.merges ?? null);
 export const questions = computed(() => project.value?.questions ?? null);
 export const isLive = computed(() => connection.value.word === "live");
 
-/** Oldest first, since the oldest is closest to its deadline. */
+/** Those to show, oldest first, since the oldest is closest to its deadline. */
 export const questionList = computed(() =>
-  [...(questions.value?.values() ?? [])].toSorted((a, b) => a.asked - b.asked || a.id - b.id),
+  [...(questions.value?.values() ?? [])].filter((one) => !project.value?.dismissed.has(one.id)).toSorted((a, b) => a.asked - b.asked || a.id - b.id),
 );
 export const wanted = computed(() =>
   [...(stories.value?.values() ?? [])].filter((story) => story.wanted !== null || story.quarantine !== null),

@@ -49,7 +49,6 @@ export function take(state: State, frame: FromServer, now: number): State {
     case "beat":
       return { ...state, skew: frame.at - now };
     case "lines":
-    case "skipped":
       // Output goes straight to the log on screen: see `live/follow.ts`.
       return state;
   }
@@ -70,6 +69,7 @@ export function takeBoard(state: State, board: BoardView, now: number): State {
     runs: byId(runs),
     merges,
     questions: withClosed(state.project, open, at, isRestart),
+    dismissed: stillDismissed(state.project, questions, isRestart),
   };
   const fresh: State = {
     ...state,
@@ -108,13 +108,11 @@ export function takeOpening(state: State, name: string): State {
   return changeRoom(state, name, (room) => ({ ...room, reopening: { before: room.messages, came: [] } }));
 }
 
-/** The state without a settled question that the person has read. Open ones stay. */
+/** The state after a person has read how a question ended. Open ones stay. */
 export function takeDismissed(state: State, question: number): State {
   const { project } = state;
   if (!project?.questions.get(question)?.outcome) return state;
-  const questions = new Map(project.questions);
-  questions.delete(question);
-  return { ...state, project: { ...project, questions } };
+  return { ...state, project: { ...project, dismissed: new Set(project.dismissed).add(question) } };
 }
 
 function takeChanged(state: State, frame: Changed): State {
@@ -133,6 +131,7 @@ function takeChanged(state: State, frame: Changed): State {
       runs: replaced(project.runs, frame.runs, frame.gone_runs),
       merges: frame.merges ?? project.merges,
       questions: replaced(project.questions, frame.questions, []),
+      dismissed: withSettledUnseen(project, frame.questions),
     },
     tails: withoutKeys(state.tails, frame.gone_runs),
   };
@@ -186,10 +185,23 @@ function withClosed(
     ? "storkit was restarted, so this question is closed. If it still matters, it is asked again."
     : "It was closed while this page was not connected.";
   for (const [id, question] of before?.questions ?? []) {
-    if (open.has(id)) continue;
+    if (open.has(id) || before?.dismissed.has(id)) continue;
     open.set(id, { ...question, outcome: question.outcome ?? { word: "closed", sentence, at } });
   }
   return open;
+}
+
+/** One that ended before this page heard of it is no news. */
+function withSettledUnseen({ questions, dismissed }: Project, changed: readonly QuestionView[]): ReadonlySet<number> {
+  const unseen = changed.filter((one) => one.outcome !== null && !questions.has(one.id));
+  return unseen.length > 0 ? new Set([...dismissed, ...unseen.map((one) => one.id)]) : dismissed;
+}
+
+/** Of those that have ended, only the ones that this page has shown open are news. */
+function stillDismissed(before: Project | null, questions: readonly QuestionView[], isRestart: boolean): ReadonlySet<number> {
+  const known = isRestart ? null : before;
+  const shown = (id: number) => known !== null && known.questions.has(id) && !known.dismissed.has(id);
+  return new Set(questions.filter((one) => one.outcome !== null && !shown(one.id)).map((one) => one.id));
 }
 
 function changeRoom(state: State, name: string, change: (room: RoomState) => RoomState): State {

@@ -11,13 +11,14 @@ import type { RunView, StoryCard, StoryView } from "../wire";
 import { QuestionCard } from "../question/card";
 import { DiffTab } from "../diff/tab";
 import { StoryActs } from "./story_acts";
-import { HistoryTab, MergeTab, RunsTab } from "./tabs";
+import { MergeTab, RunsTab } from "./tabs";
 import { TextTab } from "./text_tab";
 import { STAGE_NAME, waitsText } from "./words";
 import "../styles/story.css";
+import "../styles/diff.css";
 import "../styles/review.css";
 
-const TAB_NAME: Record<Tab, string> = { text: "Text", diff: "Diff", runs: "Runs", merge: "Merge", history: "History" };
+const TAB_NAME: Record<Tab, string> = { text: "Text", diff: "Diff", runs: "Runs", merge: "Merge" };
 
 export function Story({ id, tab, place }: { id: number; tab: Tab; place: "page" | "panel" }) {
   const card = stories.value?.get(id);
@@ -38,12 +39,8 @@ export function Story({ id, tab, place }: { id: number; tab: Tab; place: "page" 
           </a>
           <p class="soft story-kicker">
             <span class={`stage-chip ${shown.stage}`}>{STAGE_NAME[shown.stage]}</span> {shown.kind} {id}
-            {shown.since !== null && (
-              <>
-                {" · "}
-                <Ago at={shown.since} />
-              </>
-            )}
+            {" · "}
+            <Ago at={shown.since} />
             {" · "}
             {usd(shown.cost_usd)}
           </p>
@@ -76,7 +73,6 @@ export function Story({ id, tab, place }: { id: number; tab: Tab; place: "page" 
             {tab === "text" && <TextTab view={reading.view} story={shown} />}
             {tab === "runs" && <RunsTab view={reading.view} />}
             {tab === "merge" && <MergeTab view={reading.view} merge={merge} />}
-            {tab === "history" && <HistoryTab view={reading.view} />}
           </>
         ) : (
           <NotRead reading={reading} />

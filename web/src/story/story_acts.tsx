@@ -59,9 +59,9 @@ function mainActs(story: StoryCard, run: RunView | undefined): Act[] {
   const acts: Act[] = [];
   if (story.quarantine !== null) acts.push(releaseAct(story));
   if (run) acts.push(stopAct(story, run));
-  else if (story.wanted === "retry" || story.wanted === "clear_the_way" || story.wanted === "budget")
+  else if (story.wanted === "retry" || story.wanted === "budget")
     acts.push({ label: "Retry", say: `retry ${story.id}`, role: "approver", kind: "primary" });
-  else if (story.stage === "backlog" || story.wanted === "start")
+  else if (story.stage === "backlog")
     acts.push({ label: "Start", say: `start ${story.id}`, role: "user", kind: "primary" });
   if (story.stage === "backlog") acts.push({ label: "Draft criteria", say: `draft ${story.id}`, role: "user" });
   return acts;

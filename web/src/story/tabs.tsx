@@ -1,4 +1,4 @@
-// The smaller tabs of a story: its runs, its merge, its history.
+// The smaller tabs of a story: its runs and its merge.
 
 import { count, span, usd } from "../parts/format";
 import { At } from "../parts/time";
@@ -10,7 +10,7 @@ export function RunsTab({ view }: { view: StoryView }) {
   if (view.runs.length === 0) return <p class="empty">No agent has worked on it yet.</p>;
   return (
     <ul class="past-runs">
-      {view.runs.map((run) => (
+      {view.runs.toReversed().map((run) => (
         <PastRunRow key={run.id} run={run} />
       ))}
     </ul>
@@ -20,12 +20,11 @@ export function RunsTab({ view }: { view: StoryView }) {
 function PastRunRow({ run }: { run: PastRun }) {
   return (
     <li class={`past-run ${run.failed ? "failed" : ""}`}>
-      {run.has_log ? <a href={runPath(run.id)}>{run.worker}</a> : <span>{run.worker}</span>}
-      <span>{run.ended === null ? "running" : (run.outcome ?? "ended")}</span>
+      <a href={runPath(run.id)}>{run.worker}</a>
+      <span>{run.ended === null ? "running" : run.outcome}</span>
       <span class="soft">
         <At at={run.started} />
         {run.ended !== null && ` · ${span(run.ended - run.started)}`} · {usd(run.cost_usd)}
-        {!run.has_log && " · no output kept"}
       </span>
     </li>
   );
@@ -48,8 +47,8 @@ export function MergeTab({ view, merge }: { view: StoryView; merge: MergeCard | 
           <pre class="exact">{merged.message}</pre>
           <ul class="gates">
             {merged.gates.map((gate) => (
-              <li key={gate.name} class={gate.code === 0 ? "ok" : "failed"}>
-                <span aria-hidden="true">{gate.code === 0 ? "✓" : "✕"}</span> {gate.name}{" "}
+              <li key={gate.command} class={gate.code === 0 ? "ok" : "failed"}>
+                <span aria-hidden="true">{gate.code === 0 ? "✓" : "✕"}</span> {gate.command}{" "}
                 <span class="soft">{gate.code === 0 ? "passed" : `ended with ${gate.code}`}</span>
               </li>
             ))}
@@ -73,21 +72,5 @@ export function MergeTab({ view, merge }: { view: StoryView; merge: MergeCard | 
         </p>
       )}
     </>
-  );
-}
-
-export function HistoryTab({ view }: { view: StoryView }) {
-  if (view.history.length === 0) return <p class="empty">Nothing has happened yet.</p>;
-  return (
-    <ol class="history">
-      {view.history.map((entry, at) => (
-        <li key={at}>
-          <span class="soft">
-            <At at={entry.at} />
-          </span>
-          <span>{entry.text}</span>
-        </li>
-      ))}
-    </ol>
   );
 }

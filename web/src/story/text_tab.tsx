@@ -20,19 +20,7 @@ export function TextTab({ view, story }: { view: StoryView; story: StoryCard }) 
         <>
           <Html html={view.html} />
           {view.criteria.length > 0 && <Criteria story={story} criteria={view.criteria} />}
-          {view.files.length > 0 && (
-            <>
-              <h3>Files</h3>
-              <ul class="files">
-                {view.files.map((file) => (
-                  <li key={file}>
-                    <code>{file}</code>
-                  </li>
-                ))}
-              </ul>
-            </>
-          )}
-          {story.stage !== "archived" && (
+          {story.stage !== "done" && story.stage !== "archived" && (
             <p>
               <Press onPress={() => (isEditing.value = true)}>Edit</Press>
             </p>
@@ -54,28 +42,19 @@ function Criteria({ story, criteria }: { story: StoryCard; criteria: StoryView["
       <ul class="criteria">
         {criteria.map((criterion, at) => (
           <li key={at}>
-            {criterion.done ? (
-              <p>
-                <span class="ticked">
-                  ✓<span class="hidden"> Done:</span>
-                </span>
-                <span>{criterion.text}</span>
-              </p>
-            ) : (
-              <label>
-                <input
-                  type="checkbox"
-                  checked={false}
-                  onClick={(event) => {
-                    // It is ticked once the story's file is.
-                    event.preventDefault();
-                    why.value = whyNot("user");
-                    if (why.value === null) sender.send({ say: `tick ${story.id} ${at + 1}` });
-                  }}
-                />
-                <span>{criterion.text}</span>
-              </label>
-            )}
+            <label>
+              <input
+                type="checkbox"
+                checked={criterion.done}
+                onClick={(event) => {
+                  // It changes once the story's file has.
+                  event.preventDefault();
+                  why.value = whyNot("user");
+                  if (why.value === null) sender.send({ say: `${criterion.done ? "untick" : "tick"} ${story.id} ${at + 1}` });
+                }}
+              />
+              <span>{criterion.text}</span>
+            </label>
           </li>
         ))}
       </ul>

@@ -20,12 +20,8 @@ export function WantedCard({ story }: { story: StoryCard }) {
         {STAGE_NAME[story.stage]}
         {story.criteria > 0 && ` · ${story.ticked}/${story.criteria} criteria`}
         {story.cost_usd > 0 && ` · ${usd(story.cost_usd)}`}
-        {story.since !== null && (
-          <>
-            {" · "}
-            <Ago at={story.since} />
-          </>
-        )}
+        {" · "}
+        <Ago at={story.since} />
       </p>
       <Acts acts={actsFor(story)}>
         {story.wanted === "review" && (
@@ -33,7 +29,7 @@ export function WantedCard({ story }: { story: StoryCard }) {
             See the diff
           </a>
         )}
-        {(story.wanted === "clear_the_way" || story.quarantine !== null) && (
+        {story.quarantine !== null && (
           <a class="press plain" href={storyPath(story.id)}>
             Read the story
           </a>
@@ -46,7 +42,6 @@ export function WantedCard({ story }: { story: StoryCard }) {
 function actsFor(story: StoryCard): Act[] {
   switch (story.wanted) {
     case "retry":
-    case "clear_the_way":
       return [{ label: "Retry", say: `retry ${story.id}`, role: "approver" }];
     case "budget":
       return [
@@ -62,8 +57,6 @@ function actsFor(story: StoryCard): Act[] {
           },
         },
       ];
-    case "start":
-      return [{ label: "Start", say: `start ${story.id}`, role: "user" }];
     case "review":
     case null:
       return [];

@@ -17,9 +17,7 @@ export const STAGE_NAME: Record<Stage, string> = {
 export const WANTED: Record<NonNullable<StoryCard["wanted"]>, string> = {
   review: "waits for your review",
   retry: "is stuck: continue it?",
-  clear_the_way: "has files in its way",
   budget: "has spent its budget",
-  start: "can be started",
 };
 
 export function waitsText(story: StoryCard): string | null {

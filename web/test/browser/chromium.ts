@@ -8,7 +8,7 @@ import { chromium, type Browser, type BrowserContext, type Page } from "playwrig
 import type { Project } from "../../dev/project";
 import { DevServer, type Options } from "../../dev/server";
 
-export const DIST = fileURLToPath(new URL("../../dist", import.meta.url));
+export const DIST = fileURLToPath(new URL("../../dist/page", import.meta.url));
 
 const FLAGS = [
   "--no-sandbox",

@@ -4,7 +4,7 @@ import type { Browser } from "playwright-core";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 
 import { settle } from "../../dev/commands";
-import { call, file, question } from "../../dev/make";
+import { call, question } from "../../dev/make";
 import type { Project } from "../../dev/project";
 import { scene } from "../../dev/scenes";
 import type { QuestionForm } from "../../src/wire";
@@ -174,10 +174,10 @@ test("hidden characters are marks, and the order is that of the program", async 
 });
 
 test("an edit is shown as a diff", async () => {
-  const form = call("", { tool: "Edit", diff: file("src/door.rs", 1, " fn a() {}\n-fn b() {}\n+fn c() {}") });
+  const form = call("src/door.rs\n@@ -1,2 +1,2 @@\n fn a() {}\n-fn b() {}\n+fn c() {}", { tool: "Edit", language: "diff" });
   await show(asking(form));
-  expect(await card(20).locator(".line.added code").textContent()).toBe("fn c() {}");
-  expect(await card(20).locator(".line.removed code").textContent()).toBe("fn b() {}");
+  expect(await card(20).locator(".line.added").textContent()).toBe("+fn c() {}");
+  expect(await card(20).locator(".line.removed").textContent()).toBe("-fn b() {}");
 });
 
 test("Always shows its rule and asks once more; Cancel has the focus", async () => {
@@ -259,7 +259,7 @@ test("one that is answered elsewhere changes and stays until it is dismissed", a
 test("one that was asked elsewhere has no buttons, and says where", async () => {
   const project = asking(call("ls"));
   const asked = project.questions.get(20);
-  if (asked) project.questions.set(20, { ...asked, answer_in: null, asked_in: ["Slack", "Matrix"] });
+  if (asked) project.questions.set(20, { ...asked, rooms: ["slack:C01", "matrix:!x:example.org"] });
   await show(project);
   await card(20).getByText("Asked in Slack and Matrix.").waitFor();
   expect(await card(20).getByRole("button").count()).toBe(0);

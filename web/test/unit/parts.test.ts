@@ -7,7 +7,7 @@ import { waitBefore } from "../../src/live/backoff";
 import { countdown, count, span, usd } from "../../src/parts/format";
 import { safeHtml } from "../../src/parts/safe_html";
 import { hasHidden, visiblePieces } from "../../src/parts/visible";
-import { actOf, answerInWords } from "../../src/question/choice";
+import { actOf, answerInWords, messengersOf } from "../../src/question/choice";
 import { addLines, earlier, noLines } from "../../src/run/log";
 import { call, question, story } from "../../dev/make";
 
@@ -117,6 +117,10 @@ describe("answers", () => {
     const options = question(14, { form: "options", question: "?", options: [], several: true });
     expect(answerInWords(options, "1, 3")).toBe("#14 1, 3");
   });
+});
+
+test("a question says in which messengers it was asked", () => {
+  expect(messengersOf(question(1, call("ls"), { rooms: ["slack:C1", "web:ann", "slack:C2", "matrix:!a:b"] }))).toEqual(["Slack", "Matrix"]);
 });
 
 describe("a review", () => {
