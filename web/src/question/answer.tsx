@@ -14,6 +14,8 @@ import type { ChoiceView, QuestionView } from "../wire";
 import { actOf, answerInWords, messengersOf, wordsLabel } from "./choice";
 import { OptionsForm } from "./options";
 
+const UNREAD = "Show all of it first and scroll to its end.";
+
 type Props = { question: QuestionView; isRead: ReadonlySignal<boolean> };
 
 export function Answer({ question, isRead }: Props) {
@@ -40,9 +42,9 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
   const notAllowed = whyNot(question.role);
   const isSending = sender.sent.value !== null && sender.sent.value.refused === null && sender.sent.value.answer === null;
   const busy = isSending ? "Your answer is on its way." : null;
-  const unread = isRead.value ? null : "Show all of it first and scroll to its end.";
+  const unread = isRead.value ? null : UNREAD;
   useEffect(() => {
-    if (isRead.value) why.value = null;
+    if (isRead.value && why.value === UNREAD) why.value = null;
   }, [isRead.value]);
 
   // A trial and its like change the question and leave it open.

@@ -8,7 +8,7 @@ import { board, connection, me, project, state } from "../store/store";
 export function Header() {
   return (
     <header class="top">
-      <a class="brand" href="/" aria-label="storkit, the page Now">
+      <a class="brand" href="/">
         <Stork />
         <strong>storkit</strong>
         {project.value && <span class="project-name">{project.value.name}</span>}

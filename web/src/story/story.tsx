@@ -55,7 +55,7 @@ export function Story({ id, tab, place }: { id: number; tab: Tab; place: "page" 
         {shown.depends_on.length > 0 && <Dependencies ids={shown.depends_on} />}
       </header>
       {open.map((question) => (
-        <QuestionCard key={question.id} question={question} />
+        <QuestionCard key={question.id} question={question} level={place === "page" ? 2 : 3} />
       ))}
       <StoryActs story={shown} run={run} />
       <nav class="tabs" aria-label={`Story ${id}`}>
@@ -66,6 +66,8 @@ export function Story({ id, tab, place }: { id: number; tab: Tab; place: "page" 
         ))}
       </nav>
       <div class="tab">
+        {/* What is below has headings of the third level in both places. */}
+        {place === "page" && <h2 class="hidden">{TAB_NAME[tab]}</h2>}
         {tab === "diff" ? (
           <DiffTab story={shown} version={`${shown.stage} ${shown.since} ${run?.phase}`} />
         ) : reading.view ? (
