@@ -44,8 +44,8 @@ pub(crate) struct PathChange {
     pub new: Option<Entry>,
 }
 
-/// All checkouts that have `base` checked out and whose folder is there.
-pub(crate) fn on_base(place: &MergePaths, base: &str) -> Result<Vec<BaseCheckout>, MergeError> {
+/// All checkouts of the repository whose folder is there.
+pub(crate) fn all(place: &MergePaths) -> Result<Vec<BaseCheckout>, MergeError> {
     let main = Repository::open(&place.common)?;
     let mut all = vec![BaseCheckout { git_dir: place.common.clone(), work_tree: PathBuf::new() }];
     if let Some(work_tree) = main.workdir() {
@@ -60,13 +60,18 @@ pub(crate) fn on_base(place: &MergePaths, base: &str) -> Result<Vec<BaseCheckout
             all.push(BaseCheckout { git_dir: admin.path(), work_tree: work_tree.to_owned() });
         }
     }
-    let head = format!("ref: refs/heads/{base}");
-    let follows = |checkout: &BaseCheckout| {
-        let text = fs::read_to_string(checkout.git_dir.join("HEAD")).unwrap_or_default();
-        text.trim_end() == head && checkout.work_tree.is_dir()
-    };
-    all.retain(follows);
+    all.retain(|checkout| checkout.work_tree.is_dir());
     Ok(all)
+}
+
+/// Those that have `base` checked out.
+pub(crate) fn on_base(place: &MergePaths, base: &str) -> Result<Vec<BaseCheckout>, MergeError> {
+    let head = format!("ref: refs/heads/{base}");
+    let mut found = all(place)?;
+    found.retain(|checkout| {
+        fs::read_to_string(checkout.git_dir.join("HEAD")).unwrap_or_default().trim_end() == head
+    });
+    Ok(found)
 }
 
 /// What differs between two trees.

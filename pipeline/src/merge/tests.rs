@@ -2,6 +2,7 @@
 
 mod crash;
 mod kill;
+mod people;
 mod large_files;
 pub(crate) mod shop;
 mod truth;

@@ -30,6 +30,8 @@ pub enum Need {
     SlackSdk,
     /// The client library pywa.
     WhatsappSdk,
+    /// A browser, what drives it, and the web page.
+    Browser,
     /// A terminal whose screen can be read.
     Tmux,
     /// Large files outside the repository.
@@ -152,6 +154,8 @@ impl Need {
             Self::WhatsappSdk => {
                 script("whatsapp-sdk", "STORKIT_TEST_WHATSAPP", "whatsapp", "python/bin/python")
             }
+            // Beside the page that `script/web` builds.
+            Self::Browser => script("web", "STORKIT_TEST_WEB", "../web", "node_modules/playwright-core"),
             Self::Tmux => Source::Package { program: "tmux", package: "tmux" },
             Self::GitLfs => Source::Package { program: "git-lfs", package: "git-lfs" },
             Self::Bubblewrap => Source::Package { program: "bwrap", package: "bubblewrap" },
@@ -211,12 +215,13 @@ mod tests {
 
     #[test]
     fn every_need_is_installed_by_a_script_of_this_repository_or_a_package() {
-        use Need::{Bubblewrap, Claude, GitLfs, MatrixJs, McpClients, SlackSdk, Synapse, Tmux, WhatsappSdk};
+        use Need::{
+            Browser, Bubblewrap, Claude, GitLfs, MatrixJs, McpClients, SlackSdk, Synapse, Tmux, WhatsappSdk,
+        };
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../script");
         let test = std::fs::read_to_string(scripts.join("test")).unwrap();
-        let packages = [Tmux, GitLfs, Bubblewrap];
-        for need in [Claude, Synapse, MatrixJs, McpClients, SlackSdk, WhatsappSdk].into_iter().chain(packages)
-        {
+        let scripted = [Claude, Synapse, MatrixJs, McpClients, SlackSdk, WhatsappSdk, Browser];
+        for need in scripted.into_iter().chain([Tmux, GitLfs, Bubblewrap]) {
             match need.source() {
                 Source::Script { name, variable, .. } => {
                     assert!(scripts.join(name).exists() && test.contains(variable), "{name}");
