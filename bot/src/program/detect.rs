@@ -69,6 +69,8 @@ pub struct DetectedComponent {
 /// Everything that was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DetectedProject {
+    /// The folder in which these were found; empty for the whole repository.
+    pub folder: String,
     pub components: Vec<DetectedComponent>,
     /// Commands to be run at the top of a worktree.
     pub gates: Vec<String>,
@@ -138,7 +140,7 @@ fn below(files: &ProjectFiles, start: &str) -> DetectedProject {
     components.truncate(MOST_PARTS);
     let gates = gate::commands(files, start, &components);
     let (has_lfs, has_submodules) = (other_tools::has_lfs(files), other_tools::has_submodules(files));
-    DetectedProject { components, gates, left_out, has_lfs, has_submodules }
+    DetectedProject { folder: start.to_owned(), components, gates, left_out, has_lfs, has_submodules }
 }
 
 /// Folders with one of these files, the upper ones first.
@@ -317,6 +319,8 @@ mod tests {
             ("packages/a/src/index.ts", ""),
             ("other/go.mod", "module x"),
         ];
+        let folder = |start: &str| detect(&ProjectFiles::in_memory(&files), start).folder;
+        assert_eq!([folder("packages/a/src"), folder("")], ["packages/a".to_owned(), String::new()]);
         let expected = "packages/a pnpm: pnpm install --frozen-lockfile [../../pnpm-lock.yaml package.json]\n\
                         gate: cd packages/a && CI=true pnpm test";
         let shown = |start: &str| found(&files, start).replace("corepack ", "");

@@ -44,6 +44,14 @@ pub fn page_at(address: &SocketAddr, origins: &[String]) -> String {
 
 // --- the repository ---
 
+/// The project is a part of its repository.
+pub fn project_folder(folder: &Path) -> String {
+    format!(
+        "The project is the folder {} of its repository: agents are told so, and worktrees have the whole repository.",
+        code_span(&folder.to_string_lossy())
+    )
+}
+
 pub const USUAL_REPOSITORY: &str = "The repository is of a usual kind.";
 
 /// What is unusual about the repository, and what works in it.

@@ -66,6 +66,7 @@ fn choices(base: &str) -> InitChoices {
         coders: 2,
         base: base.into(),
         components: vec![],
+        folder: String::new(),
     }
 }
 
