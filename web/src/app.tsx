@@ -2,6 +2,7 @@
 
 import { useEffect } from "preact/hooks";
 
+import { failure } from "./live/link";
 import { secret } from "./live/session";
 import { linkToken } from "./pages/login_token";
 import { NothingPage } from "./pages/nothing";
@@ -82,8 +83,8 @@ function Connecting() {
   return (
     <>
       <h1>storkit</h1>
-      <p class="soft">Connecting to storkit…</p>
-      <Loading />
+      <p class="soft">{failure.value === null ? "Connecting to storkit…" : `${failure.value} Trying again…`}</p>
+      {failure.value === null && <Loading />}
     </>
   );
 }

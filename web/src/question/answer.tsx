@@ -41,6 +41,7 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
 
   const notAllowed = whyNot(question.role);
   const isSending = sender.sent.value !== null && sender.sent.value.refused === null && sender.sent.value.answer === null;
+  const rule = ruleOf(question);
   const busy = isSending ? "Your answer is on its way." : null;
   const unread = isRead.value ? null : UNREAD;
   useEffect(() => {
@@ -77,7 +78,7 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
         onRefused={(reason) => (why.value = reason)}
         onPress={() => ifSteady(() => (act === "always" ? (asked.value = choice) : choose(choice)))}
       >
-        {act === "always" ? <Always label={choice.label} rule={ruleOf(question)} /> : choice.label}
+        {act === "always" ? `${choice.label}…` : choice.label}
       </Press>
     );
   };
@@ -113,6 +114,7 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
               {question.form.form === "call" ? "Deny with a reason…" : "Ask for a change…"}
             </Press>
           </div>
+          {rule !== null && <p class="soft">Always: {rule}</p>}
         </>
       )}
       {isWriting.value && (
@@ -159,24 +161,14 @@ function ruleOf({ form }: QuestionView): string | null {
   return form.form === "call" ? form.always : null;
 }
 
-/** The rule is in view before anybody presses. */
-function Always({ label, rule }: { label: string; rule: string | null }) {
-  if (rule === null) return <>{label}…</>;
-  return (
-    <span>
-      {label}: <code>{rule}</code>…
-    </span>
-  );
-}
-
 function alwaysAsk(question: QuestionView): Ask {
   return {
     title: "Allow this from now on?",
     text: (
       <>
-        <p>Nobody is asked again before such a call:</p>
-        <pre class="exact">{ruleOf(question) ?? "(the rule is not known)"}</pre>
-        <p class="soft">`rules` lists it, and `rules revoke` ends it.</p>
+        <p>Nobody is asked again before:</p>
+        <p class="card">{ruleOf(question) ?? "The rule is not known."}</p>
+        <p class="soft"><code>rules</code> lists it, and <code>rules revoke</code> ends it.</p>
       </>
     ),
     confirm: "Always allow",

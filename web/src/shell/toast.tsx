@@ -2,7 +2,10 @@
 
 import { signal, useComputed } from "@preact/signals";
 
+import { useEffect } from "preact/hooks";
+
 import { ownRoom, sendTo, type Sender } from "../live/say";
+import { page } from "../route";
 import { state } from "../store/store";
 import { Outcome } from "../parts/outcome";
 
@@ -21,12 +24,23 @@ export function showInToast(why: string): void {
   failure.value = why;
 }
 
+/** An answer that is no failure goes by itself; it stays in the chat. */
+const SHOWN = 10_000;
+
 export function Toast() {
   const sent = useComputed(() => (ticket.value === null ? null : (state.value.sent.get(ticket.value) ?? null)));
   const clear = () => {
     ticket.value = null;
     failure.value = null;
   };
+  const answer = sent.value?.answer;
+  const here = page.value;
+  useEffect(clear, [here]);
+  useEffect(() => {
+    if (!answer || answer.tone === "failure") return;
+    const timer = setTimeout(clear, SHOWN);
+    return () => clearTimeout(timer);
+  }, [answer?.id]);
   const sender: Sender = { sent, failure, send: () => false, clear };
   return (
     <div class="toast">

@@ -1,4 +1,4 @@
-// The form for a new story: kind, title, and criteria or more text.
+// The form for a new story: kind, title, acceptance criteria, and what else there is to say.
 
 import { useSignal } from "@preact/signals";
 
@@ -9,8 +9,8 @@ import { Press } from "../parts/press";
 import { whyNot } from "../store/store";
 
 const KINDS = ["story", "bug", "spike", "refactor"] as const;
-type Draft = { kind: string; title: string; body: string };
-const EMPTY: Draft = { kind: "story", title: "", body: "" };
+type Draft = { kind: string; title: string; criteria: string; about: string };
+const EMPTY: Draft = { kind: "story", title: "", criteria: "", about: "" };
 
 export function NewStory({ isOpen = false, onDone }: { isOpen?: boolean; onDone?(): void }) {
   const text = draft<Draft>("new-story", EMPTY);
@@ -18,10 +18,10 @@ export function NewStory({ isOpen = false, onDone }: { isOpen?: boolean; onDone?
   const sender = useSender((sent) => {
     if (sent.answer && sent.answer.tone !== "failure") text.value = EMPTY;
   });
-  const { kind, title, body } = text.value;
+  const { kind, title, criteria, about } = text.value;
   const submit = () => {
     why.value = whyNot("user") ?? (title.trim() ? null : "It needs a title.");
-    if (why.value === null) sender.send({ say: [`new ${kind} ${oneLine(title)}`, body.trim()].filter(Boolean).join("\n") });
+    if (why.value === null) sender.send({ say: [`new ${kind} ${oneLine(title)}`, about.trim(), listed(criteria)].filter(Boolean).join("\n\n") });
   };
   return (
     <form
@@ -54,7 +54,16 @@ export function NewStory({ isOpen = false, onDone }: { isOpen?: boolean; onDone?
       </div>
       <label>
         Acceptance criteria, one a line
-        <textarea data-kept rows={isOpen ? 5 : 3} value={body} onInput={(event) => (text.value = { ...text.value, body: event.currentTarget.value })} />
+        <textarea
+          data-kept
+          rows={isOpen ? 4 : 3}
+          value={criteria}
+          onInput={(event) => (text.value = { ...text.value, criteria: event.currentTarget.value })}
+        />
+      </label>
+      <label>
+        More about it, if there is more to say
+        <textarea data-kept rows={2} value={about} onInput={(event) => (text.value = { ...text.value, about: event.currentTarget.value })} />
       </label>
       <div class="row">
         <Press kind="primary" onPress={submit} why={whyNot("user")} onRefused={(reason) => (why.value = reason)}>
@@ -81,4 +90,13 @@ export function NewStory({ isOpen = false, onDone }: { isOpen?: boolean; onDone?
 /** A command ends at its line: a title must not smuggle in a second one. */
 function oneLine(text: string): string {
   return text.replace(/\s+/g, " ").trim();
+}
+
+/** Criteria as the story's file has them, whatever marks they were typed with. */
+function listed(criteria: string): string {
+  const lines = criteria.split("\n").map((line) => line.replace(/^\s*(?:[-*]|\d+[.)])?\s*(?:\[[ xX]?\])?\s*/, "").trim());
+  return lines
+    .filter(Boolean)
+    .map((line) => `- [ ] ${line}`)
+    .join("\n");
 }

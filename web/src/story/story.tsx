@@ -57,7 +57,7 @@ export function Story({ id, tab, place }: { id: number; tab: Tab; place: "page" 
       {open.map((question) => (
         <QuestionCard key={question.id} question={question} level={place === "page" ? 2 : 3} />
       ))}
-      <StoryActs story={shown} run={run} />
+      <StoryActs story={shown} run={run} tab={tab} />
       <nav class="tabs" aria-label={`Story ${id}`}>
         {TABS.map((one) => (
           <a key={one} href={storyPath(id, one)} aria-current={one === tab ? "page" : undefined}>

@@ -130,7 +130,7 @@ describe("buttons", () => {
     await page.getByLabel("Acceptance criteria, one a line").fill("It turns\nIt turns when cold");
     await page.getByRole("button", { name: "Add to the backlog" }).click();
     await page.getByText(/Story \d+ is in the backlog/).waitFor();
-    expect(said()).toEqual(["new bug The lock sticks\nIt turns\nIt turns when cold"]);
+    expect(said()).toEqual(["new bug The lock sticks\n\n- [ ] It turns\n- [ ] It turns when cold"]);
     expect(await page.getByLabel("Title").inputValue()).toBe("");
   });
 
