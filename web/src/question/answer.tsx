@@ -11,6 +11,7 @@ import { Press } from "../parts/press";
 import { useSteady } from "../parts/steady";
 import { me, whyNot } from "../store/store";
 import type { ChoiceView, QuestionView } from "../wire";
+import { noteAnswered } from "./answered";
 import { actOf, answerInWords, messengersOf, wordsLabel } from "./choice";
 import { OptionsForm } from "./options";
 
@@ -53,19 +54,24 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
 
   const choose = (choice: ChoiceView) => {
     why.value = null;
-    sender.send({ choose: choice.key, message: null }, room);
+    if (sender.send({ choose: choice.key, message: null }, room)) noteAnswered(question.id);
   };
   /** A tap counts if the buttons stood still before the finger came down, and still do. */
-  const ifSteady = (act: () => void) => {
+  const ifSteady = (act: () => unknown) => {
     const isMeant = steady.check() && wasSteady.current;
     wasSteady.current = true;
     if (isMeant) act();
     else why.value = "It has just moved. Tap again.";
   };
   const wasSteady = useRef(true);
+  const say = (text: string) => {
+    const isSent = sender.send({ say: answerInWords(question, text) }, room);
+    if (isSent) noteAnswered(question.id);
+    return isSent;
+  };
   const sayWords = () => {
     const text = words.value.trim();
-    if (text && sender.send({ say: answerInWords(question, text) }, room)) isWriting.value = false;
+    if (text && say(text)) isWriting.value = false;
   };
 
   const button = (choice: ChoiceView) => {
@@ -97,7 +103,7 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
           why={notAllowed ?? busy}
           onRefused={(reason) => (why.value = reason)}
           onChoose={(choice) => ifSteady(() => choose(choice))}
-          onSay={(text) => ifSteady(() => sender.send({ say: answerInWords(question, text) }, room))}
+          onSay={(text) => ifSteady(() => say(text))}
         />
       ) : (
         <>

@@ -35,7 +35,7 @@ export function QuestionCard({ question, level = 3 }: { question: QuestionView; 
           </span>
         )}
       </header>
-      <Heading class="question-sentence">
+      <Heading class={outcome ? "hidden" : "question-sentence"}>
         <Sentence question={question} />
       </Heading>
       {/* How it ended names what it was about. */}

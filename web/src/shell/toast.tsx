@@ -7,6 +7,7 @@ import { useEffect } from "preact/hooks";
 import { ownRoom, sendTo, type Sender } from "../live/say";
 import { page } from "../route";
 import { state } from "../store/store";
+import { SHOWN } from "../parts/acts";
 import { Outcome } from "../parts/outcome";
 
 const ticket = signal<number | null>(null);
@@ -23,9 +24,6 @@ export function showInToast(why: string): void {
   ticket.value = null;
   failure.value = why;
 }
-
-/** An answer that is no failure goes by itself; it stays in the chat. */
-const SHOWN = 10_000;
 
 export function Toast() {
   const sent = useComputed(() => (ticket.value === null ? null : (state.value.sent.get(ticket.value) ?? null)));
