@@ -92,8 +92,8 @@ pub struct WebSessions {
     store: Store,
     clock: Clock,
     links: Arc<Mutex<PendingLinks>>,
-    /// Changes with each session that ends.
-    ended: watch::Sender<()>,
+    /// Changes with each session that begins or ends.
+    changed: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -111,7 +111,7 @@ struct PendingLink {
 
 impl WebSessions {
     pub fn new(store: Store, clock: Clock) -> Self {
-        Self { store, clock, links: Arc::default(), ended: watch::Sender::new(()) }
+        Self { store, clock, links: Arc::default(), changed: watch::Sender::new(()) }
     }
 
     /// A link that signs this person in, once.
@@ -151,6 +151,7 @@ impl WebSessions {
                 return Err(SignInRefused::NotStored);
             }
         }
+        self.changed.send_replace(());
         tracing::info!(person = session.person, browser, "somebody signed in at the web page");
         Ok((secret, session))
     }
@@ -196,12 +197,12 @@ impl WebSessions {
 
     /// Open pages look again whether their people may still be there.
     pub fn check_again(&self) {
-        self.ended.send_replace(());
+        self.changed.send_replace(());
     }
 
-    /// Changes whenever a session ends, or may have.
-    pub fn ended(&self) -> watch::Receiver<()> {
-        self.ended.subscribe()
+    /// Changes whenever a session begins or ends, or may have ended.
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// Forgets sessions that have ended.
@@ -352,11 +353,11 @@ mod tests {
         assert_eq!(setting.sessions.find(&secret), None, "30 days without use");
         assert_eq!(setting.sessions.prune().unwrap(), 2);
         let (one, two) = (setting.sign_in(), setting.sign_in());
-        let mut ended = setting.sessions.ended();
+        let mut changes = setting.sessions.changes();
         assert_eq!(setting.sessions.end("slack:U02", None).unwrap(), 0, "not theirs");
         assert_eq!(setting.sessions.end("slack:U01", Some(one.1.number)).unwrap(), 1);
-        assert!(ended.has_changed().unwrap());
-        ended.mark_unchanged();
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
         assert!(setting.sessions.find(&one.0).is_none() && setting.sessions.find(&two.0).is_some());
         assert_eq!(setting.sessions.of("slack:U01").unwrap().len(), 1);
         assert_eq!(setting.sessions.end("slack:U01", None).unwrap(), 1);

@@ -89,10 +89,12 @@ pub async fn serve(listener: TcpListener, services: Arc<WebServices>, origins: P
     let stop = services.tasks.stop.clone();
     let watching = services.tasks.tracker.spawn({
         let (board, stop) = (services.board.clone(), stop.clone());
+        let (chat, sessions) = (services.chat.clone(), services.sessions.clone());
         async move {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = board.run() => {}
+                () = attend(chat, sessions) => {}
             }
         }
     });
@@ -118,4 +120,15 @@ pub async fn serve(listener: TcpListener, services: Arc<WebServices>, origins: P
         .layer(middleware::from_fn(protect));
     connections::serve(listener, router, LIMITS, stop).await;
     let _ = watching.await;
+}
+
+/// The room of everybody follows the pipeline as long as somebody is signed in, also without an open page: a question waits for them.
+async fn attend(chat: Arc<Web>, sessions: WebSessions) {
+    let mut changes = sessions.changes();
+    loop {
+        chat.set_attended(sessions.has_any());
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }

@@ -204,7 +204,6 @@ impl App {
             tracker.spawn(http::webhooks::serve(listener, webhooks, services.tasks.stop.clone()));
         }
         if let Some(PageListener { listener, origins, chat }) = page {
-            chat.set_attended(sessions.has_any());
             tracker.spawn(http::web::serve(listener, web_services(services, sessions, chat), origins));
         }
         tracker.spawn(route(services.clone(), inbox));

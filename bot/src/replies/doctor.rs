@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Display,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -15,6 +16,31 @@ use super::{
     text::{count, sentence, shorten},
     visible::{visible, visible_line},
 };
+
+// --- the web page ---
+
+pub const NO_PAGE: &str = "No web page: `[web] listen` in bot.toml is empty.";
+
+pub const PAGE_NOT_BUILT: &str =
+    "This storkit was built without its web page. `script/web` builds the page; then build storkit again.";
+
+/// Where the page is, and how browsers reach it.
+pub fn page_at(address: &SocketAddr, origins: &[String]) -> String {
+    match origins.is_empty() {
+        true => format!(
+            "The web page is for browsers on this machine: {}. `storkit web` gives a link.",
+            code_span(&format!("http://{address}"))
+        ),
+        false => {
+            let origins: Vec<_> = origins.iter().map(|origin| code_span(origin)).collect();
+            format!(
+                "The web page listens on {} for {}. `storkit web` gives a link.",
+                code_span(&address.to_string()),
+                origins.join(", ")
+            )
+        }
+    }
+}
 
 // --- the repository ---
 

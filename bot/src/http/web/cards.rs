@@ -192,7 +192,8 @@ pub fn choices(choices: &[Choice]) -> Vec<ChoiceView> {
 
 /// Without the dust of binary fractions, so that an equal amount is an equal number.
 pub fn cents(usd: f64) -> f64 {
-    (usd * 10_000.0).round() / 10_000.0
+    // Also without a negative zero, which an empty sum is.
+    (usd * 10_000.0).round() / 10_000.0 + 0.0
 }
 
 /// Milliseconds since 1970.

@@ -163,7 +163,7 @@ impl Browser {
     async fn serve(&mut self, after: Option<SeenUntil>) -> Result<(), Ended> {
         let services = self.services.clone();
         let stop = services.tasks.stop.clone();
-        let mut ended = services.sessions.ended();
+        let mut sessions = services.sessions.changes();
         let mut chat = services.chat.follow();
         let mut events = services.pipeline.follow().1;
         let mut board = self.catch_up(after).await?;
@@ -189,7 +189,7 @@ impl Browser {
                 event = events.recv(), if follows || self.tails.is_some() => self.note(event),
                 _ = lines.tick(), if follows => self.send_lines().await?,
                 _ = tails.tick(), if self.tails.is_some() => self.send_tails().await?,
-                _ = ended.changed() => self.check_visitor()?,
+                _ = sessions.changed() => self.check_visitor()?,
                 _ = beat.tick() => self.beat().await?,
             }
             if !follows && self.tails.is_none() {
