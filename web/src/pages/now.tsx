@@ -1,7 +1,7 @@
 // The first page: what needs a person, what runs, and the merge queue.
 
 import { useComputed } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 
 import { watchTails } from "../live/link";
 import { count, usd } from "../parts/format";
@@ -18,7 +18,11 @@ const FirstUse = lazy(() => import("./first_use").then((module) => module.FirstU
 
 export function NowPage() {
   useEffect(watchTails, []);
-  if (stories.value?.size === 0 && board.value?.archived === 0 && questionList.value.length === 0) return <FirstUse />;
+  const isFirst = useRef(false);
+  if (stories.value?.size === 0 && board.value?.archived === 0) isFirst.current = true;
+  // The answer to the first story stays until there is something to see here.
+  if (runs.value?.size !== 0 || questionList.value.length > 0) isFirst.current = false;
+  if (isFirst.current) return <FirstUse />;
   return (
     <div class="now">
       <h1 class="hidden">Now</h1>

@@ -225,7 +225,10 @@ test("first use: says what to do", async () => {
   await page.getByText("Agents have no key").waitFor();
   await page.getByLabel("Title").fill("A door");
   await page.getByRole("button", { name: "Add to the backlog" }).tap();
-  await page.getByText("Needs you").waitFor();
+  await page.getByText("is in the backlog").waitFor();
+  await page.getByRole("link", { name: "Board" }).tap();
+  await page.getByRole("link", { name: /^Now/ }).tap();
+  await page.getByText("1 story waits in the backlog.").waitFor();
 });
 
 test("the archive is paged and searched", async () => {
