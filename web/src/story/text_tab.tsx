@@ -5,6 +5,7 @@ import { render } from "preact";
 import { useLayoutEffect } from "preact/hooks";
 
 import { Html } from "../parts/html";
+import { withoutTitle } from "../parts/plain_text";
 import { Press } from "../parts/press";
 import { useSender } from "../live/say";
 import { Outcome } from "../parts/outcome";
@@ -22,7 +23,7 @@ export function TextTab({ view, story }: { view: StoryView; story: StoryCard }) 
         <EditStory story={story} markdown={view.markdown} onClose={() => (isEditing.value = false)} />
       ) : (
         <>
-          <Html html={view.html} onDrawn={(text) => (place.value = takePlace(text, view.criteria.length))} />
+          <Html html={withoutTitle(view.html, story.title)} onDrawn={(text) => (place.value = takePlace(text, view.criteria.length))} />
           {view.criteria.length > 0 && <Criteria story={story} criteria={view.criteria} place={place.value} />}
           {story.stage !== "done" && story.stage !== "archived" && (
             <p>
