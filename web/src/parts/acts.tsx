@@ -14,13 +14,13 @@ import { Press, type Kind } from "./press";
 
 export type Act = { label: string; say: string; role: Role; kind?: Kind; ask?: Ask };
 
-type Props = { acts: readonly Act[]; children?: ComponentChildren; onAnswered?(sent: Sent): void };
+type Props = { acts: readonly Act[]; children?: ComponentChildren; onAnswered?: ((sent: Sent) => void) | undefined };
 
 /** An answer that is no failure goes by itself; it stays in the chat. */
 export const SHOWN = 15_000;
 
 export function Acts({ acts, children, onAnswered }: Props) {
-  const sender = useSender(onAnswered);
+  const sender = useSender({ onAnswered });
   const asked = useSignal<Act | null>(null);
   const why = useSignal<string | null>(null);
   const say = (act: Act) => {

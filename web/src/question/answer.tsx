@@ -6,6 +6,7 @@ import { useEffect, useRef } from "preact/hooks";
 
 import { useSender, type Sender } from "../live/say";
 import { Confirm, type Ask } from "../parts/dialog";
+import { lazy } from "../parts/lazy";
 import { Outcome } from "../parts/outcome";
 import { Press } from "../parts/press";
 import { me, whyNot } from "../store/store";
@@ -13,8 +14,10 @@ import type { ChoiceView, QuestionView } from "../wire";
 import { noteAnswered } from "./answered";
 import { actOf, answerInWords, messengersOf } from "./choice";
 import { useGuard } from "./guard";
-import { OptionsForm } from "./options";
 import { Words } from "./words";
+
+// The rarest form, and one that approves nothing by a single tap.
+const OptionsForm = lazy(() => import("./options").then((module) => module.OptionsForm));
 
 const UNREAD = "Show all of it first and scroll to its end.";
 
