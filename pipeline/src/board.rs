@@ -5,8 +5,10 @@ mod checkout;
 mod dependencies;
 mod files;
 mod index;
+mod lost;
 mod number;
 mod place;
+mod source;
 mod sync;
 pub(crate) mod watcher;
 mod work;
@@ -18,15 +20,17 @@ use std::{
 };
 
 pub use self::{
-    branch::{BOARD_BRANCH, BoardBranchError, BoardSource},
+    branch::{BOARD_BRANCH, BoardBranchError},
+    source::BoardSource,
     work::{RemovedStory, WorkError, WorkFolder},
 };
 pub(crate) use self::{
     branch::{
         BOARD_REF, BoardChanges, MAX_STORY, StoryBlobs, WORK, apply, board_tip, change_line, commit_tree,
-        is_story_name, open as open_board, stories_at, stories_in, write_commit, write_whole,
+        is_story_name, stories_at, stories_in, write_commit, write_whole,
     },
     dependencies::dependency_fault,
+    source::open as open_board,
     sync::{BoardSync, note_board, note_settled, remove_from_index, sync, sync_locked},
 };
 use imbl::{OrdMap, ordmap::DiffItem};

@@ -240,6 +240,8 @@ pub enum WantedDecision {
     ClearTheWay,
     /// Let it spend more (`retry`), or leave it.
     Budget,
+    /// End what is under way in git; the merge goes on by itself.
+    FinishInGit,
     /// Start a story that the repository brought in work (`start`).
     Start,
 }
@@ -415,7 +417,7 @@ impl MergeView {
     pub fn of(status: &MergeStatus) -> Self {
         match status {
             MergeStatus::Queued { ahead } => Self::Queued { ahead: *ahead },
-            MergeStatus::Running { step, .. } => Self::Running { step: *step },
+            MergeStatus::Running { step, .. } => Self::Running { step: step.clone() },
             MergeStatus::Ended(ended) => Self::ended(&ended.result),
         }
     }

@@ -50,6 +50,7 @@ mod stop;
 mod stories;
 mod story_commands;
 mod talk;
+mod team;
 mod terminal;
 mod threads;
 mod transcripts;

@@ -9,7 +9,7 @@ use std::{
 use adapters::markdown::{code_span, inert};
 use agents::{claude::TESTED_VERSION, confine::NetworkAccess, model_proxy::CloudProvider};
 
-use pipeline::git::kind::RepositoryTrait;
+use pipeline::git::{kind::RepositoryTrait, lfs::LfsReadiness};
 
 use super::{
     setup::FoundPart,
@@ -69,18 +69,13 @@ pub fn repository_trait(found: &RepositoryTrait) -> String {
             if *of_bare { "bare" } else { "larger" }
         ),
         RepositoryTrait::Submodules { ready, missing } => submodules(ready, missing),
-        RepositoryTrait::Lfs { installed: true } => {
-            "Files are stored with Git LFS. The worktrees of stories have the pointers of these files, not their contents.".into()
-        }
-        RepositoryTrait::Lfs { installed: false } => {
-            "Files are stored with Git LFS, and `git-lfs` is not installed: a changed file would be committed whole. Install it. The \
-             worktrees of stories have the pointers of these files, not their contents."
-                .into()
+        RepositoryTrait::Lfs { readiness: LfsReadiness::Ready } => {
+            "Files are stored with Git LFS. The worktrees of stories have their contents; what is missing here is fetched from the remote first.".into()
         }
         RepositoryTrait::InProgress => {
             "A rebase, a merge or the like is in progress in the checkout. Stories go on; end it before you switch branches.".into()
         }
-        RepositoryTrait::SplitIndex | RepositoryTrait::SparseIndex => found.refusal().unwrap_or_default(),
+        RepositoryTrait::SplitIndex | RepositoryTrait::SparseIndex | RepositoryTrait::Lfs { .. } => found.refusal().unwrap_or_default(),
     }
 }
 

@@ -34,6 +34,8 @@ pub enum Need {
     Browser,
     /// A terminal whose screen can be read.
     Tmux,
+    /// Large files outside the repository.
+    GitLfs,
     /// A sandbox; many containers have the program and forbid what it does.
     Bubblewrap,
     /// Bubblewrap or Landlock.
@@ -155,6 +157,7 @@ impl Need {
             // Beside the page that `script/web` builds.
             Self::Browser => script("web", "STORKIT_TEST_WEB", "../web", "node_modules/playwright-core"),
             Self::Tmux => Source::Package { program: "tmux", package: "tmux" },
+            Self::GitLfs => Source::Package { program: "git-lfs", package: "git-lfs" },
             Self::Bubblewrap => Source::Package { program: "bwrap", package: "bubblewrap" },
             Self::Wall => Source::PackageOrLandlock,
         }
@@ -166,6 +169,7 @@ impl Need {
             Self::Bubblewrap => {
                 &["--ro-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "--", "/bin/sh", "-c", "exit 0"]
             }
+            Self::GitLfs => &["version"],
             _ => &["-V"],
         };
         let mut command = Command::new(program);
@@ -211,11 +215,13 @@ mod tests {
 
     #[test]
     fn every_need_is_installed_by_a_script_of_this_repository_or_a_package() {
-        use Need::{Browser, Bubblewrap, Claude, MatrixJs, McpClients, SlackSdk, Synapse, Tmux, WhatsappSdk};
+        use Need::{
+            Browser, Bubblewrap, Claude, GitLfs, MatrixJs, McpClients, SlackSdk, Synapse, Tmux, WhatsappSdk,
+        };
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../script");
         let test = std::fs::read_to_string(scripts.join("test")).unwrap();
-        for need in [Claude, Synapse, MatrixJs, McpClients, SlackSdk, WhatsappSdk, Browser, Tmux, Bubblewrap]
-        {
+        let scripted = [Claude, Synapse, MatrixJs, McpClients, SlackSdk, WhatsappSdk, Browser];
+        for need in scripted.into_iter().chain([Tmux, GitLfs, Bubblewrap]) {
             match need.source() {
                 Source::Script { name, variable, .. } => {
                     assert!(scripts.join(name).exists() && test.contains(variable), "{name}");

@@ -204,3 +204,16 @@ fn replaced<K: Ord + Clone, V: PartialEq + Clone>(
 pub fn encode(frame: &FromServer) -> EncodedFrame {
     serde_json::to_string(frame).unwrap_or_default().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_new_or_different_is_told_and_what_is_gone() {
+        let mut known = BTreeMap::from([(1, "a"), (2, "b"), (3, "c")]);
+        let (other, gone) = replaced(&mut known, BTreeMap::from([(1, "a"), (2, "B"), (4, "d")]));
+        assert_eq!((other, gone), (vec!["B", "d"], vec![3]));
+        assert_eq!(replaced(&mut known, BTreeMap::from([(1, "a"), (2, "B"), (4, "d")])), (vec![], vec![]));
+    }
+}

@@ -205,3 +205,81 @@ pub fn now(clock: &crate::clock::Clock) -> u64 {
 pub fn of_seconds(seconds: u64) -> u64 {
     millis(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::replies::board::fixture;
+
+    #[test]
+    fn a_card_has_what_the_board_knows_of_a_story() {
+        let snapshot = fixture::snapshot();
+        let known = snapshot.board.stories().next().unwrap();
+        let card = story(known, &snapshot, &StoryCosts::from([(known.id(), 1.234_56)]));
+        assert_eq!(
+            (card.id, card.title.as_str(), card.stage),
+            (known.id().0, known.front.name.as_str(), known.stage)
+        );
+        assert_eq!(card.cost_usd, 1.2346);
+        assert_eq!(card.moves, [Stage::Current]);
+    }
+
+    #[test]
+    fn a_person_is_wanted_for_a_review_and_for_what_failed() {
+        let snapshot = fixture::snapshot();
+        let with = |stage, change: &dyn Fn(&mut Story)| {
+            let mut story = Arc::unwrap_or_clone(fixture::story(77, "A door", stage));
+            change(&mut story);
+            wanted(&story, &snapshot)
+        };
+        use pipeline::story::BlockReason::{RunBudget, StoppedBy};
+        assert_eq!(with(Stage::Qa, &|story| story.front.manual_qa = true), Some(Wanted::Review));
+        assert_eq!(with(Stage::Current, &|story| story.front.manual_qa = true), None);
+        assert_eq!(
+            with(Stage::Merge, &|story| story.front.merge_failure = Some("x".into())),
+            Some(Wanted::Retry)
+        );
+        let stopped = StoppedBy { who: "Ann".into() };
+        assert_eq!(
+            with(Stage::Current, &|story| story.front.blocked = Some(stopped.clone())),
+            Some(Wanted::Retry)
+        );
+        let spent = RunBudget { spent_usd: 1.0 };
+        assert_eq!(
+            with(Stage::Current, &|story| story.front.blocked = Some(spent.clone())),
+            Some(Wanted::Budget)
+        );
+        assert_eq!(with(Stage::Backlog, &|story| story.front.blocked = Some(spent.clone())), None);
+    }
+
+    #[test]
+    fn the_merge_that_runs_comes_first_and_those_that_failed_last() {
+        let mut snapshot = fixture::snapshot();
+        let failed = MergeView::Failed { why: "It did not merge.".into() };
+        let running = MergeView::Running { step: pipeline::merge::MergeStep::Gates };
+        snapshot.merges = BTreeMap::from([
+            (StoryId(1), failed),
+            (StoryId(2), MergeView::Queued { ahead: 2 }),
+            (StoryId(3), MergeView::Queued { ahead: 1 }),
+            (StoryId(4), running),
+            (StoryId(5), MergeView::Merged { commit: "a".into() }),
+        ]);
+        let order: Vec<(u32, MergeState)> =
+            merges(&snapshot).iter().map(|card| (card.story, card.state)).collect();
+        let expected = [
+            (4, MergeState::Running),
+            (3, MergeState::Queued),
+            (2, MergeState::Queued),
+            (1, MergeState::Failed),
+        ];
+        assert_eq!(order, expected);
+    }
+
+    #[test]
+    fn an_amount_has_no_dust_and_no_negative_zero() {
+        assert_eq!(cents(0.1 + 0.2), 0.3);
+        assert!(cents(-0.0).is_sign_positive());
+    }
+}
