@@ -29,7 +29,7 @@ fn main() -> io::Result<()> {
         };
         let _ = writeln!(
             list,
-            "    WebFile {{ path: {name:?}, media_type: {:?}, plain: {}, brotli: {}, gzip: {} }},",
+            "    BuiltFile {{ path: {name:?}, media_type: {:?}, plain: {}, brotli: {}, gzip: {} }},",
             media_type(name),
             included(path),
             other("br"),
@@ -37,7 +37,7 @@ fn main() -> io::Result<()> {
         );
     }
     let build = if list.is_empty() { String::new() } else { format!("{:016x}", hasher.finish()) };
-    let text = format!("const BUILD: &str = {build:?};\n\nstatic FILES: &[WebFile] = &[\n{list}];\n");
+    let text = format!("const BUILD: &str = {build:?};\n\nstatic FILES: &[BuiltFile] = &[\n{list}];\n");
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     fs::write(out.join("web_files.rs"), text)
 }

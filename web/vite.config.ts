@@ -4,8 +4,11 @@ import { defineConfig, type Plugin } from "vite";
 
 const server = `http://127.0.0.1:${process.env.STORKIT_WEB_PORT ?? "3003"}`;
 
+/** storkit answers only its own address, so the requests of the development server bear it. */
+const proxied = { target: server, changeOrigin: true, headers: { origin: server } };
+
 /** Parts that are loaded after the first page is drawn. */
-const LATER = /src\/(board|story\/(?!words|wanted|merge_queue)|run|chat|diff|pages\/(?!now|question|nothing|login_token))|\.css$/;
+const LATER = /src\/(board|question\/options|shell\/keys_help|story\/(?!words|wanted|merge_queue)|run|chat|diff|pages\/(?!now|question|nothing|login_token))|\.css$/;
 
 /** Writes `.br` and `.gz` beside each file, so that the server compresses nothing while it runs. */
 function compressed(): Plugin {
@@ -48,10 +51,10 @@ export default defineConfig({
   plugins: [compressed()],
   server: {
     proxy: {
-      "/api": server,
-      "/login": { target: server, bypass: (request) => (request.method === "GET" ? "/index.html" : undefined) },
-      "/logout": server,
-      "/live": { target: server, ws: true },
+      "/api": proxied,
+      "/login": { ...proxied, bypass: (request) => (request.method === "GET" ? "/index.html" : undefined) },
+      "/logout": proxied,
+      "/live": { ...proxied, ws: true, rewriteWsOrigin: true },
     },
     watch: { ignored: ["**/dist/**", "**/test/**"] },
   },

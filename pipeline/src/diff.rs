@@ -41,7 +41,7 @@ pub struct StoryDiff {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileDiff {
     pub path: PathBuf,
-    pub change: FileChange,
+    pub change: DiffKind,
     pub binary: bool,
     pub added: usize,
     pub removed: usize,
@@ -51,7 +51,7 @@ pub struct FileDiff {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileChange {
+pub enum DiffKind {
     Added,
     Changed,
     Removed,
@@ -136,14 +136,14 @@ fn between(
     Ok(diff)
 }
 
-fn change_of(delta: &git2::DiffDelta<'_>) -> FileChange {
+fn change_of(delta: &git2::DiffDelta<'_>) -> DiffKind {
     match delta.status() {
-        Delta::Added => FileChange::Added,
-        Delta::Deleted => FileChange::Removed,
-        Delta::Renamed => FileChange::Renamed(delta.old_file().path().unwrap_or(Path::new("")).to_owned()),
-        Delta::Typechange => FileChange::Mode,
-        _ if delta.old_file().id() == delta.new_file().id() => FileChange::Mode,
-        _ => FileChange::Changed,
+        Delta::Added => DiffKind::Added,
+        Delta::Deleted => DiffKind::Removed,
+        Delta::Renamed => DiffKind::Renamed(delta.old_file().path().unwrap_or(Path::new("")).to_owned()),
+        Delta::Typechange => DiffKind::Mode,
+        _ if delta.old_file().id() == delta.new_file().id() => DiffKind::Mode,
+        _ => DiffKind::Changed,
     }
 }
 
@@ -221,7 +221,7 @@ mod tests {
         let diff = diff(&[("f", "a\nb\nc\n")], r"printf 'a\nB\nc\nd' > f");
         assert_eq!((diff.files.len(), diff.added, diff.removed), (1, 2, 1));
         let file = &diff.files[0];
-        assert_eq!((file.path.as_path(), &file.change), (Path::new("f"), &FileChange::Changed));
+        assert_eq!((file.path.as_path(), &file.change), (Path::new("f"), &DiffKind::Changed));
         assert_eq!(lines(file), ["1 1 a", "2 - b", "- 2 B", "3 3 c", "- 4 d"]);
         assert_eq!(file.hunks[0].head, "@@ -1,3 +1,4 @@");
         assert!(diff.against.is_some());
@@ -239,11 +239,11 @@ mod tests {
             .map(|file| (file.path.to_str().unwrap(), file.change.clone(), file.binary))
             .collect();
         let expected = [
-            ("binary", FileChange::Added, true),
-            ("gone", FileChange::Removed, false),
-            ("link", FileChange::Mode, false),
-            ("new", FileChange::Renamed("old".into()), false),
-            ("run", FileChange::Mode, false),
+            ("binary", DiffKind::Added, true),
+            ("gone", DiffKind::Removed, false),
+            ("link", DiffKind::Mode, false),
+            ("new", DiffKind::Renamed("old".into()), false),
+            ("run", DiffKind::Mode, false),
         ];
         assert_eq!(found, expected);
         assert!(diff.files[3].hunks.is_empty(), "it only moved");

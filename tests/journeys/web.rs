@@ -353,3 +353,20 @@ async fn nothing_is_said_to_another_page_another_name_or_a_stranger() {
     assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
     bot.app.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_elsewhere_has_its_address_on_the_page_where_people_can_reach_it() {
+    let setup = Setup::new(Cli::StandIn).config("[web]\norigin = [\"https://farm.example.org\"]");
+    let bot = setup.page().start().await;
+    let room = bot.room("a");
+    room.say("bash true").await;
+    let question = room.see("Question 1").await;
+    assert!(question.text.ends_with("On the page: <https://farm.example.org/q/1>"), "{}", question.text);
+    bot.app.shutdown().await;
+    let bot = Setup::new(Cli::StandIn).page().start().await;
+    let room = bot.room("a");
+    room.say("bash true").await;
+    let question = room.see("Question 1").await;
+    assert!(!question.text.contains("/q/1"), "nobody elsewhere reaches this machine: {}", question.text);
+    bot.app.shutdown().await;
+}

@@ -29,7 +29,6 @@ function storyView(project: Project, id: number): StoryView | null {
   const card = project.stories.get(id);
   const text = project.texts.get(id);
   if (!card || !text) return null;
-  const [body = ""] = text.markdown.split("\n\n## Acceptance criteria");
   const merged =
     card.stage === "done"
       ? {
@@ -44,10 +43,7 @@ function storyView(project: Project, id: number): StoryView | null {
       : null;
   return {
     card,
-    html: body
-      .split("\n\n")
-      .map((part) => `<p>${escaped(part).replace(/`([^`]*)`/g, "<code>$1</code>")}</p>`)
-      .join(""),
+    html: html(text.markdown),
     markdown: text.markdown,
     criteria: text.criteria,
     branch: card.stage === "backlog" ? null : `story-${id}`,
@@ -64,6 +60,19 @@ function storyView(project: Project, id: number): StoryView | null {
     merge_output: id === 6 ? ["test bell::rings_twice ... FAILED", "  left: 1", " right: 2"] : [],
     merged,
   };
+}
+
+/** Enough Markdown for the stories here; a list of tasks stays as it was typed, as in the real server. */
+function html(markdown: string): string {
+  return markdown
+    .split("\n\n")
+    .map((part) => {
+      const text = escaped(part).replace(/`([^`]*)`/g, "<code>$1</code>");
+      if (part.startsWith("## ")) return `<h2>${text.slice(3)}</h2>`;
+      if (part.startsWith("- ")) return `<ul>${text.split("\n").map((line) => `<li>${line.slice(2)}</li>`).join("")}</ul>`;
+      return `<p>${text}</p>`;
+    })
+    .join("");
 }
 
 function logView(project: Project, id: string, from: string | null): LogView | null {

@@ -128,6 +128,7 @@ function tick(project: Project, id: number, at: number, isDone: boolean): string
   const criterion = text?.criteria[at - 1];
   if (!text || !criterion) return "!There is no such criterion.";
   criterion.done = isDone;
+  text.markdown = text.markdown.replace(new RegExp(`- \\[.\\] (?=${criterion.text.slice(0, 12)})`), `- [${isDone ? "x" : " "}] `);
   project.changeStory(id, { ticked: text.criteria.filter((one) => one.done).length });
   return `Changed criterion ${at}.`;
 }

@@ -2,23 +2,26 @@
 
 import { useEffect } from "preact/hooks";
 
+import type { Page } from "./address";
+import { failure } from "./live/link";
 import { secret } from "./live/session";
 import { linkToken } from "./pages/login_token";
 import { NothingPage } from "./pages/nothing";
 import { NowPage } from "./pages/now";
 import { QuestionPage } from "./pages/question";
-import { type Page } from "./address";
+import { lazy, loadTheRest } from "./parts/lazy";
+import { Loading } from "./parts/reading";
+import { dismissAnsweredOnLeaving } from "./question/answered";
 import { page } from "./route";
 import { Bars } from "./shell/bars";
 import { Header } from "./shell/header";
-import { startKeys, KeysHelp } from "./shell/keys";
+import { isHelpOpen, startKeys } from "./shell/keys";
 import { Nav } from "./shell/nav";
 import { NewQuestions } from "./shell/new_questions";
 import { Toast } from "./shell/toast";
 import { project, showCountInTitle } from "./store/store";
-import { lazy, loadTheRest } from "./parts/lazy";
-import { Loading } from "./parts/reading";
 
+const KeysHelp = lazy(() => import("./shell/keys_help").then((module) => module.KeysHelp));
 const BoardPage = lazy(() => import("./pages/board").then((module) => module.BoardPage));
 const LoginPage = lazy(() => import("./pages/login").then((module) => module.LoginPage));
 const ArchivePage = lazy(() => import("./pages/rest").then((module) => module.ArchivePage));
@@ -31,6 +34,7 @@ export function App() {
   useEffect(() => {
     showCountInTitle(() => titleOf(page.value));
     loadTheRest();
+    dismissAnsweredOnLeaving();
     return startKeys();
   }, []);
   if (!secret.value || linkToken.value || page.value.page === "login") return <LoginPage />;
@@ -47,7 +51,7 @@ export function App() {
       </main>
       <NewQuestions />
       <Toast />
-      <KeysHelp />
+      {isHelpOpen.value && <KeysHelp />}
     </>
   );
 }
@@ -82,8 +86,8 @@ function Connecting() {
   return (
     <>
       <h1>storkit</h1>
-      <p class="soft">Connecting to storkit…</p>
-      <Loading />
+      <p class="soft">{failure.value === null ? "Connecting to storkit…" : `${failure.value} Trying again…`}</p>
+      {failure.value === null && <Loading />}
     </>
   );
 }

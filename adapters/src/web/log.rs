@@ -25,12 +25,12 @@ pub struct WebMessage {
     /// Whether edits will follow.
     pub live: bool,
     pub reply_to: Option<MessageId>,
-    pub file: Option<Arc<WebFile>>,
+    pub file: Option<Arc<ShownFile>>,
 }
 
 /// A file that the bot showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WebFile {
+pub struct ShownFile {
     pub name: String,
     pub bytes: Vec<u8>,
 }
@@ -49,7 +49,7 @@ impl WebMessage {
 
 /// A part of a room's messages.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct WebPage {
+pub struct MessagePage {
     /// Oldest first.
     pub messages: Vec<Arc<WebMessage>>,
     /// Whether there are older ones.
@@ -90,18 +90,18 @@ impl MessageLog {
         self.messages.iter().rev().find(|message| message.id == *id).cloned()
     }
 
-    pub(super) fn file(&self, id: &MessageId) -> Option<Arc<WebFile>> {
+    pub(super) fn file(&self, id: &MessageId) -> Option<Arc<ShownFile>> {
         self.find(id)?.file.clone()
     }
 
     /// The newest messages before this one. One that is forgotten has none before it.
-    pub(super) fn page(&self, before: Option<&MessageId>, most: usize) -> WebPage {
+    pub(super) fn page(&self, before: Option<&MessageId>, most: usize) -> MessagePage {
         let end = match before {
             Some(id) => self.messages.iter().position(|message| message.id == *id).unwrap_or(0),
             None => self.messages.len(),
         };
         let start = end.saturating_sub(most);
-        WebPage { messages: self.messages.range(start..end).cloned().collect(), more: start > 0 }
+        MessagePage { messages: self.messages.range(start..end).cloned().collect(), more: start > 0 }
     }
 
     pub(super) fn activity(&self) -> ActivityState {
@@ -122,7 +122,7 @@ mod tests {
         Arc::new(message)
     }
 
-    fn texts(page: &WebPage) -> Vec<&str> {
+    fn texts(page: &MessagePage) -> Vec<&str> {
         page.messages.iter().map(|message| message.text.as_str()).collect()
     }
 
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!((texts(&newest), newest.more), (vec!["text 3", "text 4, edited"], true));
         let rest = log.page(Some(&MessageId::new("3")), 9);
         assert_eq!((texts(&rest), rest.more), (vec!["text 0", "text 1", "text 2"], false));
-        assert_eq!(log.page(Some(&MessageId::new("forgotten")), 9), WebPage::default());
+        assert_eq!(log.page(Some(&MessageId::new("forgotten")), 9), MessagePage::default());
     }
 
     #[test]

@@ -16,8 +16,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
 
-use self::log::{MessageLog, WebPage};
-pub use self::log::{WebFile, WebMessage};
+use self::log::{MessageLog, MessagePage};
+pub use self::log::{ShownFile, WebMessage};
 use crate::{
     Activity, ActivityState, Adapter, AdapterError, Addressed, Attachment, Capabilities, ChoiceForm,
     Enclosed, Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender, text::address,
@@ -111,12 +111,12 @@ impl Web {
     }
 
     /// The newest messages of a room before this one, oldest first, and whether there are more.
-    pub fn page(&self, room: &Room, before: Option<&MessageId>, most: usize) -> WebPage {
+    pub fn page(&self, room: &Room, before: Option<&MessageId>, most: usize) -> MessagePage {
         self.rooms.lock().get(room.id()).map(|log| log.page(before, most)).unwrap_or_default()
     }
 
     /// A file that was shown in a room.
-    pub fn file(&self, room: &Room, message: &MessageId) -> Option<Arc<WebFile>> {
+    pub fn file(&self, room: &Room, message: &MessageId) -> Option<Arc<ShownFile>> {
         self.rooms.lock().get(room.id())?.file(message)
     }
 
@@ -267,7 +267,7 @@ impl Adapter for Web {
 
     async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
         let id = self.next_id();
-        let shown = WebFile { name: file.name.clone(), bytes: file.bytes.clone() };
+        let shown = ShownFile { name: file.name.clone(), bytes: file.bytes.clone() };
         let message = WebMessage {
             file: Some(Arc::new(shown)),
             ..WebMessage::new(id.clone(), SystemTime::now(), &Outgoing::text(file.caption.clone()))

@@ -38,7 +38,7 @@ impl Command for WebCommand {
         let person = person(&cx);
         let words: Vec<&str> = cx.args.split_whitespace().collect();
         match words.as_slice() {
-            [] if cx.view.shared => Err(CommandError::User(replies::WEB_ASK_ALONE.into())),
+            [] if cx.view.company.shared => Err(CommandError::User(replies::WEB_ASK_ALONE.into())),
             [] => {
                 let link = page.sessions.link(person);
                 Ok(Reply::text(replies::web_link(&page.address, &link)))

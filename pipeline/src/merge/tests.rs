@@ -2,8 +2,8 @@
 
 mod crash;
 mod kill;
-mod people;
 mod large_files;
+mod people;
 pub(crate) mod shop;
 mod truth;
 mod warm;

@@ -14,6 +14,7 @@ import { Column } from "./column";
 import { useGlide } from "./glide";
 import { useHeld } from "./hold";
 import { isSameLayout, layoutOf, type Layout } from "./layout";
+import "../styles/later.css";
 import "../styles/board.css";
 
 // Kept while other pages are shown.
@@ -32,8 +33,9 @@ export function Board({ open }: { open: number | null }) {
     return (last.current = next);
   });
   const stages = isPhone.value ? [stageTab.value] : STAGES;
-  const { shown, waiting, release } = useHeld(live.value, `${query.value}/${stages.join()}`, area);
-  useGlide(area, shown);
+  const asked = `${query.value}/${stages.join()}`;
+  const { shown, waiting, release } = useHeld(live.value, asked, area);
+  useGlide(area, shown, asked);
   const archived = board.value?.archived ?? 0;
   return (
     <div class="board">

@@ -7,12 +7,14 @@ const DURATION = 260;
 
 type Places = ReadonlyMap<string, { card: HTMLElement; top: number; left: number }>;
 
-/** Called while the board is drawn with a layout: the elements are still those of the layout before. */
-export function useGlide(board: RefObject<HTMLElement>, layout: unknown): void {
+/** `key` names what the person has asked to see: what comes by a search has not moved. Called while the board is drawn with a layout: the elements are still those of the layout before. */
+export function useGlide(board: RefObject<HTMLElement>, layout: unknown, key: string): void {
   const drawn = useRef(layout);
-  const isMove = drawn.current !== layout && !matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const drawnKey = useRef(key);
+  const isMove = drawn.current !== layout && drawnKey.current === key && !matchMedia("(prefers-reduced-motion: reduce)").matches;
   const before = isMove && board.current ? placesOf(board.current) : null;
   drawn.current = layout;
+  drawnKey.current = key;
   useLayoutEffect(() => {
     if (!before || !board.current) return;
     for (const [id, { card, top, left }] of placesOf(board.current)) {

@@ -1,25 +1,22 @@
 // The field to write in a room. The draft stays until the message was taken.
 
-import { useEffect } from "preact/hooks";
-
 import { draft } from "../live/drafts";
-import { useSender } from "../live/say";
+import { useSender, type Sender } from "../live/say";
 import { Outcome } from "../parts/outcome";
 import { whyNot } from "../store/store";
 
 export function Composer({ room, title }: { room: string; title: string }) {
   const text = draft(`room.${room}`, "");
-  const sender = useSender();
+  const sender: Sender = useSender({
+    onTaken() {
+      text.value = "";
+      // The answer comes as a message of the room.
+      sender.clear();
+    },
+  });
   const sent = sender.sent.value;
-  const isTaken = (sent?.message ?? null) !== null;
-  useEffect(() => {
-    if (!isTaken) return;
-    text.value = "";
-    // The answer comes as a message of the room.
-    sender.clear();
-  }, [isTaken]);
   const why = whyNot("user");
-  const isSending = sent !== null && !isTaken && sent.refused === null;
+  const isSending = sent !== null && sent.message === null && sent.refused === null;
   const submit = () => {
     if (text.value.trim() !== "" && !isSending && why === null) sender.send({ say: text.value.trim() }, room);
   };

@@ -9,13 +9,13 @@ import { useSender } from "../live/say";
 import { getBlob } from "../live/session";
 import { Html } from "../parts/html";
 import { Outcome } from "../parts/outcome";
+import { beginningOf } from "../parts/plain_text";
 import { Press } from "../parts/press";
 import { useSteady } from "../parts/steady";
 import { At } from "../parts/time";
 import { QuestionCard } from "../question/card";
 import { questions, whyNot } from "../store/store";
 import type { MessageView } from "../wire";
-import { textOf } from "./text_of";
 
 type Props = { message: MessageView; about: MessageView | undefined; isMine: boolean };
 
@@ -26,7 +26,7 @@ export const Message = memo(function Message({ message, about, isMine }: Props) 
       <p class="message-head soft">
         <strong>{message.by ?? "storkit"}</strong> <At at={message.at} />
       </p>
-      {about && <p class="reply-to soft">↳ {about.by ?? "storkit"}: {textOf(about.html)}</p>}
+      {about && <p class="reply-to soft">↳ {about.by ?? "storkit"}: {beginningOf(about.html)}</p>}
       {question ? <QuestionCard question={question} /> : <Html html={message.html} />}
       {message.file !== null && <FileOf message={message} name={message.file} />}
       {message.live && (

@@ -17,7 +17,7 @@ const STATUS: Record<FileDiff["status"], string> = {
   mode: "mode changed",
 };
 
-export function FileChanges({ file, parts }: { file: FileDiff; parts?: LineParts }) {
+export function FileChanges({ file, parts }: { file: FileDiff; parts?: LineParts | undefined }) {
   return (
     <div class="diff-file">
       <div class="diff-head">

@@ -22,17 +22,25 @@ export function DiffTab({ story, version }: { story: StoryCard; version: unknown
   const against = view.against === null ? "nothing" : view.against.slice(0, 10);
   if (view.files.length === 0) return <p class="empty">No changes yet.</p>;
   const lines = new Set(view.files.flatMap((file) => file.hunks.flatMap((hunk) => hunk.lines.map((line) => lineKey(file.path, line)))));
+  const isOpen = story.stage === "current" || story.stage === "qa" || story.stage === "merge";
   const gone = outdated(review.value, lines);
   let shown = 0;
   return (
     <div class="diff" onKeyDown={stepThroughLines}>
       <p class="diff-summary">
         {count(view.files.length + view.more_files, "file")} <Counts added={view.added} removed={view.removed} />{" "}
-        <span class="soft">against <code>{against}</code>. Tap a line's number to comment.</span>
+        <span class="soft">
+          against <code>{against}</code>.{isOpen && " Tap a line's number to comment."}
+        </span>
       </p>
       {view.files.map((file) => {
         shown += linesOf(file);
-        return <File key={file.path} file={file} review={review} isOpen={shown <= OPEN_LINES || shown === linesOf(file)} />;
+        const isShown = shown <= OPEN_LINES || shown === linesOf(file);
+        return isOpen ? (
+          <ReviewedFile key={file.path} file={file} review={review} isOpen={isShown} />
+        ) : (
+          <FoldedFile key={file.path} file={file} isOpen={isShown} />
+        );
       })}
       {view.more_files > 0 && <p class="soft">{count(view.more_files, "more file")} not shown: the diff is too long.</p>}
       {gone.length > 0 && (
@@ -50,13 +58,12 @@ export function DiffTab({ story, version }: { story: StoryCard; version: unknown
           </ul>
         </section>
       )}
-      <Verdict story={story} review={review} />
+      {isOpen && <Verdict story={story} review={review} />}
     </div>
   );
 }
 
-function File({ file, review, isOpen }: { file: FileDiff; review: Signal<Review>; isOpen: boolean }) {
-  const isShown = useSignal(isOpen);
+function ReviewedFile({ file, review, isOpen }: { file: FileDiff; review: Signal<Review>; isOpen: boolean }) {
   const writing = useSignal<string | null>(null);
   const parts: LineParts = {
     button(line) {
@@ -65,7 +72,7 @@ function File({ file, review, isOpen }: { file: FileDiff; review: Signal<Review>
         <button
           type="button"
           class="comment-button"
-          // One stop for Tab in each hunk's first line would still be many: arrows move between lines.
+          // A stop for Tab at every line would be too many: arrows move between lines.
           tabIndex={line === file.hunks[0]?.lines[0] ? 0 : -1}
           aria-label={`Comment on line ${line.new ?? line.old}${line.new === null ? ", removed" : ""} of ${file.path}`}
           onClick={() => (writing.value = writing.value === key ? null : key)}
@@ -80,6 +87,11 @@ function File({ file, review, isOpen }: { file: FileDiff; review: Signal<Review>
       );
     },
   };
+  return <FoldedFile file={file} isOpen={isOpen} parts={parts} />;
+}
+
+function FoldedFile({ file, isOpen, parts }: { file: FileDiff; isOpen: boolean; parts?: LineParts }) {
+  const isShown = useSignal(isOpen);
   if (isShown.value) return <FileChanges file={file} parts={parts} />;
   return (
     <button type="button" class="press quiet file-closed" onClick={() => (isShown.value = true)}>

@@ -15,8 +15,10 @@ export function Verdict({ story, review }: { story: StoryCard; review: Signal<Re
   const why = useSignal<string | null>(null);
   const asked = useSignal<"accept" | "reject" | null>(null);
   const isRejecting = useSignal(false);
-  const sender = useSender((sent) => {
-    if (isRejecting.value && sent.answer && sent.answer.tone !== "failure") review.value = { comments: [], summary: "" };
+  const sender = useSender({
+    onAnswered({ answer }) {
+      if (isRejecting.value && answer?.tone !== "failure") review.value = { comments: [], summary: "" };
+    },
   });
   const { comments } = review.value;
   const canReject = story.stage === "qa" || story.stage === "merge";

@@ -1,6 +1,8 @@
 // The connection to `/live`: opens it, resumes after a cut, and tells the server what this page wants to see.
 // State stays on screen while it is cut, and nothing is queued for later: a late approval could approve something else.
 
+import { signal } from "@preact/signals";
+
 import { connection, state } from "../store/store";
 import { take, takeBoard, takeLost, takeOpening } from "../store/take";
 import type { BoardView, FromServer, ToServer } from "../wire";
@@ -19,6 +21,9 @@ export type Follower = {
   take(frame: Output): void;
   cut(): void;
 };
+
+/** Why the board could not be fetched, as a sentence. */
+export const failure = signal<string | null>(null);
 
 let socket: WebSocket | null = null;
 let failures = 0;
@@ -39,9 +44,10 @@ export function start(): void {
   document.addEventListener("visibilitychange", onVisibility);
   window.addEventListener("online", () => reconnect());
   window.addEventListener("offline", () => drop());
+  // Another session is another person: its connection starts from nothing.
   secret.subscribe((held) => {
+    drop();
     if (held) void connect();
-    else drop();
   });
 }
 
@@ -121,6 +127,7 @@ function drop(): void {
   socket = null;
   dropped?.close();
   clearTimeout(watchdog);
+  watchdog = undefined;
   clearTimeout(retry);
   if (connection.value.word === "live") {
     state.value = takeLost(state.value);
@@ -175,8 +182,10 @@ async function requestBoard(): Promise<boolean> {
       view = await get<BoardView>("/api/board");
     } while (isOutdated);
     state.value = takeBoard(state.value, view, Date.now());
+    failure.value = null;
     return true;
-  } catch {
+  } catch (error) {
+    failure.value = error instanceof Error ? error.message : String(error);
     // A connection without a current board would show old things as live.
     if (socket) drop();
     return false;
@@ -186,7 +195,7 @@ async function requestBoard(): Promise<boolean> {
 function sayWhatIsWanted(): void {
   send({ type: "visible", on: !document.hidden });
   if (tailViewers > 0) send({ type: "tails", on: true });
-  for (const [run, follower] of followers) send({ type: "follow", run, from: follower.next() });
+  followAll();
   for (const room of openRooms.keys()) askForRoom(room);
 }
 
@@ -198,12 +207,18 @@ function onVisibility(): void {
   if (document.hidden) {
     hiddenSince = Date.now();
     send({ type: "visible", on: false });
+    for (const run of followers.keys()) send({ type: "unfollow", run });
     return;
   }
   const wasAway = hiddenSince !== null && Date.now() - hiddenSince > HIDDEN_TOO_LONG;
   hiddenSince = null;
-  if (wasAway || connection.value.word !== "live") reconnect();
-  else send({ type: "visible", on: true });
+  if (wasAway || connection.value.word !== "live") return reconnect();
+  send({ type: "visible", on: true });
+  followAll();
+}
+
+function followAll(): void {
+  for (const [run, follower] of followers) send({ type: "follow", run, from: follower.next() });
 }
 
 function watch(): void {

@@ -1,7 +1,6 @@
 // Sending commands and answers. What became of one is in `state.sent` under its ticket.
 
-import { useComputed, useSignal, type ReadonlySignal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { effect, untracked, useComputed, useSignal, type ReadonlySignal } from "@preact/signals";
 
 import type { Sent } from "../store/state";
 import { me, state } from "../store/store";
@@ -45,21 +44,25 @@ export type Sender = {
   clear(): void;
 };
 
+/** What the sender does about what it sent, also when it is not on screen any more. */
+type Reactions = {
+  /** It has become a message of the room. */
+  onTaken?: (() => void) | undefined;
+  onAnswered?: ((sent: Sent) => void) | undefined;
+};
+
 /** Sends one thing at a time for a part of the page, and follows what becomes of it. */
-export function useSender(onAnswered?: (sent: Sent) => void): Sender {
+export function useSender(reactions: Reactions = {}): Sender {
   const ticket = useSignal<number | null>(null);
   const failure = useSignal<string | null>(null);
   const sent = useComputed(() => (ticket.value === null ? null : (state.value.sent.get(ticket.value) ?? null)));
-  const answered = sent.value?.answer?.id ?? null;
-  useEffect(() => {
-    if (sent.value?.answer) onAnswered?.(sent.value);
-  }, [answered]);
   return {
     sent,
     failure,
     send(word, room = ownRoom()) {
       ticket.value = room === null ? null : sendTo(room, word);
       failure.value = ticket.value === null ? "Not sent: storkit cannot be reached. Try again when the page is live." : null;
+      if (ticket.value !== null) react(ticket.value, reactions);
       return ticket.value !== null;
     },
     clear() {
@@ -67,4 +70,18 @@ export function useSender(onAnswered?: (sent: Sent) => void): Sender {
       failure.value = null;
     },
   };
+}
+
+function react(ticket: number, { onTaken, onAnswered }: Reactions): void {
+  let isTaken = false;
+  const stop = effect(() => {
+    const sent = state.value.sent.get(ticket);
+    if (sent && sent.message !== null && !isTaken) {
+      isTaken = true;
+      untracked(() => onTaken?.());
+    }
+    if (sent?.answer) untracked(() => onAnswered?.(sent));
+    // The first run is over before `stop` is there.
+    if (!sent || sent.answer || sent.refused !== null) queueMicrotask(() => stop());
+  });
 }

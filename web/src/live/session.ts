@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 
+import { firstState } from "../store/state";
 import { state } from "../store/store";
 import type { Login, Me } from "../wire";
 import { read, write } from "./storage";
@@ -25,7 +26,7 @@ export async function signIn(proof: { token: string } | { code: string }): Promi
   const answer = await request("/login", { method: "POST", body: JSON.stringify(proof) }, null);
   const login = (await answer.json()) as Login;
   write(KEY, login.secret);
-  state.value = { ...state.value, me: login.me, ended: null };
+  state.value = { ...firstState(), me: login.me };
   secret.value = login.secret;
   return login.me;
 }
@@ -41,7 +42,7 @@ export async function signOut(): Promise<void> {
 export function endSession(why: string | null): void {
   write(KEY, null);
   secret.value = null;
-  state.value = { ...state.value, project: null, me: null, rooms: new Map(), ended: why };
+  state.value = { ...firstState(), ended: why };
 }
 
 export async function get<View>(path: string): Promise<View> {

@@ -9,6 +9,7 @@ import { Press } from "../parts/press";
 import { Loading } from "../parts/reading";
 import { storyPath } from "../address";
 import type { ArchiveView, StoryCard } from "../wire";
+import "../styles/later.css";
 
 /** After the last letter, before the server is asked. */
 const PAUSE = 250;

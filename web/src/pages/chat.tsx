@@ -1,5 +1,6 @@
 // The chat: this person's rooms, and the messages of one of them.
 
+import { useComputed } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 
 import { Composer } from "../chat/composer";
@@ -10,6 +11,7 @@ import { Loading } from "../parts/reading";
 import { roomPath } from "../address";
 import { isLive, me, state } from "../store/store";
 import { emptyRoom } from "../store/state";
+import "../styles/later.css";
 import "../styles/chat.css";
 
 /** Closer to the end than this, the chat stays at its end. */
@@ -40,7 +42,7 @@ function Room({ room, title }: { room: string; title: string }) {
   const isAtEnd = useRef(true);
   const height = useRef(0);
   useEffect(() => openRoom(room), [room]);
-  const { messages, more, opened, activity } = state.value.rooms.get(room) ?? emptyRoom;
+  const { messages, more, opened, activity } = useComputed(() => state.value.rooms.get(room) ?? emptyRoom).value;
 
   // At the end it stays there; elsewhere, what is being read stays in its place while earlier messages come above it.
   useLayoutEffect(() => {

@@ -6,6 +6,7 @@ import { NotRead } from "../parts/reading";
 import { storyPath } from "../address";
 import { board } from "../store/store";
 import type { CostView } from "../wire";
+import "../styles/later.css";
 import "../styles/pages.css";
 
 export function CostPage() {

@@ -1,6 +1,7 @@
 // The page Now of a project without stories.
 
 import { NewStory } from "../story/new_story";
+import "../styles/later.css";
 
 export function FirstUse() {
   return (

@@ -7,6 +7,7 @@ import { Press } from "../parts/press";
 import { go, page } from "../route";
 import { me, state } from "../store/store";
 import { linkToken } from "./login_token";
+import "../styles/later.css";
 import "../styles/login.css";
 
 export function LoginPage() {

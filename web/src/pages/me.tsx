@@ -8,6 +8,7 @@ import { Press } from "../parts/press";
 import { Ago, At } from "../parts/time";
 import { me } from "../store/store";
 import type { Me, SessionView } from "../wire";
+import "../styles/later.css";
 
 const THEME_NAME: Record<(typeof THEMES)[number], string> = { device: "As the device", light: "Light", dark: "Dark" };
 

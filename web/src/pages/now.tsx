@@ -1,15 +1,15 @@
 // The first page: what needs a person, what runs, and the merge queue.
 
 import { useComputed } from "@preact/signals";
-import { useEffect } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 
 import { watchTails } from "../live/link";
-import { usd } from "../parts/format";
+import { count, usd } from "../parts/format";
 import { lazy } from "../parts/lazy";
 import { Ago } from "../parts/time";
 import { QuestionCard } from "../question/card";
 import { runPath, storyPath } from "../address";
-import { merges, questionList, runs, state, stories, waiting, wanted } from "../store/store";
+import { board, merges, questionList, runs, state, stories, waiting, wanted } from "../store/store";
 import { MergeQueue } from "../story/merge_queue";
 import { WantedCard } from "../story/wanted";
 import type { RunView } from "../wire";
@@ -18,7 +18,11 @@ const FirstUse = lazy(() => import("./first_use").then((module) => module.FirstU
 
 export function NowPage() {
   useEffect(watchTails, []);
-  if (stories.value?.size === 0 && questionList.value.length === 0) return <FirstUse />;
+  const isFirst = useRef(false);
+  if (stories.value?.size === 0 && board.value?.archived === 0) isFirst.current = true;
+  // The answer to the first story stays until there is something to see here.
+  if (runs.value?.size !== 0 || questionList.value.length > 0) isFirst.current = false;
+  if (isFirst.current) return <FirstUse />;
   return (
     <div class="now">
       <h1 class="hidden">Now</h1>
@@ -55,13 +59,16 @@ function NeedsYou() {
 
 function Running() {
   const all = [...(runs.value?.values() ?? [])];
+  const backlog = [...(stories.value?.values() ?? [])].filter((story) => story.stage === "backlog").length;
   return (
     <section aria-labelledby="running">
       <h2 id="running">
         Running <span class="number">{all.length || ""}</span>
       </h2>
       {all.length === 0 ? (
-        <p class="empty">No agent is working.</p>
+        <p class="empty">
+          No agent is working.{backlog > 0 && <> <a href="/board">{count(backlog, "story waits", "stories wait")} in the backlog.</a></>}
+        </p>
       ) : (
         <ul class="runs">
           {all.map((run) => (

@@ -80,7 +80,7 @@ function LogTools({ log, id, story, isRunning }: { log: LogFollower; id: string;
   const word = isOver ? "ended" : mode === "paused" ? "paused" : isLive.value ? "following" : "offline";
   return (
     <div class="row run-tools">
-      <span class={`connection ${word === "following" ? "live" : word === "offline" ? "offline" : "connecting"}`}>
+      <span class={`connection ${word === "following" ? "live" : word === "paused" ? "connecting" : word}`}>
         <span class="dot" aria-hidden="true" />
         {word}
       </span>

@@ -2,6 +2,7 @@
 
 import { useSignal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
+import { useEffect } from "preact/hooks";
 
 import { useSender } from "../live/say";
 import type { Sent } from "../store/state";
@@ -13,10 +14,13 @@ import { Press, type Kind } from "./press";
 
 export type Act = { label: string; say: string; role: Role; kind?: Kind; ask?: Ask };
 
-type Props = { acts: readonly Act[]; children?: ComponentChildren; onAnswered?(sent: Sent): void };
+type Props = { acts: readonly Act[]; children?: ComponentChildren; onAnswered?: ((sent: Sent) => void) | undefined };
+
+/** An answer that is no failure goes by itself; it stays in the chat. */
+export const SHOWN = 15_000;
 
 export function Acts({ acts, children, onAnswered }: Props) {
-  const sender = useSender(onAnswered);
+  const sender = useSender({ onAnswered });
   const asked = useSignal<Act | null>(null);
   const why = useSignal<string | null>(null);
   const say = (act: Act) => {
@@ -24,6 +28,12 @@ export function Acts({ acts, children, onAnswered }: Props) {
     sender.send({ say: act.say });
   };
   const ask = asked.value?.ask;
+  const answer = sender.sent.value?.answer;
+  useEffect(() => {
+    if (!answer || answer.tone === "failure") return;
+    const timer = setTimeout(sender.clear, SHOWN);
+    return () => clearTimeout(timer);
+  }, [answer?.id]);
   return (
     <div class="acts">
       <div class="row">

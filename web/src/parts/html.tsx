@@ -10,10 +10,13 @@ type Factory = { createPolicy(name: string, rules: Policy): Policy };
 const trusted = (globalThis as { trustedTypes?: Factory }).trustedTypes;
 const policy: Policy = trusted?.createPolicy("storkit", { createHTML: safeHtml }) ?? { createHTML: safeHtml };
 
-export function Html({ html, class: name = "" }: { html: string; class?: string }) {
+/** `onDrawn` is called with the element whenever its content is new. */
+export function Html({ html, onDrawn }: { html: string; onDrawn?(element: HTMLElement): void }) {
   const ref = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
-    if (ref.current) ref.current.innerHTML = policy.createHTML(html);
+    if (!ref.current) return;
+    ref.current.innerHTML = policy.createHTML(html);
+    onDrawn?.(ref.current);
   }, [html]);
-  return <div ref={ref} class={`text ${name}`} />;
+  return <div ref={ref} class="text" />;
 }

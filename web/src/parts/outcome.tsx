@@ -19,7 +19,14 @@ function OutcomeText({ sender, why, onDismiss }: { sender: Sender; why: string |
   const failure = why ?? sender.failure.value ?? sent?.refused ?? null;
   if (failure !== null) return <Note tone="failure" onDismiss={onDismiss}>{failure}</Note>;
   if (!sent) return null;
-  if (!sent.answer) return <p class="note sending">{sent.message === null ? "Sending…" : "Sent. Waiting for the answer…"}</p>;
+  if (!sent.answer) {
+    return (
+      <p class="note sending">
+        {sent.message === null ? "Sending…" : "Sent. Waiting for the answer…"}
+        {sent.message !== null && <a href={roomPath(sent.room)}>In the chat</a>}
+      </p>
+    );
+  }
   return (
     <Note tone={sent.answer.tone === "failure" ? "failure" : "answer"} onDismiss={onDismiss}>
       <Html html={sent.answer.html} />
@@ -30,7 +37,7 @@ function OutcomeText({ sender, why, onDismiss }: { sender: Sender; why: string |
 
 function Note({ tone, onDismiss, children }: { tone: string; onDismiss(): void; children: preact.ComponentChildren }) {
   return (
-    <div class={`note ${tone}`}>
+    <div class={`note tone-${tone}`}>
       <div>{children}</div>
       <Press kind="quiet" label="Dismiss" onPress={onDismiss}>
         ✕

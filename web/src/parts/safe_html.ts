@@ -11,17 +11,23 @@ const ATTRIBUTE = /([a-zA-Z-]+)="([^"<>]*)"/g;
 const ADDRESS = /^(?:https?:\/\/|mailto:|matrix:|\/(?!\/))/i;
 
 export function safeHtml(html: string): string {
+  const top = topHeading(html);
   return html.replace(TAG, (all: string, slash?: string, tagName?: string, attributes?: string) => {
     const name = tagName?.toLowerCase();
     if (!name || !TAGS.has(name)) return `&lt;${all.slice(1)}`;
-    return `<${slash}${demoted(name)}${slash ? "" : kept(name, attributes ?? "")}>`;
+    return `<${slash}${demoted(name, top)}${slash ? "" : kept(name, attributes ?? "")}>`;
   });
 }
 
-/** Headings of a text come below those of the page. */
-function demoted(name: string): string {
+/** The level of the highest heading in the text. */
+function topHeading(html: string): number {
+  return Math.min(6, ...[...html.matchAll(/<h([1-6])>/gi)].map((match) => Number(match[1])));
+}
+
+/** Headings of a text come below those of the page, and begin with the third level, wherever the text begins. */
+function demoted(name: string, top: number): string {
   const level = /^h([1-6])$/.exec(name)?.[1];
-  return level ? `h${Math.min(6, Number(level) + 2)}` : name;
+  return level ? `h${Math.min(6, Number(level) - top + 3)}` : name;
 }
 
 function kept(name: string, attributes: string): string {

@@ -1,11 +1,11 @@
 // A relative time; the absolute one is in its title.
 
-import { minute, state } from "../store/store";
+import { minute, skew } from "../store/store";
 import { moment, span } from "./format";
 
 /** `at` is by the server's clock. */
 export function Ago({ at, after = "" }: { at: number; after?: string }) {
-  const now = minute.value + state.value.skew;
+  const now = minute.value + skew.value;
   const date = new Date(at);
   return (
     <time dateTime={date.toISOString()} title={date.toLocaleString("en-GB")}>
@@ -18,7 +18,7 @@ export function At({ at }: { at: number }) {
   const date = new Date(at);
   return (
     <time dateTime={date.toISOString()} title={date.toLocaleString("en-GB")}>
-      {moment(at, minute.value + state.value.skew)}
+      {moment(at, minute.value + skew.value)}
     </time>
   );
 }

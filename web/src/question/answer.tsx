@@ -4,15 +4,20 @@
 import { useSignal, type ReadonlySignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 
-import { useSender } from "../live/say";
+import { useSender, type Sender } from "../live/say";
 import { Confirm, type Ask } from "../parts/dialog";
+import { lazy } from "../parts/lazy";
 import { Outcome } from "../parts/outcome";
 import { Press } from "../parts/press";
-import { useSteady } from "../parts/steady";
 import { me, whyNot } from "../store/store";
 import type { ChoiceView, QuestionView } from "../wire";
-import { actOf, answerInWords, messengersOf, wordsLabel } from "./choice";
-import { OptionsForm } from "./options";
+import { noteAnswered } from "./answered";
+import { actOf, answerInWords, messengersOf } from "./choice";
+import { useGuard } from "./guard";
+import { Words } from "./words";
+
+// The rarest form, and one that approves nothing by a single tap.
+const OptionsForm = lazy(() => import("./options").then((module) => module.OptionsForm));
 
 const UNREAD = "Show all of it first and scroll to its end.";
 
@@ -32,105 +37,45 @@ function AskedElsewhere({ question }: { question: QuestionView }) {
 
 function AnswerHere({ question, isRead, room }: Props & { room: string }) {
   const controls = useRef<HTMLDivElement>(null);
-  const steady = useSteady(controls);
-  const sender = useSender();
   const why = useSignal<string | null>(null);
-  const asked = useSignal<ChoiceView | null>(null);
-  const isWriting = useSignal(false);
-  const words = useSignal("");
-
-  const notAllowed = whyNot(question.role);
-  const isSending = sender.sent.value !== null && sender.sent.value.refused === null && sender.sent.value.answer === null;
-  const busy = isSending ? "Your answer is on its way." : null;
-  const unread = isRead.value ? null : UNREAD;
+  const refuse = (reason: string) => (why.value = reason);
+  const guard = useGuard(controls, refuse);
+  const sender = useSender();
   useEffect(() => {
     if (isRead.value && why.value === UNREAD) why.value = null;
   }, [isRead.value]);
-
   // A trial and its like change the question and leave it open.
   useEffect(sender.clear, [question.trial, question.choices.length]);
 
-  const choose = (choice: ChoiceView) => {
+  const answer = (word: { choose: string; message: null } | { say: string }) => {
     why.value = null;
-    sender.send({ choose: choice.key, message: null }, room);
+    if (sender.send(word, room)) noteAnswered(question.id);
   };
-  /** A tap counts if the buttons stood still before the finger came down, and still do. */
-  const ifSteady = (act: () => void) => {
-    const isMeant = steady.check() && wasSteady.current;
-    wasSteady.current = true;
-    if (isMeant) act();
-    else why.value = "It has just moved. Tap again.";
-  };
-  const wasSteady = useRef(true);
-  const sayWords = () => {
-    const text = words.value.trim();
-    if (text && sender.send({ say: answerInWords(question, text) }, room)) isWriting.value = false;
-  };
-
-  const button = (choice: ChoiceView) => {
-    const act = actOf(choice.key);
-    return (
-      <Press
-        key={choice.key}
-        kind={act === "yes" ? "primary" : act === "no" ? "plain" : "quiet"}
-        why={notAllowed ?? busy ?? (act === "no" || act === "try" ? null : unread)}
-        onRefused={(reason) => (why.value = reason)}
-        onPress={() => ifSteady(() => (act === "always" ? (asked.value = choice) : choose(choice)))}
-      >
-        {act === "always" ? <Always label={choice.label} rule={ruleOf(question)} /> : choice.label}
-      </Press>
-    );
-  };
+  const choose = (choice: ChoiceView) => answer({ choose: choice.key, message: null });
+  const say = (words: string) => answer({ say: answerInWords(question, words) });
+  const whyNotNow = whyNot(question.role) ?? (isOnItsWay(sender) ? "Your answer is on its way." : null);
 
   return (
-    <div
-      class={`answer ${steady.isSteady ? "" : "settling"}`}
-      ref={controls}
-      onPointerDown={() => (wasSteady.current = steady.check())}
-      onKeyDown={() => (wasSteady.current = true)}
-    >
+    <div class={`answer ${guard.isSteady ? "" : "settling"}`} ref={controls} {...guard.attributes}>
       {question.form.form === "options" ? (
         <OptionsForm
           question={question}
           form={question.form}
-          why={notAllowed ?? busy}
-          onRefused={(reason) => (why.value = reason)}
-          onChoose={(choice) => ifSteady(() => choose(choice))}
-          onSay={(text) => ifSteady(() => sender.send({ say: answerInWords(question, text) }, room))}
+          why={whyNotNow}
+          onRefused={refuse}
+          onChoose={(choice) => guard.ifSteady(() => choose(choice))}
+          onSay={(words) => guard.ifSteady(() => say(words))}
         />
       ) : (
-        <>
-          <div class="row choices">{question.choices.filter(isMain).map(button)}</div>
-          <div class="row more-choices">
-            {question.choices.filter((choice) => !isMain(choice)).map(button)}
-            <Press
-              kind="quiet"
-              expanded={isWriting.value}
-              why={notAllowed ?? busy}
-              onRefused={(reason) => (why.value = reason)}
-              onPress={() => (isWriting.value = !isWriting.value)}
-            >
-              {question.form.form === "call" ? "Deny with a reason…" : "Ask for a change…"}
-            </Press>
-          </div>
-        </>
-      )}
-      {isWriting.value && (
-        <form
-          class="words"
-          onSubmit={(event) => {
-            event.preventDefault();
-            sayWords();
-          }}
-        >
-          <label>
-            {wordsLabel[question.form.form]}
-            <textarea rows={2} value={words.value} onInput={(event) => (words.value = event.currentTarget.value)} />
-          </label>
-          <button class="press plain" type="submit">
-            {question.form.form === "call" ? "Deny" : "Send"}
-          </button>
-        </form>
+        <Choices
+          question={question}
+          why={whyNotNow}
+          unread={isRead.value ? null : UNREAD}
+          onRefused={refuse}
+          onChoose={choose}
+          ifSteady={guard.ifSteady}
+          onSay={say}
+        />
       )}
       <Outcome
         sender={sender}
@@ -140,47 +85,85 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
           sender.clear();
         }}
       />
-      {asked.value && (
-        <Confirm
-          ask={alwaysAsk(question)}
-          onConfirm={() => asked.value && choose(asked.value)}
-          onClose={() => (asked.value = null)}
-        />
-      )}
     </div>
   );
 }
 
-function isMain(choice: ChoiceView): boolean {
-  return actOf(choice.key) === "yes" || actOf(choice.key) === "no";
-}
+type ChoicesProps = {
+  question: QuestionView;
+  /** Why nothing can be chosen now. */
+  why: string | null;
+  /** Why nothing can be approved now. */
+  unread: string | null;
+  onRefused(why: string): void;
+  onChoose(choice: ChoiceView): void;
+  onSay(words: string): void;
+  ifSteady(act: () => unknown): void;
+};
 
-function ruleOf({ form }: QuestionView): string | null {
-  return form.form === "call" ? form.always : null;
-}
-
-/** The rule is in view before anybody presses. */
-function Always({ label, rule }: { label: string; rule: string | null }) {
-  if (rule === null) return <>{label}…</>;
+function Choices({ question, why, unread, onRefused, onChoose, onSay, ifSteady }: ChoicesProps) {
+  const asked = useSignal<ChoiceView | null>(null);
+  const isWriting = useSignal(false);
+  const rule = question.form.form === "call" ? question.form.always : null;
+  const button = (choice: ChoiceView) => {
+    const act = actOf(choice.key);
+    return (
+      <Press
+        key={choice.key}
+        kind={act === "yes" ? "primary" : act === "no" ? "plain" : "quiet"}
+        why={why ?? (act === "no" || act === "try" ? null : unread)}
+        onRefused={onRefused}
+        onPress={() => ifSteady(() => (act === "always" ? (asked.value = choice) : onChoose(choice)))}
+      >
+        {act === "always" ? `${choice.label}…` : choice.label}
+      </Press>
+    );
+  };
   return (
-    <span>
-      {label}: <code>{rule}</code>…
-    </span>
+    <>
+      <div class="row choices">{question.choices.filter(isMain).map(button)}</div>
+      <div class="row more-choices">
+        {question.choices.filter((choice) => !isMain(choice)).map(button)}
+        <Press kind="quiet" expanded={isWriting.value} why={why} onRefused={onRefused} onPress={() => (isWriting.value = !isWriting.value)}>
+          {question.form.form === "call" ? "Deny with a reason…" : "Ask for a change…"}
+        </Press>
+      </div>
+      {/* In view before anybody presses. */}
+      {rule !== null && <p class="soft">Always: {rule}</p>}
+      {isWriting.value && <Words question={question} onSay={onSay} />}
+      {asked.value && (
+        <Confirm
+          ask={alwaysAsk(rule)}
+          onConfirm={() => asked.value && onChoose(asked.value)}
+          onClose={() => (asked.value = null)}
+        />
+      )}
+    </>
   );
 }
 
-function alwaysAsk(question: QuestionView): Ask {
+function isOnItsWay({ sent }: Sender): boolean {
+  return sent.value !== null && sent.value.refused === null && sent.value.answer === null;
+}
+
+function isMain(choice: ChoiceView): boolean {
+  const act = actOf(choice.key);
+  return act === "yes" || act === "no";
+}
+
+function alwaysAsk(rule: string | null): Ask {
   return {
     title: "Allow this from now on?",
     text: (
       <>
-        <p>Nobody is asked again before such a call:</p>
-        <pre class="exact">{ruleOf(question) ?? "(the rule is not known)"}</pre>
-        <p class="soft">`rules` lists it, and `rules revoke` ends it.</p>
+        <p>Nobody is asked again before:</p>
+        <p class="card">{rule ?? "The rule is not known."}</p>
+        <p class="soft">
+          <code>rules</code> lists it, and <code>rules revoke</code> ends it.
+        </p>
       </>
     ),
     confirm: "Always allow",
     kind: "primary",
   };
 }
-

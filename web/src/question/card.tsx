@@ -8,7 +8,7 @@ import { Ago } from "../parts/time";
 import { Press } from "../parts/press";
 import { questionPath, storyPath } from "../address";
 import { state } from "../store/store";
-import { takeDismissed } from "../store/take";
+import { CLOSED, takeDismissed } from "../store/take";
 import type { QuestionView } from "../wire";
 import { Answer } from "./answer";
 import { Body, Sentence } from "./body";
@@ -35,10 +35,11 @@ export function QuestionCard({ question, level = 3 }: { question: QuestionView; 
           </span>
         )}
       </header>
-      <Heading class="question-sentence">
+      <Heading class={outcome ? "hidden" : "question-sentence"}>
         <Sentence question={question} />
       </Heading>
-      <Body question={question} onRead={() => (isRead.value = true)} />
+      {/* How it ended names what it was about. */}
+      {(!outcome || outcome.word === CLOSED) && <Body question={question} onRead={() => (isRead.value = true)} />}
       {outcome ? <Settled question={question} /> : <Answer question={question} isRead={isRead} />}
     </article>
   );

@@ -3,18 +3,22 @@
 
 import { MOST_LINES } from "./log";
 
+/** Lines that are laid out in one frame: long ones take a slow phone most of a tenth of a second. */
+const SLICE = 150;
+const DROPPED_TOGETHER = 200;
 /** Closer to the end than this counts as at the end. */
 const NEAR_END = 48;
 
 export class LogWindow {
   private isDrawing = false;
-  private pending = document.createDocumentFragment();
+  private isFollowing = false;
+  private pending: HTMLElement[] = [];
 
   constructor(private readonly box: HTMLElement) {}
 
   /** Lines from number `from` on, at the end. */
   append(from: number, lines: readonly string[], isFollowing: boolean): void {
-    for (const [at, text] of lines.entries()) this.pending.append(lineOf(from + at, text));
+    for (const [at, text] of lines.entries()) this.pending.push(lineOf(from + at, text));
     this.draw(isFollowing);
   }
 
@@ -23,13 +27,13 @@ export class LogWindow {
     const remark = document.createElement("div");
     remark.className = "log-remark";
     remark.textContent = text;
-    this.pending.append(remark);
+    this.pending.push(remark);
     this.draw(isFollowing);
     return remark;
   }
 
-  /** Earlier lines; what is on screen stays where it is. Returns how many lines were dropped at the end. */
-  prepend(from: number, lines: readonly string[]): number {
+  /** Earlier lines; what is on screen stays where it is, and as many go at the end as are too many. */
+  prepend(from: number, lines: readonly string[]): void {
     this.flush();
     const height = this.box.scrollHeight;
     const top = this.box.scrollTop;
@@ -37,16 +41,15 @@ export class LogWindow {
     for (const [at, text] of lines.entries()) fragment.append(lineOf(from + at, text));
     this.box.prepend(fragment);
     this.box.scrollTop = top + this.box.scrollHeight - height;
-    return this.trim("end");
+    this.trim("end");
   }
 
   clear(): void {
-    this.pending.replaceChildren();
+    this.pending = [];
     this.box.replaceChildren();
   }
 
   scrollToEnd(): void {
-    this.flush();
     this.box.scrollTop = this.box.scrollHeight;
   }
 
@@ -59,32 +62,33 @@ export class LogWindow {
     return numberOf(this.box.querySelector(".log-line"));
   }
 
-  /** Once a frame, however often lines come. */
+  /** Once a frame, however often lines come, and a part of them if there are many. */
   private draw(isFollowing: boolean): void {
+    this.isFollowing = isFollowing;
     if (this.isDrawing) return;
     this.isDrawing = true;
     requestAnimationFrame(() => {
       this.isDrawing = false;
-      this.flush();
-      if (isFollowing) this.box.scrollTop = this.box.scrollHeight;
+      this.flush(SLICE);
+      if (this.isFollowing) this.box.scrollTop = this.box.scrollHeight;
+      if (this.pending.length > 0) this.draw(this.isFollowing);
     });
   }
 
-  private flush(): void {
-    if (!this.pending.hasChildNodes()) return;
+  private flush(most = Infinity): void {
+    if (this.pending.length === 0) return;
     // What would be dropped at once is not laid out first.
-    while (this.pending.childElementCount > MOST_LINES) this.pending.firstElementChild?.remove();
-    this.box.append(this.pending);
+    this.pending.splice(0, Math.max(0, this.pending.length - MOST_LINES));
+    this.box.append(...this.pending.splice(0, most));
     this.trim("start");
   }
 
-  private trim(end: "start" | "end"): number {
-    let dropped = 0;
-    while (this.box.childElementCount > MOST_LINES) {
-      (end === "start" ? this.box.firstElementChild : this.box.lastElementChild)?.remove();
-      dropped++;
-    }
-    return dropped;
+  private trim(end: "start" | "end"): void {
+    const over = this.box.childElementCount - MOST_LINES;
+    if (over <= 0) return;
+    // Each line that goes at the start moves all others, which is dear, so many go at once.
+    const drop = end === "start" ? over + DROPPED_TOGETHER : over;
+    for (let at = 0; at < drop; at++) (end === "start" ? this.box.firstElementChild : this.box.lastElementChild)?.remove();
   }
 
   /** The number of the last line on screen. */

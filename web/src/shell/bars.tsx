@@ -1,5 +1,7 @@
 // Bars above every page: what is wrong with the project or the page as a whole.
 
+import { useComputed } from "@preact/signals";
+
 import { Acts } from "../parts/acts";
 import { clock } from "../parts/format";
 import { Press } from "../parts/press";
@@ -8,7 +10,8 @@ import { isEditing } from "./editing";
 
 export function Bars() {
   const known = board.value;
-  const { restarted, newer } = state.value;
+  const restarted = useComputed(() => state.value.restarted).value;
+  const newer = useComputed(() => state.value.newer).value;
   return (
     <div class="bars">
       {newer && (

@@ -3,7 +3,7 @@
 import { page } from "../route";
 import { usd } from "../parts/format";
 import { Ago } from "../parts/time";
-import { board, connection, me, project, state } from "../store/store";
+import { board, connection, me, project, skew } from "../store/store";
 
 export function Header() {
   return (
@@ -46,7 +46,7 @@ function ConnectionState() {
         <span>
           Offline
           <span class="offline-since">
-            : last updated <Ago at={since + state.value.skew} after=" ago" />
+            : last updated <Ago at={since + skew.value} after=" ago" />
           </span>
         </span>
       )}

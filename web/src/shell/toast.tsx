@@ -2,8 +2,12 @@
 
 import { signal, useComputed } from "@preact/signals";
 
+import { useEffect } from "preact/hooks";
+
 import { ownRoom, sendTo, type Sender } from "../live/say";
+import { page } from "../route";
 import { state } from "../store/store";
+import { SHOWN } from "../parts/acts";
 import { Outcome } from "../parts/outcome";
 
 const ticket = signal<number | null>(null);
@@ -27,6 +31,14 @@ export function Toast() {
     ticket.value = null;
     failure.value = null;
   };
+  const answer = sent.value?.answer;
+  const here = page.value;
+  useEffect(clear, [here]);
+  useEffect(() => {
+    if (!answer || answer.tone === "failure") return;
+    const timer = setTimeout(clear, SHOWN);
+    return () => clearTimeout(timer);
+  }, [answer?.id]);
   const sender: Sender = { sent, failure, send: () => false, clear };
   return (
     <div class="toast">

@@ -22,6 +22,8 @@ export const stories = computed(() => project.value?.stories ?? null);
 export const runs = computed(() => project.value?.runs ?? null);
 export const merges = computed(() => project.value?.merges ?? null);
 export const questions = computed(() => project.value?.questions ?? null);
+/** The server's clock minus this device's. Of its own, so that times on screen are not drawn again at every frame. */
+export const skew = computed(() => state.value.skew);
 export const isLive = computed(() => connection.value.word === "live");
 
 /** Those to show, oldest first, since the oldest is closest to its deadline. */
@@ -49,7 +51,7 @@ export function whyNot(role: Role): string | null {
 
 /** The server's clock. */
 export function serverNow(): number {
-  return Date.now() + state.value.skew;
+  return Date.now() + skew.value;
 }
 
 /** Keeps the title's count current, which is what a tab in the background shows. */

@@ -3,6 +3,9 @@
 import type { BoardView, FromServer, MessageView, QuestionView } from "../wire";
 import { emptyRoom, type Changed, type Project, type RoomState, type Sent, type State } from "./state";
 
+/** The word of an outcome that this page does not know; the server has others. */
+export const CLOSED = "closed";
+
 /** Tickets beyond these are forgotten, the oldest first. */
 const SENT_KEPT = 60;
 
@@ -145,7 +148,8 @@ function takeMessage(state: State, message: MessageView): State {
   }));
   if (message.reply_to === null) return next;
   for (const [ticket, sent] of next.sent) {
-    if (sent.message === message.reply_to) {
+    // News of the same matter may follow for hours: the first reply is the answer.
+    if (sent.message === message.reply_to && (sent.answer === null || sent.answer.id === message.id)) {
       return changeSent(next, ticket, (one) => ({ ...one, answer: message }));
     }
   }
@@ -171,7 +175,7 @@ function withMessage(messages: readonly MessageView[], message: MessageView): re
 }
 
 function findAnswer(room: RoomState | undefined, message: string): MessageView | undefined {
-  return room?.messages.findLast((one) => one.reply_to === message);
+  return room?.messages.find((one) => one.reply_to === message);
 }
 
 /** Questions that are gone from a fresh board have been closed: they stay, and say so, until they are dismissed. */
@@ -186,7 +190,7 @@ function withClosed(
     : "It was closed while this page was not connected.";
   for (const [id, question] of before?.questions ?? []) {
     if (open.has(id) || before?.dismissed.has(id)) continue;
-    open.set(id, { ...question, outcome: question.outcome ?? { word: "closed", sentence, at } });
+    open.set(id, { ...question, outcome: question.outcome ?? { word: CLOSED, sentence: `<p>${sentence}</p>`, at } });
   }
   return open;
 }

@@ -22,7 +22,7 @@ type Draft = {
 export function EditStory({ story, markdown, onClose }: { story: StoryCard; markdown: string; onClose(): void }) {
   const begun = draft<Draft | null>(`edit.${story.id}`, null);
   const now: Draft = { title: story.title, body: markdown, isReviewed: story.manual_qa, after: story.depends_on.join(", "), of: markdown };
-  const text = begun.value ?? now;
+  const text = begun.value ? onNewText(begun.value, markdown) : now;
   const why = useSignal<string | null>(null);
   const senders = [useSender(), useSender(), useSender()];
   const change = (part: Partial<Draft>) => (begun.value = { ...text, ...part });
@@ -84,6 +84,11 @@ export function EditStory({ story, markdown, onClose }: { story: StoryCard; mark
       ))}
     </form>
   );
+}
+
+/** A text that the person has not touched follows the story's. */
+function onNewText(begun: Draft, markdown: string): Draft {
+  return begun.body === begun.of ? { ...begun, body: markdown, of: markdown } : begun;
 }
 
 /** At most three: text and title together, the review, the dependencies. */

@@ -15,8 +15,10 @@ const EMPTY: Draft = { kind: "story", title: "", criteria: "", about: "" };
 export function NewStory({ isOpen = false, onDone }: { isOpen?: boolean; onDone?(): void }) {
   const text = draft<Draft>("new-story", EMPTY);
   const why = useSignal<string | null>(null);
-  const sender = useSender((sent) => {
-    if (sent.answer && sent.answer.tone !== "failure") text.value = EMPTY;
+  const sender = useSender({
+    onAnswered({ answer }) {
+      if (answer?.tone !== "failure") text.value = EMPTY;
+    },
   });
   const { kind, title, criteria, about } = text.value;
   const submit = () => {

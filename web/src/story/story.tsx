@@ -14,6 +14,7 @@ import { StoryActs } from "./story_acts";
 import { MergeTab, RunsTab } from "./tabs";
 import { TextTab } from "./text_tab";
 import { STAGE_NAME, waitsText } from "./words";
+import "../styles/later.css";
 import "../styles/story.css";
 import "../styles/diff.css";
 import "../styles/review.css";
@@ -41,8 +42,7 @@ export function Story({ id, tab, place }: { id: number; tab: Tab; place: "page" 
             <span class={`stage-chip ${shown.stage}`}>{STAGE_NAME[shown.stage]}</span> {shown.kind} {id}
             {" · "}
             <Ago at={shown.since} />
-            {" · "}
-            {usd(shown.cost_usd)}
+            {shown.cost_usd > 0 && ` · ${usd(shown.cost_usd)}`}
           </p>
         </div>
         <Title id="story-title">{shown.title}</Title>
@@ -57,7 +57,7 @@ export function Story({ id, tab, place }: { id: number; tab: Tab; place: "page" 
       {open.map((question) => (
         <QuestionCard key={question.id} question={question} level={place === "page" ? 2 : 3} />
       ))}
-      <StoryActs story={shown} run={run} />
+      <StoryActs story={shown} run={run} tab={tab} />
       <nav class="tabs" aria-label={`Story ${id}`}>
         {TABS.map((one) => (
           <a key={one} href={storyPath(id, one)} aria-current={one === tab ? "page" : undefined}>

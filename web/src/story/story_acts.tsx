@@ -3,18 +3,25 @@
 import { useSignal } from "@preact/signals";
 
 import { Acts, type Act } from "../parts/acts";
+import { storyPath, type Tab } from "../address";
 import { go } from "../route";
 import { board } from "../store/store";
 import type { RunView, Stage, StoryCard } from "../wire";
 import { STAGE_NAME } from "./words";
 
-export function StoryActs({ story, run }: { story: StoryCard; run: RunView | undefined }) {
+export function StoryActs({ story, run, tab }: { story: StoryCard; run: RunView | undefined; tab: Tab }) {
   const target = useSignal<Stage | "">("");
   const agent = useSignal(story.agent ?? "");
   const agents = (board.value?.agents ?? []).map((one) => one.name);
   return (
     <div class="story-acts">
-      <Acts acts={mainActs(story, run)} />
+      <Acts acts={mainActs(story, run)}>
+        {story.wanted === "review" && tab !== "diff" && (
+          <a class="press primary" href={storyPath(story.id, "diff")}>
+            See the diff
+          </a>
+        )}
+      </Acts>
       <details class="more-acts">
         <summary>Move, assign, delete</summary>
         <div class="more-acts-rows">

@@ -130,7 +130,7 @@ describe("buttons", () => {
     await page.getByLabel("Acceptance criteria, one a line").fill("It turns\nIt turns when cold");
     await page.getByRole("button", { name: "Add to the backlog" }).click();
     await page.getByText(/Story \d+ is in the backlog/).waitFor();
-    expect(said()).toEqual(["new bug The lock sticks\nIt turns\nIt turns when cold"]);
+    expect(said()).toEqual(["new bug The lock sticks\n\n- [ ] It turns\n- [ ] It turns when cold"]);
     expect(await page.getByLabel("Title").inputValue()).toBe("");
   });
 
@@ -203,6 +203,20 @@ describe("a review", () => {
     await page.getByText("no unwrap here", { exact: true }).waitFor({ state: "detached" });
   });
 
+  test("the comments are gone once they were sent, also when another page is shown before the answer", async () => {
+    const page = await show(scene("shop"), "/story/7/diff", { size: "phone" });
+    await page.getByRole("button", { name: "Comment on line 12 of src/auth.rs", exact: true }).tap();
+    await page.getByLabel("Comment on line 12 of src/auth.rs", { exact: true }).last().fill("no unwrap here");
+    await page.getByRole("button", { name: "Reject with 1 comment…" }).tap();
+    // In one task, so that the answer cannot come between.
+    await page.evaluate(() => {
+      [...document.querySelectorAll("button")].find((one) => one.textContent === "Send it back")?.click();
+      document.querySelector<HTMLElement>("nav.places a")?.click();
+    });
+    await page.getByText("Needs you").waitFor();
+    await expect.poll(() => page.evaluate(() => localStorage.getItem("storkit.draft.review.7"))).toBeNull();
+  });
+
   test("accepting with comments asks first; a story that is not in QA says why it cannot be accepted", async () => {
     const project = scene("shop");
     const page = await show(project, "/story/7/diff");
@@ -225,7 +239,10 @@ test("first use: says what to do", async () => {
   await page.getByText("Agents have no key").waitFor();
   await page.getByLabel("Title").fill("A door");
   await page.getByRole("button", { name: "Add to the backlog" }).tap();
-  await page.getByText("Needs you").waitFor();
+  await page.getByText("is in the backlog").waitFor();
+  await page.getByRole("link", { name: "Board" }).tap();
+  await page.getByRole("link", { name: /^Now/ }).tap();
+  await page.getByText("1 story waits in the backlog.").waitFor();
 });
 
 test("the archive is paged and searched", async () => {

@@ -85,6 +85,42 @@ test("a phone that slept connects again at once when it wakes", async () => {
   expect(boards()).toBe(1);
 });
 
+test("a connection that is silent for 45 s is dead, and is opened again", async () => {
+  opened = await open(browser, scene("shop"), "/");
+  const { page, server } = opened;
+  await live(page);
+  const [first] = server.browsers;
+  await page.clock.install();
+  first?.send({ type: "beat", at: Date.now() });
+  // The beat has come once a later frame has.
+  server.project.changeStory(7, { title: "After the beat" });
+  await page.getByText("After the beat").waitFor();
+  await page.clock.runFor(60_000);
+  await expect.poll(() => server.browsers.has(first as never)).toBe(false);
+  await live(page);
+  expect(boards()).toBe(1);
+});
+
+test("a hidden page gets no output and no last lines, and goes on where it was", async () => {
+  const project = scene("shop");
+  opened = await open(browser, project, "/run/5-coder-1-2");
+  const { page, server } = opened;
+  await live(page);
+  await page.getByText("I look at the hinge first").waitFor();
+  const hide = (isHidden: boolean) =>
+    page.evaluate((value) => {
+      Object.defineProperty(document, "hidden", { value, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, isHidden);
+  const heard = () => [...server.browsers].flatMap((one) => one.heard.map((frame) => frame.type));
+  await hide(true);
+  await expect.poll(heard).toContain("unfollow");
+  project.print("5-coder-1-2", "printed while nobody looked");
+  await hide(false);
+  await page.getByText("printed while nobody looked").waitFor();
+  expect(await page.locator(".log-line").count()).toBe(7);
+});
+
 test("messages of a cut room come once", async () => {
   const project = scene("shop");
   opened = await open(browser, project, "/chat");

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
 
 import { isSameLayout, layoutOf, movesBetween } from "../../src/board/layout";
-import { textOf } from "../../src/chat/text_of";
 import { commentOn, lineKey, outdated, reasonOf, withComment } from "../../src/diff/review";
 import { waitBefore } from "../../src/live/backoff";
 import { countdown, count, span, usd } from "../../src/parts/format";
+import { beginningOf, withoutTitle } from "../../src/parts/plain_text";
 import { safeHtml } from "../../src/parts/safe_html";
 import { hasHidden, visiblePieces } from "../../src/parts/visible";
 import { actOf, answerInWords, messengersOf } from "../../src/question/choice";
@@ -73,6 +73,7 @@ describe("HTML of the server", () => {
 
   test("headings come below those of the page", () => {
     expect(safeHtml("<h1>a</h1><h2>b</h2><h6>c</h6>")).toBe("<h3>a</h3><h4>b</h4><h6>c</h6>");
+    expect(safeHtml("<h2>a</h2><h3>b</h3>")).toBe("<h3>a</h3><h4>b</h4>");
   });
 });
 
@@ -171,5 +172,7 @@ test("times, amounts and counts are as people say them", () => {
   expect([countdown(252_000), countdown(900), countdown(-5), countdown(3_700_000)]).toEqual(["4:12", "0:01", "0:00", "1 h 1 min"]);
   expect([usd(0), usd(0.001), usd(4.1)]).toEqual(["$0.00", "<$0.01", "$4.10"]);
   expect([count(1, "story", "stories"), count(1200, "line")]).toEqual(["1 story", "1,200 lines"]);
-  expect(textOf("<p>a &lt;b&gt; <strong>c</strong></p>")).toBe("a <b> c");
+  expect(beginningOf("<p>a &lt;b&gt; <strong>c</strong></p>")).toBe("a <b> c");
+  expect(withoutTitle("<h1>A &amp; B</h1>\n<p>c</p>", "A & B")).toBe("\n<p>c</p>");
+  expect(withoutTitle("<h1>A</h1><p>c</p>", "B")).toBe("<h1>A</h1><p>c</p>");
 });

@@ -78,7 +78,7 @@ describe("a restart of the server", () => {
 
   test("closes the questions of before, and says why", () => {
     const state = from(after(board({ questions: [ask(12)] }), hello()), hello({ boot: "b" }), board({ boot: "b", seq: 1 }));
-    expect(state.project?.questions.get(12)?.outcome?.sentence).toMatch(/^storkit was restarted/);
+    expect(state.project?.questions.get(12)?.outcome?.sentence).toMatch(/^<p>storkit was restarted/);
   });
 
   test("the first connection is none", () => {
@@ -128,7 +128,7 @@ describe("questions", () => {
     const sentences = [...(state.project?.questions.values() ?? [])].map((one) => [one.id, one.outcome?.sentence ?? null]);
     expect(sentences).toEqual([
       [14, null],
-      [12, "It was closed while this page was not connected."],
+      [12, "<p>It was closed while this page was not connected.</p>"],
       [13, "Bob denied it in Slack."],
     ]);
   });
@@ -175,6 +175,11 @@ describe("what this page sent", () => {
   test("becomes a message and gets the answer to it, with later edits of the answer", () => {
     const state = from(sent(), { type: "taken", ticket: 7, message: "m1" }, said("m2", { reply_to: "m1" }), said("m2", { reply_to: "m1", html: "edited" }));
     expect(state.sent.get(7)).toMatchObject({ message: "m1", refused: null, answer: { html: "edited" } });
+  });
+
+  test("keeps the first reply: news of the same matter are no answer", () => {
+    const state = from(sent(), { type: "taken", ticket: 7, message: "m1" }, said("m2", { reply_to: "m1" }), said("m3", { reply_to: "m1" }));
+    expect(state.sent.get(7)?.answer?.id).toBe("m2");
   });
 
   test("finds an answer that came before the ticket", () => {

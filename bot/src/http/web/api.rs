@@ -12,7 +12,7 @@ use axum::{
 use jiff::{Timestamp, tz::TimeZone};
 use pipeline::{
     PipelineError,
-    diff::{FileChange, FileDiff, StoryDiff},
+    diff::{DiffKind, FileDiff, StoryDiff},
     event::RunId,
     ledger::LedgerEntry,
     stage::Stage,
@@ -172,13 +172,13 @@ fn diff_page(diff: StoryDiff) -> DiffPage {
 
 fn file_diff(file: FileDiff) -> FileDiffView {
     let (status, from) = match file.change {
-        FileChange::Added => (FileStatus::Added, None),
-        FileChange::Changed => (FileStatus::Changed, None),
-        FileChange::Removed => (FileStatus::Removed, None),
-        FileChange::Renamed(from) => {
+        DiffKind::Added => (FileStatus::Added, None),
+        DiffKind::Changed => (FileStatus::Changed, None),
+        DiffKind::Removed => (FileStatus::Removed, None),
+        DiffKind::Renamed(from) => {
             (FileStatus::Renamed, Some(replies::visible_line(&from.to_string_lossy(), 400)))
         }
-        FileChange::Mode => (FileStatus::Mode, None),
+        DiffKind::Mode => (FileStatus::Mode, None),
     };
     let hunks = file.hunks.into_iter().map(|hunk| HunkView {
         head: hunk.head,

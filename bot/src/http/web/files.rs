@@ -8,7 +8,7 @@ use axum::{
 use crate::replies;
 
 /// One file of the page.
-pub struct WebFile {
+pub struct BuiltFile {
     /// From the folder of the page, like `assets/main-AbC123.js`.
     pub path: &'static str,
     pub media_type: &'static str,
@@ -18,7 +18,7 @@ pub struct WebFile {
     pub gzip: &'static [u8],
 }
 
-// `FILES: &[WebFile]` and `BUILD: &str`, the version of the page; empty where `web/dist` was not built.
+// `FILES: &[BuiltFile]` and `BUILD: &str`, the version of the page; empty where `web/dist` was not built.
 include!(concat!(env!("OUT_DIR"), "/web_files.rs"));
 
 /// Which version of the page this program has; empty for none.
@@ -44,7 +44,7 @@ pub async fn serve(uri: Uri, headers: HeaderMap) -> Response {
     }
 }
 
-fn answer(file: &WebFile, headers: &HeaderMap) -> Response {
+fn answer(file: &BuiltFile, headers: &HeaderMap) -> Response {
     let is_named_by_content = file.path.starts_with("assets/");
     // Only names that change with the content may be kept: pages ran for weeks as an old version elsewhere.
     let caching = if is_named_by_content { "public, max-age=31536000, immutable" } else { "no-cache" };
@@ -70,7 +70,7 @@ fn answer(file: &WebFile, headers: &HeaderMap) -> Response {
 }
 
 /// The shortest form that the browser takes.
-fn encoded(file: &WebFile, headers: &HeaderMap) -> (Option<&'static str>, &'static [u8]) {
+fn encoded(file: &BuiltFile, headers: &HeaderMap) -> (Option<&'static str>, &'static [u8]) {
     let accepted =
         headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let takes = |name: &str| {
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_browser_gets_the_shortest_form_that_it_takes() {
-        let file = WebFile {
+        let file = BuiltFile {
             path: "assets/a.js",
             media_type: "text/javascript",
             plain: b"plain",
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(encoding("gzip, deflate, br;q=1.0"), Some("br"));
         assert_eq!(encoding("gzip, br;q=0"), Some("gzip"));
         assert_eq!(encoding("identity"), None);
-        let short = WebFile { brotli: b"", gzip: b"", ..file };
+        let short = BuiltFile { brotli: b"", gzip: b"", ..file };
         assert_eq!(encoded(&short, &HeaderMap::new()).1, b"plain");
     }
 }

@@ -28,14 +28,14 @@ pub struct Me {
     #[cfg_attr(test, ts(type = "Role"))]
     pub role: UserRole,
     /// The rooms that this person may open here, their own first.
-    pub rooms: Vec<RoomView>,
+    pub rooms: Vec<PageRoom>,
     /// Newest first.
     pub sessions: Vec<SessionView>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(ts_rs::TS))]
-pub struct RoomView {
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "RoomView"))]
+pub struct PageRoom {
     /// `web:team`
     pub room: String,
     pub title: String,
@@ -664,7 +664,7 @@ mod tests {
              export type AgentRole = \"coder\" | \"qa\" | \"mergemaster\" | \"supervisor\";\n\n\
              export type Role = \"user\" | \"approver\" | \"operator\";\n\n";
         let types = declarations!(&config;
-            Login, Me, RoomView, SessionView, BoardView, BoardState, AgentView, StoryCard, Wanted, RunCard, MergeCard,
+            Login, Me, PageRoom, SessionView, BoardView, BoardState, AgentView, StoryCard, Wanted, RunCard, MergeCard,
             MergeState, QuestionCard, ChoiceView, OutcomeView, QuestionForm, OptionView, StoryPage, CriterionView, PastRun,
             MergedView, GateView, DiffPage, FileDiffView, FileStatus, HunkView, HunkLine, RunLogPage, ArchivePage, CostPage,
             DayCost, StoryCost, MessageView, ToneView, ToServer, SeenUntil, FromServer, ActivityView, BoardChange,

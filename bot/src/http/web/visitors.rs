@@ -16,7 +16,7 @@ use pipeline::event::millis;
 
 use super::{
     WebServices,
-    view::{Me, RoomView, SessionView},
+    view::{Me, PageRoom, SessionView},
 };
 use crate::{config::access::UserRole, replies, store::WebSession};
 
@@ -80,8 +80,8 @@ impl Visitor {
             name: self.session.name.clone(),
             role: self.role,
             rooms: vec![
-                RoomView { room: own.to_string(), title: replies::OWN_ROOM.into() },
-                RoomView { room: team.to_string(), title: replies::TEAM_ROOM.into() },
+                PageRoom { room: own.to_string(), title: replies::OWN_ROOM.into() },
+                PageRoom { room: team.to_string(), title: replies::TEAM_ROOM.into() },
             ],
             sessions: sessions.iter().map(session).collect(),
         }

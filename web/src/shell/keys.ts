@@ -2,22 +2,13 @@
 
 import { signal } from "@preact/signals";
 
-import { Dialog } from "../parts/dialog";
 import { go } from "../route";
 
-const isHelpOpen = signal(false);
+/** Whether the list of keys is shown. */
+export const isHelpOpen = signal(false);
 const PLACES: Record<string, string> = { n: "/", b: "/board", c: "/chat" };
 /** How long `g` waits for the second key. */
 const SEQUENCE = 1200;
-
-const HELP: ReadonlyArray<[string, string]> = [
-  ["g n", "Now"],
-  ["g b", "Board"],
-  ["g c", "Chat"],
-  ["/", "Find a story"],
-  ["j  k", "Next and previous card"],
-  ["?", "These keys"],
-];
 
 /** The returned function ends it. */
 export function startKeys(): () => void {
@@ -37,25 +28,6 @@ export function startKeys(): () => void {
   };
   document.addEventListener("keydown", onKey);
   return () => document.removeEventListener("keydown", onKey);
-}
-
-export function KeysHelp() {
-  if (!isHelpOpen.value) return null;
-  return (
-    <Dialog title="Keys" onClose={() => (isHelpOpen.value = false)}>
-      <dl class="keys">
-        {HELP.map(([keys, what]) => (
-          <div key={keys}>
-            <dt>
-              <kbd>{keys}</kbd>
-            </dt>
-            <dd>{what}</dd>
-          </div>
-        ))}
-      </dl>
-      <p class="soft">No key allows, denies or moves anything.</p>
-    </Dialog>
-  );
 }
 
 function find(): void {
