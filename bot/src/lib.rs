@@ -18,13 +18,14 @@ pub mod replies;
 mod restart;
 mod store;
 pub mod tools;
+mod web_sessions;
 
 pub use agents::turn::RetryPolicy;
 pub use chat::services::ChatServices;
 pub use clock::Clock;
 pub use live_agents::AgentEntry;
 pub use program::{
-    app::{App, AppOptions, StartError},
+    app::{App, AppListeners, AppOptions, StartError},
     lock::LockError,
 };
 pub use replies::permission_answer;

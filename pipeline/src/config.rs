@@ -21,6 +21,8 @@ use settings::duration::ConfigDuration;
 pub struct ProjectConfig {
     /// The branch that stories merge to; absent: detected.
     pub base_branch: Option<String>,
+    /// The folder of a larger repository that the project is; empty for all of it.
+    pub folder: PathBuf,
     /// Failed runs of a story in one stage after which it is given up.
     pub max_retries: u32,
     /// Command lines that must pass, in order, in the worktree. An empty list tests nothing.
@@ -72,6 +74,7 @@ impl Default for ProjectConfig {
     fn default() -> Self {
         Self {
             base_branch: None,
+            folder: PathBuf::new(),
             max_retries: 3,
             gates: vec!["script/test".into()],
             gate_timeout: ConfigDuration::minutes(60),

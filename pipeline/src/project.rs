@@ -10,7 +10,9 @@ use std::{
 use git2::{ErrorCode, Repository};
 
 use crate::{
+    config::ProjectConfig,
     git::kind,
+    sentence::one_line,
     trust::{self, Misplaced, check_settings_file, check_state_files},
 };
 
@@ -26,6 +28,8 @@ const IGNORED: &str = "\
 !/project.toml
 !/specs/
 ";
+
+const SETTINGS: &str = ".storkit/project.toml";
 
 /// The most of a project's CLAUDE.md that is handed over, in bytes.
 const INSTRUCTIONS_MAX: usize = 64 * 1024;
@@ -186,6 +190,13 @@ impl Project {
     /// that itself. Empty, or whole paragraphs with two line breaks before them.
     pub fn briefing(&self, base: &str, cli_reads_instructions: bool) -> String {
         let mut text = String::new();
+        if let Some(folder) = self.folder(base) {
+            text.push_str(&format!(
+                "\n\nThe project is the folder `{0}` of this repository: stories are about it, and the gates test it. Paths below the top \
+                 of your worktree begin with `{0}/`. Change other folders only where a story needs it.",
+                one_line(&folder.to_string_lossy()).replace('`', "'")
+            ));
+        }
         let specs = [
             ("What you should know about the project", self.context(base)),
             ("What the project is built with", self.stack(base)),
@@ -200,6 +211,13 @@ impl Project {
             text.push_str(&instructions);
         }
         text
+    }
+
+    /// The folder of a larger repository that the project is, as base has it.
+    pub fn folder(&self, base: &str) -> Option<PathBuf> {
+        let text = self.text_on(base, SETTINGS)?;
+        let read = ProjectConfig::parse(&text, SETTINGS.as_ref(), |_| Some(String::new())).ok()?;
+        Some(read.config.folder).filter(|folder| !folder.as_os_str().is_empty())
     }
 
     // From base, like the settings: the checkout may be a stranger's branch, or an agent's work.

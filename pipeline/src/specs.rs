@@ -130,6 +130,21 @@ mod tests {
     }
 
     #[test]
+    fn agents_know_the_folder_that_the_project_is() {
+        let git = WorktreeFixture::new();
+        assert_eq!(git.project.briefing("main", true), "");
+        git.write(".storkit/project.toml", "folder = \"packages/api\"\n");
+        assert_eq!(git.project.folder("main"), None, "base has none yet");
+        git.git(&["add", "-f", ".storkit/project.toml"]);
+        git.git(&["commit", "-q", "-m", "settings"]);
+        let briefing = git.project.briefing("main", true);
+        assert!(
+            briefing.contains("The project is the folder `packages/api` of this repository"),
+            "{briefing}"
+        );
+    }
+
+    #[test]
     fn another_branch_that_is_checked_out_is_left_alone() {
         let git = WorktreeFixture::new();
         git.git(&["switch", "-q", "-c", "side"]);

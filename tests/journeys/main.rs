@@ -57,6 +57,8 @@ mod threads;
 mod transcripts;
 mod trouble;
 mod upkeep;
+mod web;
+mod web_page;
 mod week;
 #[cfg(feature = "whatsapp")]
 mod whatsapp;

@@ -81,6 +81,7 @@ fn start(own: &[OsString], folder: &OsString) -> io::Result<u16> {
 fn become_command(port: u16, command: &[OsString]) -> io::Result<Never> {
     let mut line = Command::new(&command[0]);
     line.args(&command[1..]).envs(proxy_environment(&format!("http://127.0.0.1:{port}")));
+    line.envs(jvm_environment(port, |name| std::env::var_os(name)));
     step::close_other_mounts();
     Err(line.exec())
 }
@@ -91,6 +92,27 @@ pub(super) fn proxy_environment(proxy: &str) -> impl Iterator<Item = (OsString, 
     let direct = [("NO_PROXY", DIRECT), ("no_proxy", DIRECT), ("NODE_USE_ENV_PROXY", "1")];
     let all = PROXIES.map(|name| (name, proxy)).into_iter().chain(direct);
     all.map(|(name, value)| (name.into(), value.into())).collect::<Vec<_>>().into_iter()
+}
+
+/// The options by which Maven and Gradle, and their wrappers, find the proxy: a JVM reads none of the variables above. Not by
+/// `JAVA_TOOL_OPTIONS`, which every JVM reports on its standard error.
+fn jvm_environment(
+    port: u16,
+    set: impl Fn(&str) -> Option<OsString>,
+) -> impl Iterator<Item = (&'static str, OsString)> {
+    let proxy =
+        ["http", "https"].map(|scheme| format!("-D{scheme}.proxyHost=127.0.0.1 -D{scheme}.proxyPort={port}"));
+    // Maven's own client only looks at these properties if it is told to (since 3.9, and under the second name since 4.0).
+    let options = format!(
+        " {} -Daether.connector.http.useSystemProperties=true \
+         -Daether.transport.http.useSystemProperties=true",
+        proxy.join(" ")
+    );
+    ["MAVEN_OPTS", "GRADLE_OPTS"].into_iter().map(move |name| {
+        let mut all = set(name).unwrap_or_default();
+        all.push(&options);
+        (name, all)
+    })
 }
 
 /// Listens, prints the port, and forwards as long as the sandbox lives.
@@ -157,4 +179,20 @@ fn copy_both_ways(stream: TcpStream, door: UnixStream) -> io::Result<()> {
         let _ = back_to.shutdown(Shutdown::Write);
     })?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maven_and_gradle_are_told_the_proxy_in_words_that_a_jvm_reads_after_the_operators_own() {
+        let set = |name: &str| (name == "MAVEN_OPTS").then(|| OsString::from("-Xmx1g"));
+        let found: Vec<String> = jvm_environment(4711, set)
+            .map(|(name, options)| format!("{name}={}", options.to_string_lossy()))
+            .collect();
+        assert!(found[0].starts_with("MAVEN_OPTS=-Xmx1g -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=4711 "));
+        assert!(found[1].starts_with("GRADLE_OPTS= -Dhttp.proxyHost=127.0.0.1 "), "{found:?}");
+        assert!(found.iter().all(|line| line.contains("-Dhttps.proxyHost=127.0.0.1 -Dhttps.proxyPort=4711")));
+    }
 }

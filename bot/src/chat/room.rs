@@ -50,7 +50,7 @@ use crate::{
         services::ChatServices,
         session::{RoomSession, SessionOptions},
     },
-    commands::command::RoomView,
+    commands::command::{RoomCompany, RoomView},
     permission::Asker,
     store::RoomRecord,
 };
@@ -229,7 +229,10 @@ impl RoomTask {
             questions: self.questions.iter().cloned().collect(),
             model: self.record.model.clone(),
             verbosity: self.verbosity(),
-            ambient: self.services.ambient.is_on(&self.room),
+            company: RoomCompany {
+                ambient: self.services.ambient.is_on(&self.room),
+                shared: self.activity.shared,
+            },
             session: self.record.session.as_ref().map(ToString::to_string),
             htop: self.ticker.is_running(),
             worktree: self.works_in_worktree(),

@@ -29,7 +29,7 @@ impl Command for AmbientCommand {
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         match cx.args {
-            "" => Ok(Reply::text(replies::ambient(cx.view.ambient))),
+            "" => Ok(Reply::text(replies::ambient(cx.view.company.ambient))),
             "on" | "off" => {
                 let on = cx.args == "on";
                 Ok(Reply::text(replies::ambient(on)).then(RoomAction::SetAmbient(on)))

@@ -108,8 +108,7 @@ pub struct RoomView {
     pub model: Option<String>,
     /// How much progress it shows.
     pub verbosity: u8,
-    /// Whether every message counts as addressed.
-    pub ambient: bool,
+    pub company: RoomCompany,
     pub session: Option<String>,
     /// Whether an htop ticks here.
     pub htop: bool,
@@ -121,6 +120,15 @@ pub struct RoomView {
     pub last_request: Option<String>,
     /// What its session does beside its turns.
     pub background: BackgroundView,
+}
+
+/// Who else is in a room.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RoomCompany {
+    /// Whether every message counts as addressed.
+    pub ambient: bool,
+    /// Whether more than one person can read along.
+    pub shared: bool,
 }
 
 /// Background work as commands see it.

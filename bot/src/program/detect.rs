@@ -24,16 +24,14 @@ const MOST_PARTS: usize = 8;
 const DEPTH: usize = 3;
 
 /// Folders whose packages are not what the project is built from.
-const PASSED_OVER: [&str; 18] = [
-    ".git",
-    ".github",
-    ".storkit",
-    "__fixtures__",
+const PASSED_OVER: [&str; 16] = [
+    "bench",
     "benchmarks",
     "docs",
     "example",
     "examples",
     "fixtures",
+    "fuzz",
     "node_modules",
     "playground",
     "samples",
@@ -71,6 +69,8 @@ pub struct DetectedComponent {
 /// Everything that was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DetectedProject {
+    /// The folder in which these were found; empty for the whole repository.
+    pub folder: String,
     pub components: Vec<DetectedComponent>,
     /// Commands to be run at the top of a worktree.
     pub gates: Vec<String>,
@@ -123,10 +123,13 @@ fn below(files: &ProjectFiles, start: &str) -> DetectedProject {
         let mut taken: Vec<String> = Vec::new();
         for folder in folders_with(files, start, manifests) {
             let is_inside = taken.iter().any(|above| is_below(&folder, above));
-            if is_inside && !locks.iter().any(|lock| files.has(&folder, lock)) {
+            let is_locked = locks.iter().any(|lock| files.has(&folder, lock));
+            if is_inside && !is_locked {
                 continue;
             }
-            if let Some(found) = detector(files, &folder) {
+            // Deeper, what locks and tests nothing is a manifest for publishing the rest elsewhere.
+            let is_part = |found: &DetectedComponent| folder == start || is_locked || found.gate.is_some();
+            if let Some(found) = detector(files, &folder).filter(is_part) {
                 taken.push(folder);
                 components.push(found);
             }
@@ -137,7 +140,7 @@ fn below(files: &ProjectFiles, start: &str) -> DetectedProject {
     components.truncate(MOST_PARTS);
     let gates = gate::commands(files, start, &components);
     let (has_lfs, has_submodules) = (other_tools::has_lfs(files), other_tools::has_submodules(files));
-    DetectedProject { components, gates, left_out, has_lfs, has_submodules }
+    DetectedProject { folder: start.to_owned(), components, gates, left_out, has_lfs, has_submodules }
 }
 
 /// Folders with one of these files, the upper ones first.
@@ -145,7 +148,9 @@ fn folders_with(files: &ProjectFiles, start: &str, names: &[&str]) -> Vec<String
     let counts = |folder: &str| {
         let rest = if start.is_empty() { folder } else { folder[start.len()..].trim_start_matches('/') };
         let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
-        parts.len() <= DEPTH && !parts.iter().any(|part| PASSED_OVER.contains(part))
+        // Go and others pass over names that begin so.
+        let is_hidden = |part: &str| part.starts_with(['.', '_']) || PASSED_OVER.contains(&part);
+        parts.len() <= DEPTH && !parts.into_iter().any(is_hidden)
     };
     let found: BTreeSet<(usize, String)> = files
         .named(names)
@@ -289,6 +294,11 @@ mod tests {
             ("services/api/go.sum", ""),
             ("services/api/testdata/x/go.mod", "module x"),
             ("vendor/y/Cargo.toml", "[package]"),
+            ("_examples/z/go.mod", "module z"),
+            (".tools/w/package.json", "{}"),
+            ("components/composer.json", "{}"),
+            ("fuzz/Cargo.toml", "[package]"),
+            ("fuzz/Cargo.lock", ""),
         ];
         insta::assert_snapshot!(found(&files, ""), @r"
         npm: npm ci [package-lock.json package.json]
@@ -309,6 +319,8 @@ mod tests {
             ("packages/a/src/index.ts", ""),
             ("other/go.mod", "module x"),
         ];
+        let folder = |start: &str| detect(&ProjectFiles::in_memory(&files), start).folder;
+        assert_eq!([folder("packages/a/src"), folder("")], ["packages/a".to_owned(), String::new()]);
         let expected = "packages/a pnpm: pnpm install --frozen-lockfile [../../pnpm-lock.yaml package.json]\n\
                         gate: cd packages/a && CI=true pnpm test";
         let shown = |start: &str| found(&files, start).replace("corepack ", "");

@@ -42,6 +42,8 @@ pub struct InitChoices {
     pub base: String,
     /// Parts that need setup in a new worktree.
     pub components: Vec<DetectedComponent>,
+    /// The folder of the repository that the project is; empty for all of it.
+    pub folder: String,
 }
 
 /// What became of one file.

@@ -215,6 +215,9 @@ impl InitDialog<'_> {
 
     fn show_found(&self, found: &DetectedProject) {
         let shown: Vec<FoundPart> = found.components.iter().map(|part| part.shown()).collect();
+        if !found.folder.is_empty() {
+            print(&say::project_folder(&found.folder));
+        }
         print(&say::parts_found(&shown));
         let missing = shown.iter().filter(|part| !detect::is_installed(part.program));
         missing.for_each(|part| print(&say::program_missing(part)));
@@ -240,6 +243,7 @@ impl InitDialog<'_> {
             coders: self.given.coders.unwrap_or(2),
             base,
             components: found.components,
+            folder: found.folder,
         }
     }
 

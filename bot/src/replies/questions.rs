@@ -40,10 +40,20 @@ pub struct AnswerStyle<'a> {
     pub files: bool,
     /// The prefix of an answer where several people talk, e.g. `!`; else empty.
     pub address: &'a str,
+    /// The address of the web page, where people elsewhere can reach it.
+    pub page: Option<&'a str>,
 }
 
 /// A question as people read it.
 pub fn question(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
+    let mut shown = asked(question, manner);
+    if let Some(page) = manner.page {
+        let _ = write!(shown.text, "\n\nOn the page: <{page}/q/{}>", question.id);
+    }
+    shown
+}
+
+fn asked(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
     let id = question.id;
     let whose = inert(&question.asked_for);
     let deadline = deadline(question);
@@ -370,7 +380,7 @@ mod tests {
                 blocked_path: None,
                 timeout: None,
             });
-            let asked_text = question(&asked, AnswerStyle { files: true, address: "" }).text;
+            let asked_text = question(&asked, AnswerStyle { files: true, address: "", page: None }).text;
             let by = Person { id: "ann".into(), name: "Ann".into() };
             (asked_text, settled(&asked, &QuestionOutcome::Allowed { by }))
         };

@@ -70,6 +70,10 @@ pub fn parts_found(parts: &[FoundPart]) -> String {
     parts.iter().map(|part| format!("found  {}: {}\n", visible(&part.name), visible(&part.setup))).collect()
 }
 
+pub fn project_folder(folder: &str) -> String {
+    format!("folder {}: its parts and tests count, and agents are told so.\n", visible(folder))
+}
+
 pub fn parts_left_out(count: usize) -> String {
     let parts = if count == 1 { "1 more part" } else { &format!("{count} more parts") };
     format!(

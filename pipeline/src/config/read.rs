@@ -66,6 +66,7 @@ pub fn known_keys() -> Vec<String> {
 #[serde(default)]
 struct ProjectKeys {
     base_branch: Option<String>,
+    folder: PathBuf,
     max_retries: Option<u32>,
     gates: Option<CommandList>,
     gate_timeout: Option<ConfigDuration>,
@@ -198,6 +199,7 @@ impl FileKeys for ProjectKeys {
         };
         Self {
             base_branch: text(),
+            folder: "x".into(),
             max_retries: number,
             gates: commands(),
             gate_timeout: Some(ConfigDuration::minutes(1)),
@@ -225,6 +227,7 @@ impl ProjectKeys {
             self.component.into_iter().map(component).collect::<Result<_, _>>()?;
         Ok(ProjectConfig {
             base_branch: self.base_branch.map(branch).transpose()?,
+            folder: inside("folder", self.folder)?,
             max_retries: self.max_retries.unwrap_or(default.max_retries),
             gates: command_lines("gates", self.gates.map_or(default.gates, CommandList::list))?,
             gate_timeout: self.gate_timeout.unwrap_or(default.gate_timeout),
@@ -249,25 +252,15 @@ impl BudgetKeys {
 
 impl ComponentKeys {
     fn component(self, gate_network: &NetworkAccess) -> Result<Component, KeyError> {
-        let inside = |part| matches!(part, Part::Normal(_) | Part::CurDir);
         if self.name.trim().is_empty() {
             return wrong("component.name", "every component needs a name, like \"frontend\".");
         }
-        if !self.path.components().all(inside) {
-            return wrong(
-                "component.path",
-                format!(
-                    "`{}` leads out of the project; write a folder in it, like \"web\".",
-                    self.path.display()
-                ),
-            );
-        }
-        let inputs =
-            self.inputs.map(|list| files(&self.path, list.list(), "component.inputs")).transpose()?;
-        let copy = self.copy.map(|list| files(&self.path, list.list(), "component.copy")).transpose()?;
+        let path = inside("component.path", self.path)?;
+        let inputs = self.inputs.map(|list| files(&path, list.list(), "component.inputs")).transpose()?;
+        let copy = self.copy.map(|list| files(&path, list.list(), "component.copy")).transpose()?;
         Ok(Component {
             name: self.name,
-            path: self.path,
+            path,
             inputs,
             copy: copy.unwrap_or_default(),
             setup: command_lines("component.setup", self.setup.map(CommandList::list).unwrap_or_default())?,
@@ -322,6 +315,14 @@ impl AgentKeys {
             role,
         })
     }
+}
+
+/// A folder of the project.
+fn inside(key: &'static str, path: PathBuf) -> Result<PathBuf, KeyError> {
+    if path.components().all(|part| matches!(part, Part::Normal(_) | Part::CurDir)) {
+        return Ok(path);
+    }
+    wrong(key, format!("`{}` leads out of the project; write a folder in it, like \"web\".", path.display()))
 }
 
 fn wrong<T>(key: &str, why: impl Into<String>) -> Result<T, KeyError> {
@@ -422,6 +423,12 @@ mod tests {
 
     fn sentences(texts: &[&str]) -> String {
         texts.iter().map(|text| format!("{}\n", parse(text).unwrap_err())).collect()
+    }
+
+    #[test]
+    fn a_project_can_be_a_folder_of_its_repository_and_none_outside() {
+        assert_eq!(parse("folder = \"packages/api\"").unwrap().config.folder, Path::new("packages/api"));
+        insta::assert_snapshot!(sentences(&["folder = \"../other\""]), @r#"`folder` in `project.toml`: `../other` leads out of the project; write a folder in it, like "web"."#);
     }
 
     #[test]

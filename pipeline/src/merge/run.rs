@@ -22,6 +22,7 @@ use super::{
 use crate::{
     config::Component,
     gates::{GATE_NETWORK, GateReport, GateRunner},
+    git::lfs,
     guard::BaseGuard,
     merge::{
         outcome::{MergeError, MergeOutcome, MergeRequest, MergeSettings},
@@ -227,7 +228,11 @@ async fn gate(
     if settings.gates.commands.is_empty() {
         return Ok(GateReport { results: Vec::new(), tree });
     }
+    let base = settings.base.clone();
     let open = move |shared: &QueueShared| {
+        let run = shared.project.run_dir();
+        lfs::fetch_missing((&shared.place.common, &run), &base, commit)
+            .map_err(|error| MergeError::Unfinished(error.to_string()))?;
         let standing = GateWorktree::open(&shared.place, shared.place.standing(), commit)?;
         standing.check_out(commit)?;
         // Of an attempt on an earlier base.

@@ -386,7 +386,15 @@ impl RoomTask {
         let prefix = config.prefixes.first().filter(|_| self.activity.shared);
         let address = prefix.map(String::as_str).unwrap_or_default();
         let files = self.adapter.capabilities().files;
-        replies::question(question, replies::AnswerStyle { files, address })
+        // Without an address that was named, the page is this machine's alone.
+        let page = self
+            .services
+            .commands
+            .web
+            .as_ref()
+            .and(config.web.origin.first())
+            .map(|page| page.trim_end_matches('/'));
+        replies::question(question, replies::AnswerStyle { files, address, page })
     }
 
     /// The choices of a question, where the messenger has some.

@@ -441,11 +441,11 @@ mod tests {
         let stored = fixture.services.store.room(&fixture.task.room).unwrap();
         assert_eq!((stored.verbosity, stored.model.as_deref()), (Some(2), Some("haiku")));
         assert_eq!((fixture.task.verbosity(), fixture.task.model().as_deref()), (2, Some("haiku")));
-        assert!(fixture.task.view().ambient);
+        assert!(fixture.task.view().company.ambient);
         act(&mut fixture, RoomAction::SetModel(None));
         act(&mut fixture, RoomAction::SetAmbient(false));
         assert_eq!(fixture.task.model(), None);
-        assert!(!fixture.task.view().ambient);
+        assert!(!fixture.task.view().company.ambient);
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use crate::{
 
 pub(super) fn checks(project: &Project, trust: &ProjectTrust) -> Vec<DoctorCheck> {
     let mut checks = specs(project, &trust.base);
+    checks.extend(project.folder(&trust.base).map(|folder| good(say::project_folder(&folder))));
     checks.extend(parts(project, trust));
     checks
 }
@@ -41,7 +42,8 @@ fn parts(project: &Project, trust: &ProjectTrust) -> Vec<DoctorCheck> {
         return Vec::new();
     }
     let Ok(files) = ProjectFiles::of_branch(project, &trust.base) else { return Vec::new() };
-    let found = detect::detect(&files, "");
+    let folder = settings.config.folder.to_string_lossy().into_owned();
+    let found = detect::detect(&files, &folder);
     let missing = detect::not_configured(&found, &settings.config);
     let unusable =
         found.components.iter().filter(|part| !missing.contains(part) && !detect::is_installed(part.program));

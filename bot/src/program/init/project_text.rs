@@ -12,7 +12,7 @@ use crate::program::detect::DetectedComponent;
 pub fn project_toml(choices: &InitChoices) -> String {
     let mut text = format!(
         "# {TEMPLATE_MARK}: written by `storkit init`. Change any value; the prompts below are the ones in use.\n\n\
-         # Stories merge to this branch.\nbase_branch = {}\n\n\
+         # Stories merge to this branch.\nbase_branch = {}\n\n{}\
          # How many runs of a story may fail in one stage before it is blocked.\nmax_retries = 3\n\n\
          # Commands that must pass in the worktree, and again on the merged result. An empty list tests nothing.\ngates = {}\n\
          gate_timeout = \"1h\"\n\
@@ -20,6 +20,7 @@ pub fn project_toml(choices: &InitChoices) -> String {
          # Components have the same access unless they set their own `network`.\n# gate_network = true\n\n# A done story is archived after this; \"0\" never archives.\nsweep_after = \"4h\"\n\n\
          # US dollars. When a budget is spent, no new run starts and the rooms are asked.\n[budget]\n# run_usd = 5.0\n# story_usd = 20.0\n# day_usd = 100.0\n",
         Value::from(choices.base.as_str()),
+        folder(&choices.folder),
         list(&choices.gates),
     );
     text.push_str(match choices.components.is_empty() {
@@ -45,6 +46,16 @@ pub fn project_toml(choices: &InitChoices) -> String {
         agent(&mut text, &Agent { count, ..Agent::new(name, role) });
     }
     text
+}
+
+fn folder(folder: &str) -> String {
+    if folder.is_empty() {
+        return String::new();
+    }
+    format!(
+        "# The folder of this repository that stories are about. Gates run at the top of the repository all the same.\nfolder = {}\n\n",
+        Value::from(folder)
+    )
 }
 
 /// One `[[component]]`, with an empty line before it.
@@ -81,6 +92,13 @@ fn agent(text: &mut String, agent: &Agent) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_folder_that_the_project_is_is_written_down() {
+        let choices = InitChoices { folder: "packages/api".into(), ..InitChoices::default() };
+        assert!(project_toml(&choices).contains("\nfolder = \"packages/api\"\n"));
+        assert!(!project_toml(&InitChoices::default()).contains("folder ="));
+    }
 
     #[test]
     fn a_part_is_written_with_its_inputs_and_the_hosts_that_are_not_open_by_themselves() {

@@ -227,13 +227,18 @@ impl RunJob {
             self.check_stopped()?;
             return Ok(RunOutcome::Stopped);
         };
+        let failure = report.failure();
+        let printed: Vec<&str> = failure.iter().flat_map(|failure| failure.tail.lines()).collect();
+        let printed = &printed[printed.len().saturating_sub(GATE_LINES)..];
         for result in &report.results {
+            if !result.passed() {
+                // Where people look for it.
+                printed.iter().for_each(|line| self.log_line(line));
+            }
             self.log_line(&result.to_string());
         }
-        let Some(failure) = report.failure() else { return Ok(RunOutcome::Passed) };
-        let lines: Vec<&str> = failure.tail.lines().collect();
-        let tail = lines[lines.len().saturating_sub(GATE_LINES)..].join("\n");
-        let details = Some(format!("The end of what it printed:\n{tail}"));
+        let Some(failure) = failure else { return Ok(RunOutcome::Passed) };
+        let details = Some(format!("The end of what it printed:\n{}", printed.join("\n")));
         let cause = FailureCause::GatesFailed { gate: failure.to_string() };
         Ok(RunOutcome::Failed(RunFailure { cause, details }))
     }
@@ -490,8 +495,9 @@ mod tests {
         let details = Some(format!("The end of what it printed:\n{}", lines.join("\n")));
         let cause = FailureCause::GatesFailed { gate: "`seq 1 50; exit 3` failed with code 3".into() };
         assert_eq!(*run.outcome(), RunOutcome::Failed(RunFailure { cause, details }));
-        let [passed, failed] = run.said()[..] else { panic!("{:?}", run.said()) };
+        let [passed, ref printed @ .., failed] = run.said()[..] else { panic!("{:?}", run.said()) };
         assert!(passed.starts_with("`true` passed in"), "{passed}");
+        assert_eq!(printed, lines, "its output is in the log");
         assert_eq!(failed, "`seq 1 50; exit 3` failed with code 3");
         assert!(!fixture.git.root().join("third").exists());
     }
