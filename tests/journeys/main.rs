@@ -21,6 +21,7 @@ mod matrix_people;
 mod matrix_picture;
 mod mcp_clients;
 mod messengers;
+mod migration;
 mod network;
 mod newcomer;
 mod once;

@@ -8,18 +8,19 @@ use std::{
 };
 
 use git2::{ErrorCode, ObjectType, Oid, Repository, RepositoryState, Tree};
+use settings::atomic;
 
-use super::{MigrateError, OLD, disk};
+use super::{MigrateError, OLD, disk as disk_error};
 use crate::{
     Project,
     board::{
-        self, BOARD_BRANCH, BOARD_REF, BoardChanges, MAX_STORY, StoryBlobs, WORK, WorkFolder, is_story_name,
-        note_settled, remove_from_index, stories_at, stories_in,
+        self, BOARD_BRANCH, BOARD_REF, BoardBranchError, BoardChanges, MAX_STORY, StoryBlobs, WORK,
+        WorkFolder, is_story_name, note_settled, open_board, remove_from_index, stories_at, stories_in,
     },
     git::program::GitProgram,
     guard::{BaseGuard, RefMove, move_refs},
     merge,
-    story::stage::Stage,
+    story::{FileName, stage::Stage},
 };
 
 /// The stories that left base, and the commit in which they did.
@@ -42,7 +43,12 @@ fn folders() -> [PathBuf; 2] {
 pub(super) fn move_board(project: &Project, base: &str) -> Result<Option<BoardMigration>, MigrateError> {
     // A merge that a killed storkit was in ends first: its journal knows base as it is.
     merge::recover(project).map_err(|error| MigrateError::Merge(error.to_string()))?;
-    let guard = BaseGuard::lock(project).map_err(board::BoardBranchError::from)?;
+    // Others may have migrated the project: then its board is theirs, and goes on from there.
+    match open_board(project, base) {
+        Ok(_) | Err(BoardBranchError::Unmigrated { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let guard = BaseGuard::lock(project).map_err(BoardBranchError::from)?;
     let migration = Migration { project, repository: Repository::open(project.root())?, base };
     let Some(tip) = migration.tip()? else { return Ok(None) };
     let tree = migration.repository.find_commit(tip)?.tree()?;
@@ -67,7 +73,11 @@ pub(super) fn move_board(project: &Project, base: &str) -> Result<Option<BoardMi
     if migration.is_checked_out()? {
         migration.clear_index()?;
     }
-    note_settled(project)?;
+    match before {
+        None => note_settled(project)?,
+        // What the folder lacks of a board that was there before is for the next look, which knows what git did to the folder.
+        Some(_) => migration.follow_board(tip, moved)?,
+    }
     Ok(Some(BoardMigration { base: base.to_owned(), stories, commit: commit.to_string() }))
 }
 
@@ -148,6 +158,25 @@ impl Migration<'_> {
         Ok((before, stories.len(), commit))
     }
 
+    /// Files that are still as base had them become what the board has.
+    fn follow_board(&self, base: Oid, board: Oid) -> Result<(), MigrateError> {
+        let (disk, board) = (self.on_disk()?, stories_at(&self.repository, Some(board))?);
+        let id = |path: &Path| path.file_name()?.to_str()?.parse::<FileName>().ok().map(|name| name.id);
+        for (path, stale) in stories_in(&self.repository, base, Stage::is_committed)? {
+            if disk.get(&path) != Some(&stale) || board.get(&path) == Some(&stale) {
+                continue;
+            }
+            let file = self.project.root().join(&path);
+            if let Some(blob) = board.get(&path) {
+                let text = self.repository.find_blob(*blob)?.content().to_vec();
+                atomic::write(&file, &text).map_err(disk_error(&path))?;
+            } else if board.keys().any(|other| id(other).is_some() && id(other) == id(&path)) {
+                fs::remove_file(&file).map_err(disk_error(&path))?;
+            }
+        }
+        Ok(())
+    }
+
     fn on_disk(&self) -> Result<StoryBlobs, MigrateError> {
         let mut found = StoryBlobs::new();
         for stage in Stage::ALL.into_iter().filter(|stage| stage.is_committed()) {
@@ -158,7 +187,7 @@ impl Migration<'_> {
                 let path = folder.join(name);
                 let file = self.project.root().join(&path);
                 if file.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() <= MAX_STORY) {
-                    let bytes = fs::read(&file).map_err(disk(&path))?;
+                    let bytes = fs::read(&file).map_err(disk_error(&path))?;
                     found.insert(path, self.repository.blob(&bytes)?);
                 }
             }

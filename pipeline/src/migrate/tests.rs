@@ -150,6 +150,7 @@ fn a_tracked_story_in_work_is_not_followed_any_more() {
 
 const BACKLOG: &str = ".storkit/work/1_backlog/1_story_a.md";
 const DONE: &str = ".storkit/work/5_done/5_story_e.md";
+const ARCHIVED: &str = ".storkit/work/6_archived/5_story_e.md";
 
 /// A project of the version before, with a story in every stage.
 fn on_base() -> Fixture {
@@ -241,6 +242,43 @@ fn stories_that_an_old_branch_brings_back_to_base_leave_it_again_and_the_board_k
     assert!(migrated(&fixture).unwrap().board.is_some());
     assert_eq!((fixture.git(&["ls-files", ".storkit"]), board()), (String::new(), "newer\n".into()));
     assert_eq!(fixture.git(&["show", &format!("{BOARD_BRANCH}:{DONE}")]), STORY);
+}
+
+#[test]
+fn a_clone_that_migrates_after_a_colleague_takes_the_colleagues_board_and_keeps_its_own_edits() {
+    let mine = on_base();
+    let edited = ".storkit/work/1_backlog/7_story_g.md";
+    mine.write(&[(edited, STORY)]);
+    mine.git(&["add", "--force", edited]);
+    mine.git(&["commit", "--quiet", "-m", "another"]);
+    let theirs = mine.folder.path().join("theirs");
+    git(mine.folder.path(), &["clone", "--quiet", "project", "theirs"]);
+    let colleague = Project::open(&theirs).unwrap();
+    migrate(&colleague, Some("main")).unwrap();
+    let board = |text: &str| {
+        let blob = git2::Repository::open(&theirs).unwrap().blob(text.as_bytes()).unwrap();
+        let changes =
+            [(BACKLOG.into(), Some(blob)), (DONE.into(), None), (ARCHIVED.into(), Some(blob))].into();
+        let repository = git2::Repository::open(&theirs).unwrap();
+        let tip = crate::board::board_tip(&repository).unwrap();
+        crate::board::write_commit(&repository, tip, &changes, "of a colleague").unwrap()
+    };
+    let tip = board("newer, of a colleague\n").to_string();
+    git(&theirs, &["update-ref", crate::board::BOARD_REF, &tip]);
+    mine.git(&["remote", "add", "origin", theirs.to_str().unwrap()]);
+    mine.git(&["fetch", "--quiet", "origin"]);
+    mine.write(&[(edited, "edited here\n")]);
+    migrated(&mine).unwrap();
+    assert_eq!(mine.git(&["merge-base", BOARD_BRANCH, "origin/storkit/board"]).trim(), tip);
+    assert_eq!(mine.git(&["show", &format!("{BOARD_BRANCH}:{edited}")]), "edited here\n");
+    crate::board::sync(&mine.project, "main").unwrap();
+    let read = |path: &str| fs::read_to_string(mine.path(path)).ok();
+    assert_eq!(read(BACKLOG).as_deref(), Some("newer, of a colleague\n"));
+    assert_eq!((read(DONE), read(edited).as_deref()), (None, Some("edited here\n")));
+    assert!(mine.git(&["ls-files", ".storkit"]).is_empty() && mine.git(&["status", "--short"]).is_empty());
+    // Both have taken the stories off base, so one of the commits has nothing left to do.
+    mine.git(&["pull", "--quiet", "--rebase", "origin", "main"]);
+    assert_eq!(mine.git(&["rev-parse", "main"]), mine.git(&["rev-parse", "origin/main"]));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Stands in for `claude -p PROMPT` in the crash harness: a coder runs the story's `do: ` lines in a shell, a reviewer
-approves over MCP, a mergemaster runs its `merge: ` lines. Sessions are files where the real CLI has its own, so that they resume."""
+"""Stands in for `claude -p PROMPT` in the crash harness: a coder runs the story's `do: ` lines in a shell, a reviewer its
+`review: ` lines and approves over MCP, a mergemaster its `merge: ` lines. Sessions are files where the real CLI has its own, so that they resume."""
 import json
 import os
 import re
@@ -62,6 +62,7 @@ def call(tool):
 if task.startswith("Do story"):
     run("do: ")
 elif task.startswith("Review story"):
+    run("review: ")
     call("approve_qa")
 elif task.startswith("The merge of story"):
     run("merge: ")
