@@ -19,6 +19,8 @@ pub mod slack;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod text;
+#[cfg(feature = "web")]
+pub mod web;
 pub mod whatsapp;
 
 pub use delivery::{
@@ -34,6 +36,8 @@ pub use messenger::{
 pub use people::AllowedPeople;
 pub use plugin::{BuiltMessenger, MessengerConfig, MessengerKind, MessengerSection, MessengerSections};
 pub use secret::Secret;
+#[cfg(any(feature = "matrix", feature = "web"))]
+pub use text::html::html;
 pub use text::{address, markdown, mentions, split};
 
 /// The messengers that a `bot.toml` can name. A new one adds its row here, and nothing outside this crate changes.

@@ -5,6 +5,8 @@ pub mod address;
 pub(crate) mod emoji;
 #[cfg(any(feature = "slack", feature = "whatsapp"))]
 pub(crate) mod excerpt;
+#[cfg(any(feature = "matrix", feature = "web"))]
+pub mod html;
 pub mod markdown;
 #[cfg(any(feature = "slack", feature = "whatsapp"))]
 pub(crate) mod marks;

@@ -153,14 +153,13 @@ impl World {
             project,
             loaded,
             adapters: vec![messenger.clone()],
-            webhooks: Vec::new(),
+            listeners: bot::AppListeners { webhooks: Vec::new(), page: None, checks_peer: |_, _| Ok(()) },
             access: AccessTable::default().with(messenger::NAME, people),
             clock: Clock::system(),
             retry: RetryPolicy::default(),
             label: None,
             notices: Vec::new(),
             program: bot::RunningProgram::running(),
-            checks_peer: |_, _| Ok(()),
             trust: pipeline::trust::TrustStore::at(place.project().with_file_name("trust")),
         };
         let app = App::start_with(options, registry).await?;

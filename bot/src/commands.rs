@@ -37,6 +37,7 @@ pub mod story;
 mod tick;
 mod verbosity;
 mod version;
+mod web;
 mod whoami;
 
 use std::{fmt::Write as _, sync::Arc};
@@ -82,6 +83,7 @@ pub fn all() -> CommandRegistry {
         Arc::new(compact::CompactCommand),
         Arc::new(reset::ResetCommand),
         Arc::new(cost::CostCommand),
+        Arc::new(web::WebCommand),
         Arc::new(whoami::WhoamiCommand),
         Arc::new(version::VersionCommand),
         Arc::new(doctor::DoctorCommand),

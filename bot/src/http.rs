@@ -9,6 +9,7 @@ mod mcp;
 mod operator;
 mod runs;
 pub mod services;
+pub mod web;
 pub mod webhooks;
 
 use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};

@@ -7,7 +7,7 @@ const ORDER: [&[&str]; 12] = [
     &["bot_tasks", "clock", "metrics", "config", "restart", "live_agents"],
     &["messengers"],
     &["store"],
-    &["permission"],
+    &["permission", "web_sessions"],
     &["replies"],
     &["host_questions", "sent_files"],
     &["commands", "tools"],

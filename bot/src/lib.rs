@@ -19,13 +19,14 @@ mod restart;
 mod sent_files;
 mod store;
 pub mod tools;
+mod web_sessions;
 
 pub use agents::turn::RetryPolicy;
 pub use chat::services::ChatServices;
 pub use clock::Clock;
 pub use live_agents::AgentEntry;
 pub use program::{
-    app::{App, AppOptions, StartError},
+    app::{App, AppListeners, AppOptions, StartError},
     lock::LockError,
 };
 pub use replies::permission_answer;

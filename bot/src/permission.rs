@@ -12,6 +12,7 @@ mod model_question;
 mod outcome;
 mod paths;
 mod question;
+mod record;
 mod request;
 mod rule;
 mod trial;
@@ -35,9 +36,11 @@ pub use model_question::ModelQuestion;
 pub use outcome::{DenialReason, PermissionDecision, QuestionOutcome, WithdrawReason};
 use parking_lot::{Mutex, MutexGuard};
 pub use question::{AnswerKind, ExpectedAnswer, Person, PersonAnswer, Question, QuestionId};
+use record::QuestionRecord;
+pub use record::RecordedQuestion;
 pub use request::AgentRequest;
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 pub use trial::{EffectNumber, NoTrial, TrialNews};
 use trial::{QuestionTrial, RunningTrials};
 pub use words::ConsentWords;
@@ -126,6 +129,7 @@ pub struct PermissionBroker {
     rooms: Arc<dyn QuestionRooms>,
     pending: Arc<Mutex<HashMap<QuestionId, PendingQuestion>>>,
     trials: RunningTrials,
+    record: QuestionRecord,
 }
 
 struct PendingQuestion {
@@ -139,7 +143,8 @@ struct PendingQuestion {
 impl PermissionBroker {
     /// A broker that shows its questions through `rooms`.
     pub fn new(store: Store, clock: Clock, rooms: Arc<dyn QuestionRooms>) -> Self {
-        Self { store, clock, rooms, pending: Arc::default(), trials: RunningTrials::default() }
+        let (pending, trials, record) = (Arc::default(), RunningTrials::default(), QuestionRecord::default());
+        Self { store, clock, rooms, pending, trials, record }
     }
 
     /// A person's answer, already checked for the right to give one. The first valid one wins.
@@ -237,6 +242,16 @@ impl PermissionBroker {
         let mut open: Vec<_> = self.pending().values().map(|pending| pending.question.clone()).collect();
         open.sort_by_key(|question| question.id);
         open
+    }
+
+    /// The open questions and those that ended lately, oldest first.
+    pub fn recorded_questions(&self) -> Vec<RecordedQuestion> {
+        self.record.all()
+    }
+
+    /// Changes whenever one of the recorded questions does.
+    pub fn question_changes(&self) -> watch::Receiver<()> {
+        self.record.changes()
     }
 
     /// Closes the questions that an earlier process left open in the store, and returns where their copies are.

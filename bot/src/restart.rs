@@ -181,6 +181,7 @@ impl RunningProgram {
         let source = source().ok_or(BuildError::NoSource)?;
         let (target, profile) =
             built_in(&self.file).ok_or_else(|| BuildError::NotInTarget(self.file.clone()))?;
+        build_page(&source).await?;
         build(&source, target, profile).await?;
         starts(&self.file).await
     }
@@ -204,6 +205,8 @@ pub enum BuildError {
 /// The steps of a rebuild.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BuildStep {
+    /// `script/web` builds the web page.
+    Page,
     /// Cargo builds the program.
     Build,
     /// The new program is started once, to see that it runs.
@@ -227,6 +230,14 @@ fn built_in(file: &Path) -> Option<(&Path, &str)> {
     // Cargo writes this file into its target folder. Anywhere else (an installed program) a build would
     // not replace the running file.
     target.join("CACHEDIR.TAG").is_file().then_some((target, profile))
+}
+
+/// Builds the web page anew, where one is built in already.
+async fn build_page(source: &Path) -> Result<(), BuildError> {
+    match source.join("web/dist/page/index.html").is_file() {
+        true => run(Command::new(source.join("script/web")), BuildStep::Page).await,
+        false => Ok(()),
+    }
 }
 
 async fn build(source: &Path, target: &Path, profile: &str) -> Result<(), BuildError> {

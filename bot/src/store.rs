@@ -4,6 +4,7 @@ mod folder;
 mod open;
 mod origins;
 mod records;
+mod web_sessions;
 
 use std::{
     path::{Path, PathBuf},
@@ -20,6 +21,7 @@ pub use records::{
     RuleOwner, RuleScope, StandingRule,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
+pub use web_sessions::WebSession;
 
 /// How long a message id is remembered: WhatsApp redelivers for 7 days.
 pub const SEEN_FOR: Duration = Duration::from_secs(8 * 24 * 3600);

@@ -25,6 +25,8 @@ pub enum AuditFinding {
     DoneWithoutMerge(StoryId),
     /// A story is merged by storkit, and its proof is gone.
     NoProof(StoryId),
+    /// Base had the merge, and somebody has taken it off: by a reset, or in a rebase.
+    TakenOffBase { story: StoryId, commit: String },
     /// A proof does not agree with the repository or with itself.
     BadProof {
         story: StoryId,
@@ -61,6 +63,11 @@ impl fmt::Display for AuditFinding {
                 )
             }
             Self::NoProof(story) => write!(f, "Story `{story}` is merged, but its proof is missing."),
+            Self::TakenOffBase { story, commit } => write!(
+                f,
+                "Story `{story}` was merged as `{commit:.12}`, and base does not have that commit any more. `git cherry-pick {commit:.12}` \
+                 brings it back; otherwise move the story's file to `1_backlog`, or delete the story."
+            ),
             Self::BadProof { story, why } => write!(f, "The proof of story `{story}` is wrong: {why}."),
             Self::MergedTwice { story, commits } => {
                 write!(f, "Story `{story}` was merged more than once: {}.", list(commits))
@@ -163,10 +170,29 @@ impl AuditView<'_> {
             (None, None) => Ok(Some(AuditFinding::DoneWithoutMerge(story))),
             // Merges of the older program, and of another clone, have no record here; their message is all.
             (Some(merge), None) => Ok(merge.trailers.is_some().then_some(AuditFinding::NoProof(story))),
+            (None, Some(proof)) if self.is_taken_off(story, &proof)? => {
+                Ok(Some(AuditFinding::TakenOffBase { story, commit: proof.commit }))
+            }
             (_, Some(proof)) => {
                 Ok(self.contradiction(story, &proof)?.map(|why| AuditFinding::BadProof { story, why }))
             }
         }
+    }
+
+    /// Whether the proof's commit is there, says what the proof says, and is not on base.
+    fn is_taken_off(&self, story: StoryId, proof: &MergeProof) -> Result<bool, MergeError> {
+        let commit = Oid::from_str(&proof.commit).and_then(|id| self.repository.find_commit(id));
+        let Ok(commit) = commit else { return Ok(false) };
+        let said = trailers(&self.message(commit.id())?);
+        let agrees = said.is_some_and(|said| disagreement(story, proof, &said).is_none());
+        Ok(agrees && !self.is_on_base(commit.id())?)
+    }
+
+    fn is_on_base(&self, commit: Oid) -> Result<bool, MergeError> {
+        Ok(match self.place.tip(self.repository, self.base)? {
+            Some(tip) => tip == commit || self.repository.graph_descendant_of(tip, commit)?,
+            None => false,
+        })
     }
 
     fn message(&self, commit: Oid) -> Result<String, git2::Error> {
@@ -197,12 +223,7 @@ impl AuditView<'_> {
             }
             Err(error) => return Err(error.into()),
         };
-        let tip = self.place.tip(self.repository, self.base)?;
-        let reachable = match tip {
-            Some(tip) => tip == commit.id() || self.repository.graph_descendant_of(tip, commit.id())?,
-            None => false,
-        };
-        if !reachable {
+        if !self.is_on_base(commit.id())? {
             return Ok(Some(format!("base does not have its commit `{}`", proof.commit)));
         }
         let Some(said) = trailers(&self.message(commit.id())?) else {
@@ -391,14 +412,31 @@ mod tests {
         insta::assert_snapshot!(tampered(&shop, "\"story\": 1", "\"story\": 2"), @"The proof of story `1` is wrong: it is of another story.");
         let broken = tampered(&shop, "{", "");
         assert!(broken.contains("1.json` cannot be read"), "{broken}");
-        let first = shop.git(&["rev-parse", "main~1"]);
-        shop.git(&["reset", "-q", "--soft", "main~1"]);
-        let lost = sentences(&shop);
+    }
+
+    #[tokio::test]
+    async fn a_merge_that_a_person_took_off_base_is_named_with_the_way_back() {
+        let shop = Shop::new();
+        for id in [1, 2] {
+            merged(&shop, id).await;
+        }
+        let commit = shop.git(&["rev-parse", "main~1"]);
+        shop.git(&["rebase", "-q", "--onto", "main~2", "main~1"]);
+        let short = &commit[..12];
         assert_eq!(
-            lost,
-            [format!("The proof of story `1` is wrong: base does not have its commit `{}`.", proof.commit)]
+            sentences(&shop),
+            [format!(
+                "Story `1` was merged as `{short}`, and base does not have that commit any more. `git cherry-pick {short}` brings it back; \
+             otherwise move the story's file to `1_backlog`, or delete the story."
+            )]
         );
-        assert_eq!(shop.git(&["rev-parse", "main"]), first);
+        shop.git(&["cherry-pick", short]);
+        assert_eq!(sentences(&shop), Vec::<String>::new());
+        shop.git(&["reset", "-q", "--hard", "HEAD~1"]);
+        fs::create_dir_all(shop.path(".storkit/work/1_backlog")).unwrap();
+        let backlog = shop.path(".storkit/work/1_backlog/1_story_a.md");
+        fs::rename(shop.path(".storkit/work/5_done/1_story_a.md"), backlog).unwrap();
+        assert_eq!(sentences(&shop), Vec::<String>::new());
     }
 
     #[tokio::test]

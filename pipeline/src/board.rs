@@ -6,8 +6,10 @@ mod checkout;
 mod dependencies;
 mod files;
 mod index;
+mod lost;
 mod number;
 mod place;
+mod source;
 mod sync;
 pub(crate) mod watcher;
 mod work;
@@ -22,16 +24,18 @@ pub use self::{
     attached::{
         AttachFault, AttachedFile, FileToAttach, MAX_ATTACHED, MAX_ATTACHED_FILES, MAX_ATTACHED_TOTAL,
     },
-    branch::{BOARD_BRANCH, BoardBranchError, BoardSource},
+    branch::{BOARD_BRANCH, BoardBranchError},
+    source::BoardSource,
     work::{RemovedStory, WorkError, WorkFolder},
 };
 pub(crate) use self::{
     attached::{attached_on_disk, attached_paths, story_of_attached},
     branch::{
         BOARD_REF, BoardChanges, MAX_STORY, StoryBlobs, WORK, apply, board_at, board_tip, change_line,
-        commit_tree, is_story_name, open as open_board, stories_at, stories_in, write_commit, write_whole,
+        commit_tree, is_story_name, stories_at, stories_in, write_commit, write_whole,
     },
     dependencies::dependency_fault,
+    source::open as open_board,
     sync::{BoardSync, note_board, note_settled, remove_from_index, sync, sync_locked},
 };
 use imbl::{OrdMap, ordmap::DiffItem};

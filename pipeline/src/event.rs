@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::{
     board::Board,
     merge::{MergeStatus, MergeStep},
+    run_log::LogLine,
     sentence::{plain_end, sentences},
     story::{
         StoryId,
@@ -84,7 +85,8 @@ pub struct RunInfo {
     /// The configured agent that the worker is one of.
     pub agent: String,
     pub role: Role,
-    /// When it was started.
+    /// When it was started; written in milliseconds since 1970, as [`NumberedEvent::at`] is.
+    #[serde(serialize_with = "as_millis")]
     pub since: SystemTime,
     pub phase: RunPhase,
     /// The CLI's process while it lives.
@@ -238,6 +240,8 @@ pub enum WantedDecision {
     ClearTheWay,
     /// Let it spend more (`retry`), or leave it.
     Budget,
+    /// End what is under way in git; the merge goes on by itself.
+    FinishInGit,
     /// Start a story that the repository brought in work (`start`).
     Start,
 }
@@ -285,8 +289,12 @@ pub enum PipelineEvent {
     RunStarted { run: RunInfo },
     /// A run does something else now.
     RunPhase { run: RunId, story: StoryId, phase: RunPhase },
-    /// A line of an agent's output, or a tool it uses; without escape sequences, at most 500 characters.
-    RunSaid { run: RunId, line: String },
+    /// A line of an agent's output, or a tool it uses.
+    RunSaid {
+        run: RunId,
+        #[serde(flatten)]
+        line: LogLine,
+    },
     /// A run is over.
     RunEnded {
         run: RunInfo,
@@ -341,6 +349,16 @@ pub enum PipelineEvent {
         /// Why; `None` when the pause is over.
         why: Option<String>,
     },
+}
+
+/// Milliseconds since 1970.
+pub fn millis(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn as_millis<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u64(millis(*time))
 }
 
 impl PipelineEvent {
@@ -399,7 +417,7 @@ impl MergeView {
     pub fn of(status: &MergeStatus) -> Self {
         match status {
             MergeStatus::Queued { ahead } => Self::Queued { ahead: *ahead },
-            MergeStatus::Running { step, .. } => Self::Running { step: *step },
+            MergeStatus::Running { step, .. } => Self::Running { step: step.clone() },
             MergeStatus::Ended(ended) => Self::ended(&ended.result),
         }
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod fork_point;
 pub mod kind;
+pub mod lfs;
 pub mod program;
 pub mod signature;
 pub(crate) mod submodules;

@@ -1,7 +1,6 @@
 //! The base branch: which it is, the lock without which nobody writes it, what changed behind our back, and rescue.
 
 mod branch_faults;
-mod commit;
 mod fingerprint;
 mod own;
 mod refs;
@@ -19,7 +18,6 @@ use settings::unlinked;
 pub(crate) use self::branch_faults::branch_faults;
 pub use self::{
     branch_faults::{BranchFault, FaultCheckError},
-    commit::commit_paths,
     fingerprint::{Culprit, Fingerprint, OwnChanges, Tampering, compare},
     own::OwnCommits,
     refs::{RefMove, move_refs},

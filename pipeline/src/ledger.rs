@@ -2,7 +2,7 @@
 //! start and per outcome.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -157,6 +157,15 @@ impl RunLedger {
     /// The costs of a story, in US dollars.
     pub fn story_usd(&self, story: StoryId) -> f64 {
         self.0.state.lock().entries.values().filter(|entry| entry.story == story).map(|entry| entry.usd).sum()
+    }
+
+    /// What the runs of each story have cost that has any, in US dollars.
+    pub fn usd_by_story(&self) -> HashMap<StoryId, f64> {
+        let mut costs = HashMap::new();
+        for entry in self.0.state.lock().entries.values() {
+            *costs.entry(entry.story).or_default() += entry.usd;
+        }
+        costs
     }
 
     /// What runs that ended at or after `since` have cost, in US dollars.

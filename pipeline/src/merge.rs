@@ -1,9 +1,11 @@
 //! The merge of a story: one squash commit on base, with its gates green on the merged result, or nothing at all.
 //!
 //! `squash` makes the merged tree, `gate_worktree` is the worktree the gates run in, `land` moves base by
-//! compare-and-swap under a journal, `checkout` brings along who has base checked out, `run` is these in order,
+//! compare-and-swap under a journal, `checkout` brings along who has base checked out, `base_in_use` is what
+//! a landing waits for, `run` is these in order,
 //! `queue` does one at a time, and `recover` finishes a merge that a crash interrupted.
 
+mod base_in_use;
 mod board_move;
 mod checkout;
 mod conflict;

@@ -1,18 +1,22 @@
 //! Reads for people and agents that the snapshot does not have: texts, logs,
 //! branches, merge commits. Nothing here writes.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use git2::{Oid, Repository};
 
 use crate::{
     Project,
     board::{WorkError, WorkFolder, attached_paths},
+    diff::{self, StoryDiff},
     event::RunId,
     handle::{Pipeline, PipelineError, StoryOverview, WorkDone},
     merge::{MergeProof, diff_of, merged_by, trailers},
     run::{BranchContent, branch_content},
-    run_log,
+    run_log::{self, LogPage},
     story::StoryId,
     worktree::{SizeLimits, WorktreeName, WorktreeRemains, Worktrees},
 };
@@ -99,6 +103,45 @@ impl Pipeline {
         .await
     }
 
+    /// At most `most` lines of a run's log, from this number on, or the last ones; `None` where there is no such log.
+    pub async fn run_log(
+        &self,
+        run: &RunId,
+        from: Option<u64>,
+        most: usize,
+    ) -> Result<Option<LogPage>, PipelineError> {
+        // It comes from outside, and becomes the name of a file.
+        if run.parts().is_none() || run.0.contains(['/', '\0']) {
+            return Ok(None);
+        }
+        let name = format!("{run}.log");
+        self.reading(move |project| {
+            let path = run_log::folder(&project).join(name);
+            match run_log::page(&path, from, most) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                page => Ok(Some(page.map_err(|source| WorkError::Disk { path, source })?)),
+            }
+        })
+        .await
+    }
+
+    /// What a story changes: its branch against the base it began from or, once it is merged, its merge commit. `None` where there is
+    /// neither. What an agent has not committed is not in it.
+    pub async fn diff(&self, story: StoryId) -> Result<Option<StoryDiff>, PipelineError> {
+        let base = self.snapshot().base.clone();
+        self.reading(move |project| {
+            let list = worktrees(&project)?.list().map_err(refused)?;
+            let tip = list.iter().find(|(name, _)| name.id() == story).and_then(|(_, found)| found.branch);
+            let repository = Repository::open(project.root()).map_err(refused)?;
+            if let Some(tip) = tip {
+                return diff::of_branch(&repository, &base, tip).map(Some).map_err(refused);
+            }
+            let merge = merge_of(&repository, &project, &base, story).map_err(refused)?;
+            merge.map(|merge| diff::of_merge(&repository, merge)).transpose().map_err(refused)
+        })
+        .await
+    }
+
     /// All worktrees and branches of stories.
     pub async fn worktrees(&self) -> Result<Vec<WorktreeView>, PipelineError> {
         self.reading(|project| {
@@ -154,13 +197,7 @@ fn worktrees(project: &Project) -> Result<Worktrees, PipelineError> {
 
 fn overview(project: &Project, base: &str, story: StoryId) -> Result<Option<StoryOverview>, git2::Error> {
     let repository = Repository::open(project.root())?;
-    let proven = MergeProof::read(project.root(), story).ok().flatten();
-    let proven = proven.and_then(|proof| Oid::from_str(&proof.commit).ok());
-    // A rebase leaves the proof's commit behind; then base is searched for the one in its place.
-    let found = match proven {
-        Some(id) if is_on(&repository, base, id)? => Some(id),
-        Some(_) | None => merge_commit(&repository, base, story)?,
-    };
+    let found = merge_of(&repository, project, base, story)?;
     let Some(commit) = found.map(|id| repository.find_commit(id)).transpose()? else { return Ok(None) };
     let message = String::from_utf8_lossy(commit.message_bytes()).into_owned();
     let gates = trailers(&message).map(|trailers| trailers.gates).unwrap_or_default();
@@ -173,6 +210,22 @@ fn overview(project: &Project, base: &str, story: StoryId) -> Result<Option<Stor
         gates: gates.into_iter().map(|gate| (gate.command, gate.code)).collect(),
         message,
     }))
+}
+
+/// The commit on base by which a story was merged.
+fn merge_of(
+    repository: &Repository,
+    project: &Project,
+    base: &str,
+    story: StoryId,
+) -> Result<Option<Oid>, git2::Error> {
+    let proven = MergeProof::read(project.root(), story).ok().flatten();
+    let proven = proven.and_then(|proof| Oid::from_str(&proof.commit).ok());
+    // A rebase leaves the proof's commit behind; then base is searched for the one in its place.
+    match proven {
+        Some(id) if is_on(repository, base, id)? => Ok(Some(id)),
+        Some(_) | None => merge_commit(repository, base, story),
+    }
 }
 
 fn is_on(repository: &Repository, base: &str, commit: Oid) -> Result<bool, git2::Error> {

@@ -1,4 +1,5 @@
-//! The log of a run: `.storkit/logs/agents/RUN.log`, lines without escape sequences, cut at the beginning when it grows.
+//! The log of a run: `.storkit/logs/agents/RUN.log`, lines without escape sequences, cut at the beginning when it grows. Lines are
+//! counted from 1 and keep their numbers when others are cut off.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -7,6 +8,7 @@ use std::{
 };
 
 use agents::claude::ToolUse;
+use serde::Serialize;
 use serde_json::Value;
 use settings::unlinked;
 
@@ -89,10 +91,37 @@ fn merge_logs(project: &Project, story: StoryId) -> Vec<PathBuf> {
         .collect()
 }
 
+/// A line of a run's log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogLine {
+    /// Counted from 1 over the whole run.
+    pub number: u64,
+    /// Without escape sequences, at most 500 characters.
+    #[serde(rename = "line")]
+    pub text: String,
+}
+
+/// A part of a run's log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogPage {
+    /// The number of the first line.
+    pub from: u64,
+    pub lines: Vec<String>,
+}
+
+impl LogPage {
+    /// The number of the line after these.
+    pub fn next(&self) -> u64 {
+        self.from + self.lines.len() as u64
+    }
+}
+
 /// A run's log, being written. A disk that is full costs the log, not the run.
 pub(crate) struct RunLog {
     file: Option<File>,
     size: u64,
+    /// Lines so far, also those that are cut off.
+    written: u64,
     last: Vec<String>,
 }
 
@@ -105,22 +134,24 @@ impl RunLog {
             unlinked::open(OpenOptions::new().create(true).read(true).append(true), &path)
         };
         let file = open().inspect_err(|error| tracing::warn!(%error, %run, "a run has no log")).ok();
-        Self { file, size: 0, last: Vec::new() }
+        Self { file, size: 0, written: 0, last: Vec::new() }
     }
 
     /// Writes text, line by line, and returns the lines as they can be shown.
-    pub(crate) fn write(&mut self, text: &str) -> Vec<String> {
+    pub(crate) fn write(&mut self, text: &str) -> Vec<LogLine> {
         let lines: Vec<String> = text.lines().map(plain).filter(|line| !line.trim().is_empty()).collect();
         for line in &lines {
             self.last.push(line.clone());
         }
         let keep = self.last.len().saturating_sub(40);
         self.last.drain(..keep);
+        let before = self.written;
+        self.written += lines.len() as u64;
         if let Err(error) = self.append(&lines) {
             tracing::warn!(%error, "a run's log cannot be written");
             self.file = None;
         }
-        lines
+        (before + 1..).zip(lines).map(|(number, text)| LogLine { number, text }).collect()
     }
 
     /// The last lines, for a person or the next run.
@@ -135,22 +166,55 @@ impl RunLog {
         file.write_all(text.as_bytes())?;
         self.size += text.len() as u64;
         if self.size > MOST {
-            self.size = cut(file)?;
+            self.size = cut(file, self.written)?;
         }
         Ok(())
     }
 }
 
-/// Drops all but the last [`KEPT`] bytes.
-fn cut(file: &mut File) -> io::Result<u64> {
+/// Drops all but the last [`KEPT`] bytes. `written`: the number of the last line.
+fn cut(file: &mut File, written: u64) -> io::Result<u64> {
     let mut end = Vec::new();
     file.seek(SeekFrom::End(-i64::try_from(KEPT).unwrap_or(0)))?;
     file.read_to_end(&mut end)?;
     let whole = end.iter().position(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+    let kept = &end[whole..];
+    let lines = kept.iter().filter(|byte| **byte == b'\n').count() as u64;
     file.set_len(0)?;
-    file.write_all(b"(the beginning of this log was cut off)\n")?;
-    file.write_all(&end[whole..])?;
-    Ok((end.len() - whole) as u64)
+    file.write_all(cut_mark(written.saturating_sub(lines)).as_bytes())?;
+    file.write_all(kept)?;
+    Ok(kept.len() as u64)
+}
+
+/// The first line of a log whose beginning is cut off. Its tab marks it as ours: no other line has one (see [`plain`]).
+fn cut_mark(lines: u64) -> String {
+    format!("({lines} earlier lines were cut off)\t\n")
+}
+
+/// How many lines were cut off before this first line of a log; `None` if it is an ordinary one.
+fn cut_off(first: &str) -> Option<u64> {
+    first.strip_suffix('\t')?.strip_prefix('(')?.split_once(' ')?.0.parse().ok()
+}
+
+/// At most `most` lines of a log, from this number on, or the last ones. Lines that are cut off are left out.
+pub(crate) fn page(path: &Path, from: Option<u64>, most: usize) -> io::Result<LogPage> {
+    // Never much more than `MOST`.
+    let bytes = fs::read(path)?;
+    let text = String::from_utf8_lossy(&bytes);
+    // Without a line that is being written.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let mut lines: Vec<&str> = whole.lines().collect();
+    let cut = lines.first().and_then(|first| cut_off(first));
+    if cut.is_some() {
+        lines.remove(0);
+    }
+    let first = cut.unwrap_or(0) + 1;
+    let skipped = match from {
+        Some(from) => usize::try_from(from.saturating_sub(first)).unwrap_or(usize::MAX),
+        None => lines.len().saturating_sub(most),
+    };
+    let shown = lines.iter().skip(skipped).take(most).map(|line| plain(line)).collect();
+    Ok(LogPage { from: first + skipped.min(lines.len()) as u64, lines: shown })
 }
 
 /// A tool call on one line: its name and main argument.
@@ -217,8 +281,9 @@ mod tests {
     #[test]
     fn a_log_has_one_line_for_each_that_is_not_blank_and_returns_them() {
         let (mut log, path, _folder) = log();
-        assert_eq!(log.write("one\n \t\n\ttwo\u{7}\n"), ["one", " two"]);
-        assert_eq!(log.write("three"), ["three"]);
+        let line = |number, text: &str| LogLine { number, text: text.into() };
+        assert_eq!(log.write("one\n \t\n\ttwo\u{7}\n"), [line(1, "one"), line(2, " two")]);
+        assert_eq!(log.write("three"), [line(3, "three")]);
         assert_eq!(fs::read_to_string(path).unwrap(), "one\n two\nthree\n");
         assert_eq!((log.tail(2), log.tail(9)), (" two\nthree".into(), "one\n two\nthree".into()));
     }
@@ -244,18 +309,47 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_grows_keeps_its_end_also_the_second_time() {
+    fn a_log_that_grows_keeps_its_end_and_its_numbers_also_the_second_time() {
         let (mut log, path, _folder) = log();
-        let mibibyte = |number: usize| format!("{number} {}", "x".repeat((1 << 20) - 4));
+        // Lines are cut at 500 characters, so that each of these writes is many.
+        let many = |number: usize| format!("{number} {}\n", "x".repeat(400)).repeat(2600);
+        let mut last = Vec::new();
         for number in 10..25 {
-            log.append(&[mibibyte(number)]).unwrap();
-            // And a line that says that it was cut.
-            assert!(fs::metadata(&path).unwrap().len() <= MOST + 40, "{number}");
+            last = log.write(&many(number));
+            assert!(fs::metadata(&path).unwrap().len() <= MOST + 60, "{number}");
         }
+        assert_eq!(last.last().unwrap().number, 15 * 2600);
+        let whole = page(&path, None, usize::MAX).unwrap();
+        assert_eq!(whole.next(), 15 * 2600 + 1);
+        assert_eq!(whole.lines.len() as u64, whole.next() - whole.from);
+        assert!(whole.from > 20_000 && whole.lines[0].ends_with('x'));
         let text = fs::read_to_string(&path).unwrap();
-        let lines: Vec<&str> = text.lines().map(|line| &line[..3]).collect();
-        assert_eq!(lines, ["(th", "22 ", "23 ", "24 "]);
-        assert_eq!(text.lines().next(), Some("(the beginning of this log was cut off)"));
-        assert_eq!(log.size + 40, text.len() as u64);
+        assert_eq!(
+            text.lines().next().unwrap(),
+            format!("({} earlier lines were cut off)\t", whole.from - 1)
+        );
+        assert_eq!(log.size + text.lines().next().unwrap().len() as u64 + 1, text.len() as u64);
+        assert_eq!(page(&path, Some(1), 3).unwrap().from, whole.from, "what is cut off is left out");
+    }
+
+    #[test]
+    fn a_part_of_a_log_is_read_from_any_line_on() {
+        let (mut log, path, _folder) = log();
+        log.write("one\ntwo\nthree\nfour");
+        let part = |from, most| page(&path, from, most).unwrap();
+        let lines =
+            |from, lines: &[&str]| LogPage { from, lines: lines.iter().map(|it| (*it).into()).collect() };
+        assert_eq!(part(None, 2), lines(3, &["three", "four"]));
+        assert_eq!(part(Some(2), 2), lines(2, &["two", "three"]));
+        assert_eq!(part(Some(5), 2), lines(5, &[]));
+        assert_eq!(part(Some(900), 2), lines(5, &[]), "a log that was begun anew");
+        assert_eq!(part(Some(0), 1), lines(1, &["one"]));
+        assert_eq!((part(None, 2).next(), part(Some(2), 2).next()), (5, 4));
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"half").unwrap();
+        assert_eq!(part(None, 1), lines(4, &["four"]));
+        // An agent cannot pose as the mark: it writes no tab.
+        let (mut log, path, _folder) = self::log();
+        log.write("(900 earlier lines were cut off)\t\nnext");
+        assert_eq!(page(&path, None, 9).unwrap().from, 1);
     }
 }

@@ -19,8 +19,12 @@ mod error;
 pub(crate) mod fixture;
 mod following;
 mod hooks;
+mod ignore_file;
 mod import;
+mod large_files;
 mod layout;
+#[cfg(test)]
+mod lfs_contents;
 #[cfg(test)]
 pub(crate) mod mischief;
 mod name;

@@ -50,11 +50,14 @@ mod stop;
 mod stories;
 mod story_commands;
 mod talk;
+mod team;
 mod terminal;
 mod threads;
 mod transcripts;
 mod trouble;
 mod upkeep;
+mod web;
+mod web_page;
 mod week;
 #[cfg(feature = "whatsapp")]
 mod whatsapp;

@@ -12,6 +12,7 @@ use std::{
 use adapters::{
     Adapter,
     testing::fake::{Fake, FakeRoom},
+    web::Web,
 };
 use agents::confine::OwnProgram;
 use bot::{
@@ -56,6 +57,7 @@ pub struct Setup {
     commands: fn() -> CommandRegistry,
     files: Vec<(String, String)>,
     committed: Vec<(String, String)>,
+    has_page: bool,
 }
 
 /// A running bot. Its temporary folder is removed when the bot is dropped.
@@ -93,6 +95,7 @@ impl Setup {
             commands: bot::commands::all,
             files: Vec::new(),
             committed: Vec::new(),
+            has_page: false,
         }
     }
 
@@ -121,6 +124,13 @@ impl Setup {
     #[must_use]
     pub fn operators(mut self, operators: &[&str]) -> Self {
         self.operators = operators.iter().map(|&id| id.to_owned()).collect();
+        self
+    }
+
+    /// Serves the web page, on a free port.
+    #[must_use]
+    pub fn page(mut self) -> Self {
+        self.has_page = true;
         self
     }
 
@@ -208,6 +218,7 @@ impl Setup {
         }
         let mut loaded = BotConfig::load(&file, |name| std::env::var(name).ok()).expect("a valid bot.toml");
         loaded.config.http.port = 0;
+        loaded.config.web.listen = "127.0.0.1:0".into();
         loaded.config.claude.command = self.command();
         for (name, value) in self.environment(&place) {
             loaded.config.claude.env.insert(name, value);
@@ -231,22 +242,36 @@ impl Setup {
             .adapters
             .iter()
             .fold(AccessTable::default(), |access, fake| access.with(fake.name(), people.clone()));
+        let registry = (self.commands)();
+        let page =
+            self.has_page.then(|| Web::new(bot::commands::services::identity(&loaded.config, &registry)));
+        let shown = page.clone().map(|page| page as Arc<dyn Adapter>);
+        let others = MessengerPeople { of_others: true, ..MessengerPeople::default() };
+        let access = access.with(adapters::web::NAME, others);
         let options = AppOptions {
             project,
             loaded,
-            adapters: self.adapters.iter().map(|fake| fake.clone() as Arc<dyn Adapter>).collect(),
-            webhooks: Vec::new(),
+            adapters: self
+                .adapters
+                .iter()
+                .map(|fake| fake.clone() as Arc<dyn Adapter>)
+                .chain(shown)
+                .collect(),
+            listeners: bot::AppListeners {
+                webhooks: Vec::new(),
+                page,
+                // The journey's clients are children of this process, as agents would be.
+                checks_peer: |_, _| Ok(()),
+            },
             access,
             clock: self.clock.clone(),
             retry: self.retry,
             label: None,
             notices: Vec::new(),
             program: bot::RunningProgram::running(),
-            // The journey's clients are children of this process, as agents would be.
-            checks_peer: |_, _| Ok(()),
             trust: trust_beside(&place),
         };
-        let app = App::start_with(options, (self.commands)()).await?;
+        let app = App::start_with(options, registry).await?;
         let fake = self.adapters[0].clone();
         Ok(Bot { app, fake, setup: self, place })
     }

@@ -20,7 +20,6 @@ mod errors;
 #[cfg(feature = "matrix")]
 mod event;
 #[cfg(feature = "matrix")]
-mod html;
 #[cfg(feature = "matrix")]
 mod identity;
 #[cfg(feature = "matrix")]

@@ -18,15 +18,16 @@ use super::{
     ApprovalMode,
     bot::MatrixBot,
     errors::{RequestFailure, failure},
-    html::html,
     pace::SendPriority,
     reactions,
     rooms::RoomAddress,
     sent::MessageAuthor,
 };
 use crate::{
-    AdapterError, Attachment, Choice, MessageId, Outgoing, Room, Tone, delivery::backoff::Backoff,
-    matrix::notices, text::markdown,
+    AdapterError, Attachment, Choice, MessageId, Outgoing, Room, Tone,
+    delivery::backoff::Backoff,
+    matrix::notices,
+    text::{html::html, markdown},
 };
 
 // A message is given up after this long without the homeserver: longer than a restart or an upgrade takes.

@@ -13,5 +13,7 @@ mod matrix_trouble;
 mod matrix_trust;
 #[cfg(feature = "slack")]
 mod slack;
+#[cfg(feature = "web")]
+mod web;
 #[cfg(feature = "whatsapp")]
 mod whatsapp;

@@ -17,7 +17,7 @@ use super::{
     host_folders::HostFolders,
     inside,
     kernel::KernelMeans,
-    paths::{WorktreePaths, write_new},
+    paths::{LFS, WorktreePaths, write_new},
     scratch::ScratchFolders,
     step::{OwnProgram, PORT, PORTS_ONLY, READ, RULES, WRITE},
     toolchains,
@@ -224,11 +224,10 @@ fn link_git(place: &WorktreePaths, scratch: &ScratchFolders) -> io::Result<()> {
         symlink(private.join(folder), link)?;
     }
     symlink(private.join("objects"), git.join("objects"))?;
-    for name in ["info", "lfs"] {
-        if place.common.join(name).is_dir() {
-            symlink(place.common.join(name), git.join(name))?;
-        }
+    if place.common.join("info").is_dir() {
+        symlink(place.common.join("info"), git.join("info"))?;
     }
+    symlink(private.join(LFS), git.join(LFS))?;
     let info = private.join("objects/info");
     // Code inside can write next to it, and must not choose where this is written.
     if !fs::symlink_metadata(&info).is_ok_and(|found| found.is_dir()) {

@@ -8,6 +8,9 @@ use std::{
 /// Where a confined agent sees the repository's true objects, relative to the project; outside there is nothing.
 pub const STORE: &str = ".storkit/objects";
 
+/// The folder of git-lfs in git's, and in a worktree's private one.
+pub const LFS: &str = "lfs";
+
 /// The parts of one worktree that a sandbox shows or replaces. All paths absolute but `ref_folders`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorktreePaths {
@@ -18,7 +21,7 @@ pub struct WorktreePaths {
     pub folder: PathBuf,
     /// Git's data about it: `.git/worktrees/NAME`.
     pub admin: PathBuf,
-    /// Has `git`, `objects`, `info`, `admin`, `tmp` and the ref folders, shown instead of the real ones.
+    /// Has `git`, `objects`, `info`, `lfs`, `admin`, `tmp` and the ref folders, shown instead of the real ones.
     pub private: PathBuf,
     pub hooks: PathBuf,
     /// Folders below `.git` that belong to this story alone, relative to it; empty for a worktree without a branch.

@@ -14,7 +14,7 @@ use super::{
     caches::{self, CacheLayer},
     claude_home,
     host_folders::HostFolders,
-    paths::{STORE, WorktreePaths},
+    paths::{LFS, STORE, WorktreePaths},
     scratch::ScratchFolders,
     system, toolchains,
 };
@@ -24,7 +24,7 @@ const MAX_LINKS: usize = 40;
 
 /// Git's own files and folders that stay visible, read-only. Not its configuration, which may hold credentials; not the reflogs, the
 /// index and the worktrees of others.
-const GIT_SHOWN: [&str; 6] = ["HEAD", "packed-refs", "shallow", "refs", "info", "lfs"];
+const GIT_SHOWN: [&str; 6] = ["HEAD", "packed-refs", "shallow", "refs", "info", LFS];
 
 /// Whom the wall is built around.
 #[derive(Clone, Copy, Debug)]
@@ -211,7 +211,10 @@ impl View {
     fn git_data(&mut self, place: &WorktreePaths, scratch: &ScratchFolders) {
         // Git makes lock files in `.git` itself for a commit, so the folder is a private one, with the real entries in it.
         self.put(&place.common, Shown::Writable(scratch.git()));
-        GIT_SHOWN.iter().for_each(|name| self.show_real(&place.common.join(name)));
+        for name in GIT_SHOWN.iter().filter(|name| **name != LFS) {
+            self.show_real(&place.common.join(name));
+        }
+        self.large_files(place);
         // The worktree names storkit's hooks. Here nobody is to leave one for later.
         self.put(&place.common.join("hooks"), Shown::Empty);
         self.put(&place.common.join("config"), Shown::ReadOnly(place.private.join("config-shown")));
@@ -229,6 +232,16 @@ impl View {
         self.put(&place.admin, Shown::Writable(private.join("admin")));
         for folder in &place.ref_folders {
             self.put(&place.common.join(folder), Shown::Writable(private.join(folder)));
+        }
+    }
+
+    /// What git-lfs stores goes to a private folder. It reads the true store where it looks for one: beside the objects that are borrowed.
+    fn large_files(&mut self, place: &WorktreePaths) {
+        self.put(&place.common.join(LFS), Shown::Writable(place.private.join(LFS)));
+        let store = place.common.join(LFS).join("objects");
+        if fs::symlink_metadata(&store).is_ok_and(|found| found.is_dir()) {
+            let beside = place.root.join(STORE).with_file_name(LFS);
+            self.put(&beside.join("objects"), Shown::ReadOnly(store));
         }
     }
 

@@ -230,6 +230,7 @@ impl RoomTask {
             model: self.record.model.clone(),
             verbosity: self.verbosity(),
             ambient: self.services.ambient.is_on(&self.room),
+            shared: self.activity.shared,
             session: self.record.session.as_ref().map(ToString::to_string),
             htop: self.ticker.is_running(),
             worktree: self.works_in_worktree(),

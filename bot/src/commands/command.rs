@@ -116,6 +116,8 @@ pub struct RoomView {
     pub verbosity: u8,
     /// Whether every message counts as addressed.
     pub ambient: bool,
+    /// Whether more than one person can read along.
+    pub shared: bool,
     pub session: Option<String>,
     /// Whether an htop ticks here.
     pub htop: bool,

@@ -20,6 +20,7 @@ use crate::{
     permission::PermissionBroker,
     restart::RestartRequest,
     store::Store,
+    web_sessions::WebPage,
 };
 
 /// Runs the checks of `storkit doctor` and returns the report. The program owns them.
@@ -43,6 +44,8 @@ pub struct CommandServices {
     /// The messengers and their health.
     pub messengers: ConnectedMessengers,
     pub restart: Arc<RestartRequest>,
+    /// The web page, if there is one.
+    pub web: Option<WebPage>,
     /// When the bot was started.
     pub started: Instant,
     /// The checks behind `doctor`.

@@ -3,9 +3,11 @@
 use std::{collections::HashMap, fmt};
 
 use adapters::Room;
+use serde::Serialize;
 
 /// The role that a command requires. Each role includes the ones before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum UserRole {
     User,
     /// May answer permission questions.
@@ -31,11 +33,13 @@ pub struct MessengerPeople {
     pub lists: adapters::AllowedPeople,
     /// Everyone there is the machine's own user (the terminal) and has all rights.
     pub local: bool,
+    /// Everyone there is known by an account of another messenger, written `messenger:id`, and has the rights of that one.
+    pub of_others: bool,
 }
 
 impl From<adapters::AllowedPeople> for MessengerPeople {
     fn from(lists: adapters::AllowedPeople) -> Self {
-        Self { lists, local: false }
+        Self { lists, ..Self::default() }
     }
 }
 
@@ -54,6 +58,12 @@ impl AccessTable {
     /// The highest role of a person there; `None` for somebody who is not on the allow-list.
     pub fn role(&self, room: &Room, user: &str) -> Option<UserRole> {
         let people = self.0.get(room.adapter())?;
+        if people.of_others {
+            let account = Room::parse(user)?;
+            // Not of one that again asks others.
+            let known = self.0.get(account.adapter()).filter(|people| !people.of_others);
+            return known.and_then(|_| self.role(&account, account.id()));
+        }
         let on = |list: &[String]| list.iter().any(|id| id == user);
         let lists = &people.lists;
         if people.local || on(&lists.operators) {
@@ -111,6 +121,23 @@ mod tests {
         let named = adapters::AllowedPeople { approvers: vec!["bob".into()], ..all };
         assert_eq!(role(named.clone().into(), "ann"), Some(UserRole::User));
         assert_eq!(role(named.into(), "bob"), Some(UserRole::Approver));
+    }
+
+    #[test]
+    fn somebody_known_by_another_account_has_its_rights_and_no_others() {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let slack =
+            adapters::AllowedPeople { approvers: list(&["U01"]), ..adapters::AllowedPeople::default() };
+        let others = MessengerPeople { of_others: true, ..MessengerPeople::default() };
+        let local = MessengerPeople { local: true, ..MessengerPeople::default() };
+        let table =
+            AccessTable::default().with("slack", slack.into()).with("web", others).with("console", local);
+        let role = |user: &str| table.role(&Room::new("web", "team"), user);
+        assert_eq!((role("slack:U01"), role("slack:U02")), (Some(UserRole::Approver), None));
+        assert_eq!(role("console:root"), Some(UserRole::Operator));
+        for stranger in ["U01", "matrix:U01", "web:slack:U01", "web:web:x", "", ":", "slack:"] {
+            assert_eq!(role(stranger), None, "{stranger}");
+        }
     }
 
     #[test]

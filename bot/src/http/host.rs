@@ -42,7 +42,7 @@ impl PipelineHost for BotHost {
     fn open(&self, run: &RunInfo, read: &StrangersRead) -> RunAccess {
         let waiting = Arc::new(AtomicUsize::new(0));
         let settings = self.settings.loaded();
-        let asker = Asker::run(run.role, read.clone());
+        let asker = Asker::run(run.story, run.role, read.clone());
         let trials = asker.trials().clone();
         let guard = self.runs.open(McpRun {
             rooms: Vec::new(),

@@ -10,6 +10,7 @@ use agents::trial::TrialSlot;
 use parking_lot::Mutex;
 use pipeline::{
     stage::Role,
+    story::StoryId,
     strangers::{StrangerText, StrangersRead},
 };
 use serde_json::Value;
@@ -28,6 +29,7 @@ const WAITING_CALLS: usize = 20;
 #[derive(Clone, Debug)]
 pub struct Asker {
     owner: Option<RuleOwner>,
+    story: Option<StoryId>,
     shared: Arc<AskerState>,
 }
 
@@ -58,9 +60,9 @@ impl Asker {
         Self::new(Some(RuleOwner::Role(role)), StrangersRead::default())
     }
 
-    /// A story's run in this role, whose reading the pipeline records.
-    pub fn run(role: Role, read: StrangersRead) -> Self {
-        Self::new(Some(RuleOwner::Role(role)), read)
+    /// A run on this story in this role, whose reading the pipeline records.
+    pub fn run(story: StoryId, role: Role, read: StrangersRead) -> Self {
+        Self { story: Some(story), ..Self::new(Some(RuleOwner::Role(role)), read) }
     }
 
     fn new(owner: Option<RuleOwner>, read: StrangersRead) -> Self {
@@ -71,7 +73,7 @@ impl Asker {
             works_for: Mutex::default(),
             trials: TrialSlot::default(),
         };
-        Self { owner, shared: Arc::new(shared) }
+        Self { owner, story: None, shared: Arc::new(shared) }
     }
 
     /// Whether both are the same agent.
@@ -82,6 +84,11 @@ impl Asker {
     /// To whom its rules belong; `None` for one that neither has nor makes rules.
     pub fn owner(&self) -> Option<&RuleOwner> {
         self.owner.as_ref()
+    }
+
+    /// The story that it works on.
+    pub fn story(&self) -> Option<StoryId> {
+        self.story
     }
 
     /// The room whose own session it is.
@@ -218,8 +225,8 @@ mod tests {
     #[test]
     fn a_run_shares_what_it_has_read_and_an_agent_says_whose_task_it_does() {
         let read = StrangersRead::default();
-        let asker = Asker::run(Role::Coder, read.clone());
-        assert_eq!(asker.owner(), Some(&RuleOwner::Role(Role::Coder)));
+        let asker = Asker::run(StoryId(3), Role::Coder, read.clone());
+        assert_eq!((asker.owner(), asker.story()), (Some(&RuleOwner::Role(Role::Coder)), Some(StoryId(3))));
         asker.on_allowed("WebFetch", &json!({ "url": "https://docs.rs/" }));
         assert_eq!(read.texts(), [StrangerText::Page("docs.rs".into())].into());
         assert_eq!(asker.works_for(), "");

@@ -195,6 +195,7 @@ impl PermissionBroker {
         let pending = PendingQuestion { question: question.clone(), request, decided, unreachable, trial };
         // Pending before any room shows it: an answer can be faster than the loop over the rooms.
         self.pending().insert(id, pending);
+        self.record.open(&question);
         Ok((question, decision))
     }
 
@@ -202,6 +203,7 @@ impl PermissionBroker {
         self.pending().remove(&question.id);
         let entry = entry_of(question, outcome);
         self.log_error(self.store.close_question(question.id.0, &entry, self.clock.now()));
+        self.record.end(question.id, outcome, self.clock.now());
         for room in &question.rooms {
             self.rooms.settle(room, question.clone(), outcome.clone());
         }

@@ -250,6 +250,7 @@ impl PermissionBroker {
 
     /// In all rooms that show the question.
     pub(super) fn tell_trial(&self, question: &Arc<Question>, news: &TrialNews) {
+        self.record.tried(question.id, news);
         for room in &question.rooms {
             self.rooms.show_trial(room, question.clone(), news.clone());
         }

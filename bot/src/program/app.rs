@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use adapters::{Adapter, Incoming, Room, Webhooks, supervise::supervise};
+use adapters::{Adapter, Incoming, Room, Webhooks, supervise::supervise, web::Web};
 use agents::turn::RetryPolicy;
 use pipeline::{Pipeline, Project, trust::TrustStore};
 use tokio::{
@@ -30,12 +30,13 @@ use crate::{
         command::CommandRegistry,
         services::{CommandServices, DoctorReport},
     },
-    config::{LoadedConfig, access::AccessTable, current::LiveSettings, redact::Redactor},
+    config::{LoadedConfig, WebSection, access::AccessTable, current::LiveSettings, redact::Redactor},
     host_questions::HostQuestions,
     http::{
         self, McpRun, McpRuns, OperatorAccess, RunGuard, TcpPeerCheck,
         host::{self, BotHost},
         services::HttpServices,
+        web::{PageOrigins, WebParts, WebServices},
     },
     live_agents::LiveAgents,
     messengers::ConnectedMessengers,
@@ -49,6 +50,7 @@ use crate::{
     restart::{RestartNote, RestartRequest, RunningProgram},
     store::{OpenError, PromptState, Store},
     tools::ToolServices,
+    web_sessions::{WebPage, WebSessions},
 };
 
 /// The whole shutdown may take so long (PRODUCT: 10 s, of which a CLI may need 5).
@@ -66,8 +68,8 @@ pub struct AppOptions {
     pub project: Project,
     pub loaded: LoadedConfig,
     pub adapters: Vec<Arc<dyn Adapter>>,
-    /// Those of them that are called by webhook, on `http.webhook_listen`.
-    pub webhooks: Vec<Arc<dyn Webhooks>>,
+    /// What serves some of them.
+    pub listeners: AppListeners,
     /// Who may what on them.
     pub access: AccessTable,
     /// The time of day.
@@ -80,10 +82,18 @@ pub struct AppOptions {
     pub notices: Vec<Room>,
     /// The program that a restart starts.
     pub program: RunningProgram,
-    /// Tells agents' processes from the operator's on the loopback listener.
-    pub checks_peer: TcpPeerCheck,
     /// The project settings that the operator has confirmed.
     pub trust: TrustStore,
+}
+
+/// The messengers that a listener of the bot's serves, and how the loopback listener knows its callers.
+pub struct AppListeners {
+    /// Those that are called by webhook, on `http.webhook_listen`.
+    pub webhooks: Vec<Arc<dyn Webhooks>>,
+    /// The web page's chat, served on `web.listen`; it is one of the adapters, too.
+    pub page: Option<Arc<Web>>,
+    /// Tells agents' processes from the operator's on the loopback listener.
+    pub checks_peer: TcpPeerCheck,
 }
 
 /// Why a bot does not start. Each is one sentence for the person at the terminal.
@@ -125,6 +135,11 @@ pub enum StartError {
         address: String,
         source: std::io::Error,
     },
+    /// The page's listener cannot listen.
+    #[error(
+        "`web.listen` in bot.toml: {address} cannot be listened on: {source}. Choose another port, or \"\" for no page."
+    )]
+    Page { address: String, source: std::io::Error },
     /// The listener failed otherwise.
     #[error("127.0.0.1:{port} cannot be listened on: {source}.")]
     Listen { port: u16, source: std::io::Error },
@@ -155,6 +170,10 @@ impl App {
         // Before the pipeline opens: its runs get this port in their MCP address.
         let (listener, port) = bind_loopback(options.loaded.config.http.port).await?;
         let public = bind_public(&options).await?;
+        let page = bind_page(&options).await?;
+        let sessions = WebSessions::new(store.clone(), options.clock.clone());
+        let address = page.as_ref().map(|page| page.origins.first().to_owned());
+        let web = address.map(|address| WebPage { sessions: sessions.clone(), address });
         let (notices, label) = (options.notices.clone(), options.label.clone());
         let settings = Arc::new(LiveSettings::new(options.loaded.clone(), options.access.clone()));
         let runs = McpRuns::default();
@@ -168,8 +187,9 @@ impl App {
         // Subscribed before the first event, so that rooms hear of an earlier storkit's leftovers.
         let (_, events) = pipeline.follow();
         let operator = OperatorAccess::open(&runs, port);
-        let checks_peer = options.checks_peer;
-        let (services, inbox) = chat_services(options, registry, store, pipeline, (settings, hosts.clone()));
+        let checks_peer = options.listeners.checks_peer;
+        let (services, inbox) =
+            chat_services(options, (registry, store, web), pipeline, (settings, hosts.clone()));
         hosts.follow(services.commands.pipeline.clone());
         hosts.connect(services.broker.clone(), services.commands.messengers.clone());
         serve_rooms(&services);
@@ -182,6 +202,9 @@ impl App {
         tracker.spawn(http::serve(listener, http, app.runs.clone(), checks_peer));
         if let Some((listener, webhooks)) = public {
             tracker.spawn(http::webhooks::serve(listener, webhooks, services.tasks.stop.clone()));
+        }
+        if let Some(PageListener { listener, origins, chat }) = page {
+            tracker.spawn(http::web::serve(listener, web_services(services, sessions, chat), origins));
         }
         tracker.spawn(route(services.clone(), inbox));
         tracker.spawn(notify::run(services.clone(), events));
@@ -342,14 +365,43 @@ async fn bind_loopback(port: u16) -> Result<(TcpListener, u16), StartError> {
 async fn bind_public(
     options: &AppOptions,
 ) -> Result<Option<(TcpListener, Vec<Arc<dyn Webhooks>>)>, StartError> {
-    if options.webhooks.is_empty() {
+    if options.listeners.webhooks.is_empty() {
         return Ok(None);
     }
     let address = &options.loaded.config.http.webhook_listen;
     let failed = |source| StartError::Webhooks { address: address.clone(), source };
     let parsed = address.parse().map_err(|error| failed(std::io::Error::other(error)))?;
     let listener = http::webhooks::bind(parsed).await.map_err(failed)?;
-    Ok(Some((listener, options.webhooks.clone())))
+    Ok(Some((listener, options.listeners.webhooks.clone())))
+}
+
+/// The page's listener, with the addresses under which it is served.
+struct PageListener {
+    listener: TcpListener,
+    origins: PageOrigins,
+    chat: Arc<Web>,
+}
+
+async fn bind_page(options: &AppOptions) -> Result<Option<PageListener>, StartError> {
+    let section = &options.loaded.config.web;
+    let (Some(chat), Some(address)) = (options.listeners.page.clone(), section.address()) else {
+        return Ok(None);
+    };
+    let failed = |source| StartError::Page { address: section.listen.clone(), source };
+    let bound = match http::web::bind(address).await {
+        // Nobody chose the port: another storkit on this machine may have it.
+        Err(error)
+            if error.kind() == std::io::ErrorKind::AddrInUse && section.listen == WebSection::USUAL =>
+        {
+            http::web::bind((address.ip(), 0).into()).await
+        }
+        bound => bound,
+    };
+    let listener = bound.map_err(failed)?;
+    let port = listener.local_addr().map_err(failed)?.port();
+    let origins = PageOrigins::new(&section.origin, port);
+    tracing::info!(address = origins.first(), "the web page is served");
+    Ok(Some(PageListener { listener, origins, chat }))
 }
 
 // A notice to a room that no messenger serves would vanish, and nobody would notice before it matters.
@@ -369,8 +421,7 @@ fn check_rooms(options: &AppOptions) -> Result<(), StartError> {
 /// The rooms' services, and the inbox that the messengers fill from now on.
 fn chat_services(
     options: AppOptions,
-    registry: CommandRegistry,
-    store: Store,
+    (registry, store, web): (CommandRegistry, Store, Option<WebPage>),
     pipeline: Pipeline,
     (settings, hosts): (Arc<LiveSettings>, Arc<HostQuestions>),
 ) -> (Arc<ChatServices>, mpsc::Receiver<Incoming>) {
@@ -410,6 +461,7 @@ fn chat_services(
         agents: LiveAgents::default(),
         messengers,
         restart,
+        web,
         started: Instant::now(),
     };
     let services = ChatServices {
@@ -443,6 +495,18 @@ fn http_services(services: &ChatServices) -> HttpServices {
         tasks: services.tasks.clone(),
         tools: services.tools.clone(),
     }
+}
+
+fn web_services(services: &ChatServices, sessions: WebSessions, chat: Arc<Web>) -> Arc<WebServices> {
+    WebServices::new(WebParts {
+        settings: services.settings.clone(),
+        sessions,
+        pipeline: services.commands.pipeline.clone(),
+        broker: services.broker.clone(),
+        chat,
+        clock: services.clock.clone(),
+        tasks: services.tasks.clone(),
+    })
 }
 
 fn doctor_report(project: Project, trust: TrustStore, settings: Arc<LiveSettings>) -> DoctorReport {

@@ -43,6 +43,8 @@ enum CliAction {
     /// Chat with the bot that serves the project, or with a new one. If standard input is not a terminal, it is read
     /// line by line as a script, and the exit code is 1 if a line failed
     Chat,
+    /// Print a link that signs one browser in at the web page of the storkit that serves the project
+    Web,
     /// Print the configuration with which your own Claude Code reaches the tools of the storkit that serves the project:
     /// `claude --mcp-config <(storkit mcp-config)`. It holds a token that is valid until that storkit ends
     McpConfig,
@@ -115,6 +117,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Some(CliAction::Trust(given)) => with_project(&cli.common, |project| trust::confirm(project, &given)),
         Some(CliAction::Init(given)) => set_up::init(&given, cli.common.project.as_deref()),
         Some(CliAction::Chat) => serve::chat(&cli.common, front).await,
+        Some(CliAction::Web) => serve::web_link(&cli.common).await,
         Some(CliAction::McpConfig) => mcp_config::show(&cli.common).await,
         Some(CliAction::Demo) => serve::demo(&cli.common.without_environment(), front).await,
         Some(CliAction::Doctor { attack: true, json, .. }) => attack::run(&cli.common, json).await,

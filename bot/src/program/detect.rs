@@ -24,16 +24,14 @@ const MOST_PARTS: usize = 8;
 const DEPTH: usize = 3;
 
 /// Folders whose packages are not what the project is built from.
-const PASSED_OVER: [&str; 18] = [
-    ".git",
-    ".github",
-    ".storkit",
-    "__fixtures__",
+const PASSED_OVER: [&str; 16] = [
+    "bench",
     "benchmarks",
     "docs",
     "example",
     "examples",
     "fixtures",
+    "fuzz",
     "node_modules",
     "playground",
     "samples",
@@ -123,10 +121,13 @@ fn below(files: &ProjectFiles, start: &str) -> DetectedProject {
         let mut taken: Vec<String> = Vec::new();
         for folder in folders_with(files, start, manifests) {
             let is_inside = taken.iter().any(|above| is_below(&folder, above));
-            if is_inside && !locks.iter().any(|lock| files.has(&folder, lock)) {
+            let is_locked = locks.iter().any(|lock| files.has(&folder, lock));
+            if is_inside && !is_locked {
                 continue;
             }
-            if let Some(found) = detector(files, &folder) {
+            // Deeper, what locks and tests nothing is a manifest for publishing the rest elsewhere.
+            let is_part = |found: &DetectedComponent| folder == start || is_locked || found.gate.is_some();
+            if let Some(found) = detector(files, &folder).filter(is_part) {
                 taken.push(folder);
                 components.push(found);
             }
@@ -145,7 +146,9 @@ fn folders_with(files: &ProjectFiles, start: &str, names: &[&str]) -> Vec<String
     let counts = |folder: &str| {
         let rest = if start.is_empty() { folder } else { folder[start.len()..].trim_start_matches('/') };
         let parts: Vec<&str> = rest.split('/').filter(|part| !part.is_empty()).collect();
-        parts.len() <= DEPTH && !parts.iter().any(|part| PASSED_OVER.contains(part))
+        // Go and others pass over names that begin so.
+        let is_hidden = |part: &str| part.starts_with(['.', '_']) || PASSED_OVER.contains(&part);
+        parts.len() <= DEPTH && !parts.into_iter().any(is_hidden)
     };
     let found: BTreeSet<(usize, String)> = files
         .named(names)
@@ -289,6 +292,11 @@ mod tests {
             ("services/api/go.sum", ""),
             ("services/api/testdata/x/go.mod", "module x"),
             ("vendor/y/Cargo.toml", "[package]"),
+            ("_examples/z/go.mod", "module z"),
+            (".tools/w/package.json", "{}"),
+            ("components/composer.json", "{}"),
+            ("fuzz/Cargo.toml", "[package]"),
+            ("fuzz/Cargo.lock", ""),
         ];
         insta::assert_snapshot!(found(&files, ""), @r"
         npm: npm ci [package-lock.json package.json]

@@ -90,6 +90,7 @@ pub async fn check(project: &Project, store: &TrustStore, loaded: &LoadedConfig)
     checks.extend(servers::checks(project, store, loaded).await);
     checks.push(config_file(project));
     checks.push(port(project, config).await);
+    checks.push(page(config));
     checks.push(disk(project));
     checks.push(clock(project));
     checks.extend(messengers(project, config).await);
@@ -127,6 +128,15 @@ async fn port(project: &Project, config: &BotConfig) -> DoctorCheck {
         (None, Ok(_)) if port == 0 => good(say::PORT_CHOSEN_AT_START),
         (None, Ok(_)) => good(say::port_free(port)),
         (None, Err(error)) => bad(say::port_unusable(port, &error)),
+    }
+}
+
+/// Whether there is a web page, and where.
+fn page(config: &BotConfig) -> DoctorCheck {
+    match config.web.address() {
+        None => good(say::NO_PAGE),
+        Some(_) if crate::http::web::build().is_empty() => note(say::PAGE_NOT_BUILT),
+        Some(address) => good(say::page_at(&address, &config.web.origin)),
     }
 }
 

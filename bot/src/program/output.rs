@@ -23,7 +23,7 @@ pub fn print(text: &str) {
 pub fn not_started(error: &StartError) -> ExitCode {
     let code = match error {
         StartError::NoSuchRoom { .. } | StartError::Model(_) => 2,
-        StartError::Webhooks { .. } => 75,
+        StartError::Webhooks { .. } | StartError::Page { .. } => 75,
         StartError::Lock(LockError::Taken { .. }) | StartError::Port { .. } => 75,
         StartError::Lock(LockError::Io { .. })
         | StartError::Store(_)

@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 use crate::{
     chat::{rooms::RoomInput, services::ChatServices},
-    config::{self, BotConfig, LoadedConfig, access::AccessTable},
+    config::{self, BotConfig, LoadedConfig, WebSection, access::AccessTable},
     replies,
 };
 
@@ -92,6 +92,9 @@ fn take_up(services: &ChatServices, path: &Path) -> Option<String> {
     };
     // The command line overrides the file for as long as the process lives.
     loaded.config.http.port = before.config.http.port;
+    if before.config.web.listen == WebSection::FREE_PORT {
+        loaded.config.web.listen.clone_from(&before.config.web.listen);
+    }
     let live = live_keys();
     let changed = changed_keys(&before.config, &loaded.config);
     let (now, later): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| live.contains(key));
@@ -107,6 +110,9 @@ fn take_up(services: &ChatServices, path: &Path) -> Option<String> {
     let settled = only_at_once(&before, loaded);
     let access = allowed_people(services, &settled.config);
     services.settings.replace(settled, access);
+    if let Some(web) = &services.commands.web {
+        web.sessions.check_again();
+    }
     (!told.is_empty() || !later.is_empty()).then(|| replies::settings_changed(&told, &later))
 }
 

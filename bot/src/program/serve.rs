@@ -9,6 +9,7 @@ use adapters::{
         script::script,
         terminal::{TerminalOptions, interactive},
     },
+    web::{self, Web},
 };
 use agents::turn::RetryPolicy;
 use pipeline::{Project, trust::TrustStore};
@@ -21,10 +22,10 @@ use tokio::{
 use crate::{
     clock::Clock,
     commands::{self, services::CommandServices},
-    config::{LoadedConfig, access::MessengerPeople, redact::Redactor},
+    config::{LoadedConfig, WebSection, access::MessengerPeople, redact::Redactor},
     permission::ConsentWords,
     program::{
-        app::{App, AppOptions},
+        app::{App, AppListeners, AppOptions},
         common_args::{CommonArgs, open},
         demo, harden, logging, messengers,
         output::{complain, not_started},
@@ -67,8 +68,23 @@ pub async fn chat(common: &CommonArgs, front: FrontEnd) -> ExitCode {
     if common.port.is_none() {
         // A chat of one's own needs no known port.
         loaded.config.http.port = 0;
+        loaded.config.web.listen = WebSection::FREE_PORT.into();
     }
     serve(project, loaded, front, None).await
+}
+
+/// Asks the bot that serves the project for a link to its page, as its operator. Exit code 75 where nobody serves it.
+pub async fn web_link(common: &CommonArgs) -> ExitCode {
+    let start = common.project.clone().unwrap_or_else(|| PathBuf::from("."));
+    // Without bot.toml: its variables may be set only for the process that serves.
+    let project = match Project::open(&start) {
+        Ok(project) => project,
+        Err(error) => return complain(2, &error.to_string()),
+    };
+    match client::connect(&socket(&project)).await {
+        Ok(stream) => exit(script(stream, "web\n".as_bytes(), tokio::io::stdout()).await),
+        Err(error) => complain(75, &say::nobody_serves(&error)),
+    }
 }
 
 /// The same program against a scripted model, in a scratch project.
@@ -92,6 +108,7 @@ pub async fn demo(common: &CommonArgs, front: FrontEnd) -> ExitCode {
         Err(code) => return code,
     };
     let environment = scratch.environment(&model.base_url());
+    loaded.config.web.listen = WebSection::FREE_PORT.into();
     loaded.config.claude.env.extend(environment.into_iter().map(|(name, value)| (name.to_owned(), value)));
     if let Err(error) = trust::store().and_then(|store| scratch.confirm(&project, &store)) {
         return complain(2, &error.to_string());
@@ -219,17 +236,23 @@ async fn app_options(
 ) -> Result<AppOptions, ExitCode> {
     let refused = |error: AdapterError| complain(2, &error.to_string());
     let identity = commands::services::identity(&loaded.config, &commands::all());
+    let page = loaded.config.web.address().map(|_| Web::new(identity.clone()));
     let network = messengers::configured(&loaded.config, project, &identity).map_err(refused)?;
     messengers::prepare(&network.adapters).await.map_err(refused)?;
     let local = console.map(|console| console.clone() as Arc<dyn Adapter>);
     let people = MessengerPeople { local: true, ..MessengerPeople::default() };
+    let others = MessengerPeople { of_others: true, ..MessengerPeople::default() };
+    let shown = page.clone().map(|page| page as Arc<dyn Adapter>);
     Ok(AppOptions {
-        adapters: local.into_iter().chain(network.adapters).collect(),
-        webhooks: network.webhooks,
-        access: network.access.with(console::NAME, people),
+        adapters: local.into_iter().chain(network.adapters).chain(shown).collect(),
+        listeners: AppListeners {
+            webhooks: network.webhooks,
+            page,
+            checks_peer: agents::peer::check_tcp_peer,
+        },
+        access: network.access.with(console::NAME, people).with(web::NAME, others),
         notices: console.map(|_| main_room()).into_iter().collect(),
         program: RunningProgram::running(),
-        checks_peer: agents::peer::check_tcp_peer,
         clock: Clock::system(),
         retry: RetryPolicy::default(),
         project: project.clone(),

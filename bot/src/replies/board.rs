@@ -114,6 +114,7 @@ pub fn merge_words(merge: &MergeView) -> String {
     match merge {
         MergeView::Queued { ahead: 0 } => "next in the merge queue".into(),
         MergeView::Queued { ahead } => format!("in the merge queue, {ahead} before it"),
+        MergeView::Running { step: MergeStep::Waiting { why } } => format!("waits: {why}"),
         MergeView::Running { step: MergeStep::Squash } => "merging: squashing the branch".into(),
         MergeView::Running { step: MergeStep::Gates } => "merging: gates run on the result".into(),
         MergeView::Running { step: MergeStep::Landing } => "merging: updating the base branch".into(),

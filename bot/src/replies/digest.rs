@@ -294,6 +294,7 @@ fn asked(id: StoryId, title: &str, why: &str, wanted: WantedDecision) -> Outgoin
             format!("`cost {id}` shows for what; `retry {id}` allows the same amount again."),
             vec![choice(format!("cost {id}"), "Cost"), choice(format!("retry {id}"), "Continue")],
         ),
+        WantedDecision::FinishInGit => ("It goes on by itself once that has ended.".to_owned(), Vec::new()),
         WantedDecision::Start => (
             format!("`show {id}` shows it."),
             vec![choice(format!("show {id}"), "Show"), choice(format!("start {id}"), "Start")],

@@ -2,19 +2,45 @@
 
 use std::{
     fmt::Display,
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use adapters::markdown::{code_span, inert};
 use agents::{claude::TESTED_VERSION, confine::NetworkAccess, model_proxy::CloudProvider};
 
-use pipeline::git::kind::RepositoryTrait;
+use pipeline::git::{kind::RepositoryTrait, lfs::LfsReadiness};
 
 use super::{
     setup::FoundPart,
     text::{count, sentence, shorten},
     visible::{visible, visible_line},
 };
+
+// --- the web page ---
+
+pub const NO_PAGE: &str = "No web page: `[web] listen` in bot.toml is empty.";
+
+pub const PAGE_NOT_BUILT: &str =
+    "This storkit was built without its web page. `script/web` builds the page; then build storkit again.";
+
+/// Where the page is, and how browsers reach it.
+pub fn page_at(address: &SocketAddr, origins: &[String]) -> String {
+    match origins.is_empty() {
+        true => format!(
+            "The web page is for browsers on this machine: {}. `storkit web` gives a link.",
+            code_span(&format!("http://{address}"))
+        ),
+        false => {
+            let origins: Vec<_> = origins.iter().map(|origin| code_span(origin)).collect();
+            format!(
+                "The web page listens on {} for {}. `storkit web` gives a link.",
+                code_span(&address.to_string()),
+                origins.join(", ")
+            )
+        }
+    }
+}
 
 // --- the repository ---
 
@@ -43,18 +69,13 @@ pub fn repository_trait(found: &RepositoryTrait) -> String {
             if *of_bare { "bare" } else { "larger" }
         ),
         RepositoryTrait::Submodules { ready, missing } => submodules(ready, missing),
-        RepositoryTrait::Lfs { installed: true } => {
-            "Files are stored with Git LFS. The worktrees of stories have the pointers of these files, not their contents.".into()
-        }
-        RepositoryTrait::Lfs { installed: false } => {
-            "Files are stored with Git LFS, and `git-lfs` is not installed: a changed file would be committed whole. Install it. The \
-             worktrees of stories have the pointers of these files, not their contents."
-                .into()
+        RepositoryTrait::Lfs { readiness: LfsReadiness::Ready } => {
+            "Files are stored with Git LFS. The worktrees of stories have their contents; what is missing here is fetched from the remote first.".into()
         }
         RepositoryTrait::InProgress => {
             "A rebase, a merge or the like is in progress in the checkout. Stories go on; end it before you switch branches.".into()
         }
-        RepositoryTrait::SplitIndex | RepositoryTrait::SparseIndex => found.refusal().unwrap_or_default(),
+        RepositoryTrait::SplitIndex | RepositoryTrait::SparseIndex | RepositoryTrait::Lfs { .. } => found.refusal().unwrap_or_default(),
     }
 }
 

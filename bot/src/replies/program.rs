@@ -64,6 +64,7 @@ pub const BUILD_UNDER_WAY: &str = "A build is already running.";
 /// Why a rebuild changed nothing.
 pub fn build_failed(error: &BuildError) -> String {
     let what = |step: &BuildStep| match step {
+        BuildStep::Page => "the build of the web page",
         BuildStep::Build => "the build",
         BuildStep::Start => "the new program's `--version`",
     };

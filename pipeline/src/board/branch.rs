@@ -12,12 +12,8 @@ use git2::{ErrorCode, FileMode, ObjectType, Oid, Repository, build::TreeUpdateBu
 
 use super::attached::attached_in;
 use crate::{
-    Project,
-    git::{
-        program::{GitProgram, GitProgramError},
-        signature,
-    },
-    guard::{BaseError, BaseGuard, RefMove, move_refs},
+    git::{program::GitProgramError, signature},
+    guard::BaseError,
     story::{FileName, StoryId, stage::Stage},
 };
 
@@ -37,17 +33,6 @@ pub(crate) type StoryBlobs = BTreeMap<PathBuf, Oid>;
 
 /// The changes of a commit to the board: a file's new content, or `None` where it goes.
 pub(crate) type BoardChanges = BTreeMap<PathBuf, Option<Oid>>;
-
-/// Where the board of a project is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BoardSource {
-    /// The branch is there.
-    Branch,
-    /// It was taken from this remote, as others have pushed it.
-    Remote(String),
-    /// There is none yet: the first commit of a story makes it.
-    None,
-}
 
 /// Why the board's branch cannot be used. Each is a sentence.
 #[derive(Debug, thiserror::Error)]
@@ -215,54 +200,4 @@ pub(crate) fn commit_tree(
         true => Ok(commit),
         false => Err(git2::Error::from_str("the commit could not be written; is the disk full?")),
     }
-}
-
-/// Makes sure of the branch: it is there, is taken from a remote that has it, or begins with the first commit. Fails with
-/// [`BoardBranchError::Unmigrated`] where base has the stories instead.
-pub(crate) fn open(project: &Project, base: &str) -> Result<BoardSource, BoardBranchError> {
-    let repository = Repository::open(project.root())?;
-    if board_tip(&repository)?.is_some() {
-        return Ok(BoardSource::Branch);
-    }
-    if let Some((remote, tip)) = remote_board(&repository, base)? {
-        let guard = BaseGuard::lock(project)?;
-        let taken = RefMove { name: BOARD_REF.into(), old: None, new: Some(tip) };
-        let reason = format!("storkit: the board of {remote}");
-        move_refs(&GitProgram::at(project.root()), &guard, &reason, &[taken])?;
-        return Ok(BoardSource::Remote(remote));
-    }
-    match is_on(&repository, base)? {
-        true => Err(BoardBranchError::Unmigrated { base: base.to_owned() }),
-        false => Ok(BoardSource::None),
-    }
-}
-
-/// Whether base has stories in stages that belong to the board's branch.
-fn is_on(repository: &Repository, base: &str) -> Result<bool, git2::Error> {
-    match repository.refname_to_id(&format!("refs/heads/{base}")) {
-        Ok(tip) => Ok(!stories_in(repository, tip, Stage::is_committed)?.is_empty()),
-        Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// The remote whose board is the project's: that of base's upstream, `origin`, or the only one that has one.
-fn remote_board(repository: &Repository, base: &str) -> Result<Option<(String, Oid)>, git2::Error> {
-    let upstream = repository.config()?.get_string(&format!("branch.{base}.remote")).ok();
-    let mut names: Vec<String> = upstream.into_iter().chain(["origin".to_owned()]).collect();
-    let remotes = repository.remotes()?;
-    let others = remotes.iter().filter_map(|name| name.ok().flatten().map(str::to_owned));
-    let boards: Vec<String> = others.filter(|name| remote_tip(repository, name).is_some()).collect();
-    if let [only] = boards.as_slice() {
-        names.push(only.clone());
-    }
-    Ok(names
-        .into_iter()
-        .find_map(|name| Some((remote_tip(repository, &name)?, name)))
-        .map(|(tip, name)| (name, tip)))
-}
-
-fn remote_tip(repository: &Repository, remote: &str) -> Option<Oid> {
-    let reference = repository.find_reference(&format!("refs/remotes/{remote}/{BOARD_BRANCH}")).ok()?;
-    Some(reference.peel_to_commit().ok()?.id())
 }

@@ -112,13 +112,27 @@ pub(super) fn settle(
     repository: &Repository,
     before: Option<&CheckoutMark>,
 ) -> Result<Option<CheckoutMark>, git2::Error> {
+    settle_with(repository, before, || thread::sleep(BETWEEN))
+}
+
+/// As [`settle`], with this pause between two looks.
+pub(super) fn settle_with(
+    repository: &Repository,
+    before: Option<&CheckoutMark>,
+    mut pause: impl FnMut(),
+) -> Result<Option<CheckoutMark>, git2::Error> {
     let mut last = None;
     for look in 0..LOOKS {
         if look > 0 {
-            thread::sleep(BETWEEN);
+            pause();
         }
         last = None;
-        if repository.path().join("index.lock").symlink_metadata().is_ok() {
+        if let Ok(lock) = repository.path().join("index.lock").symlink_metadata() {
+            // A git that holds it for long, such as a `git commit -a` with its editor open, is not waited for.
+            let age = lock.modified().ok().and_then(|at| at.elapsed().ok());
+            if age.is_some_and(|age| age > BETWEEN * LOOKS) {
+                return Ok(None);
+            }
             continue;
         }
         let mark = CheckoutMark::observe(repository)?;

@@ -15,16 +15,15 @@ use settings::unlinked;
 
 use super::{
     attached::{MAX_ATTACHED, story_of_attached},
-    branch::{
-        BOARD_BRANCH, BOARD_REF, BoardBranchError, MAX_STORY, StoryBlobs, board_at, board_tip, disk, place_of,
-    },
+    branch::{BOARD_BRANCH, BOARD_REF, BoardBranchError, MAX_STORY, StoryBlobs, board_at, disk, place_of},
     checkout::{CheckoutMark, hash_of, settle, staged, versions_since},
-    place,
+    lost, place,
+    source::{lost_tip, put_back},
 };
 use crate::{
     Project,
     git::program::{GitProgram, GitProgramError},
-    guard::{BaseGuard, RefMove, move_refs},
+    guard::BaseGuard,
     sentence::plural,
     story::{FileName, StoryId, stage::Stage},
 };
@@ -47,6 +46,8 @@ pub(crate) struct RestoredBoard {
     files: usize,
     /// The branch that is checked out, if it tracks stories.
     tracks: Option<TrackingBranch>,
+    /// Stories in work whose files were gone.
+    lost: Vec<StoryId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,15 @@ struct TrackingBranch {
 
 impl fmt::Display for RestoredBoard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.lost.is_empty() {
+            let lost: Vec<String> = self.lost.iter().map(|id| format!("`{id}`")).collect();
+            return write!(
+                f,
+                "The files of these stories in work were gone: {}. They are in the backlog again, as the board last had them; their \
+                 branches are still there.",
+                lost.join(", ")
+            );
+        }
         let files = plural(self.files, "file");
         write!(f, "Git changed story files when another commit was checked out. ")?;
         write!(f, "The board is as before: {files} restored from `{BOARD_BRANCH}`.")?;
@@ -104,7 +114,9 @@ pub(crate) fn sync_locked(
         return Ok(BoardSync::Settled);
     }
     let before = CheckoutMark::read(project);
-    put_back(project, &repository, before.as_ref(), guard)?;
+    if let Some(lost) = lost_tip(&repository, before.as_ref())? {
+        put_back(project, lost, guard)?;
+    }
     let Some(now) = settle(&repository, before.as_ref())? else {
         return Ok(BoardSync::Unsettled("a git command is at work in the main checkout"));
     };
@@ -118,9 +130,9 @@ pub(crate) fn sync_locked(
     }
     let stories = board_at(&repository, now.board_commit())?;
     let folder = StoryFolder { project, repository: &repository, base, now: &now, stories: &stories };
-    let files = match &before {
-        Some(before) => folder.restore(before, &versions)?,
-        None => folder.write_missing()?,
+    let (files, lost) = match &before {
+        Some(before) => (folder.restore(before, &versions)?, Vec::new()),
+        None => (folder.write_missing()?, folder.take_up_lost()?),
     };
     let tracks = match files > 0 && !versions.is_empty() {
         true => folder.take_out_of_index()?,
@@ -129,8 +141,8 @@ pub(crate) fn sync_locked(
     let now = if tracks.is_some() { now.with_index_of(&repository)? } else { now };
     // As it was seen, and not as it is by now: whatever git does from then on is for the next look.
     now.write(project)?;
-    let is_news = files > 0 && !versions.is_empty();
-    Ok(if is_news { BoardSync::Restored(RestoredBoard { files, tracks }) } else { BoardSync::Settled })
+    let is_news = (files > 0 && !versions.is_empty()) || !lost.is_empty();
+    Ok(if is_news { BoardSync::Restored(RestoredBoard { files, tracks, lost }) } else { BoardSync::Settled })
 }
 
 /// The folder agrees with the checkout and the branch as they are now. For the first time: what git did before is forgotten.
@@ -145,23 +157,6 @@ pub(crate) fn note_board(project: &Project, commit: Oid) -> Result<(), BoardBran
         Some(mark) => mark.with_board(commit).write(project),
         None => Ok(()),
     }
-}
-
-/// A branch that somebody deleted is put back where it was: the folder has only its last state.
-fn put_back(
-    project: &Project,
-    repository: &Repository,
-    before: Option<&CheckoutMark>,
-    guard: &BaseGuard,
-) -> Result<(), BoardBranchError> {
-    let lost =
-        before.and_then(CheckoutMark::board_commit).filter(|commit| repository.find_commit(*commit).is_ok());
-    if let (None, Some(commit)) = (board_tip(repository)?, lost) {
-        tracing::warn!(%commit, "the branch `{BOARD_BRANCH}` was deleted and is put back");
-        let back = RefMove { name: BOARD_REF.into(), old: None, new: Some(commit) };
-        move_refs(&GitProgram::at(project.root()), guard, "storkit: put back", &[back])?;
-    }
-    Ok(())
 }
 
 struct StoryFolder<'a> {
@@ -220,6 +215,25 @@ impl StoryFolder<'_> {
     fn write_missing(&self) -> Result<usize, BoardBranchError> {
         let missing = |path: &&PathBuf| !self.project.root().join(path).exists();
         self.make_good(&self.stories.keys().filter(missing).collect())
+    }
+
+    /// Stories in work are on no branch, so whoever removes the folder loses them. Those that still have a branch of their own go to the
+    /// backlog, as the board last had them there.
+    fn take_up_lost(&self) -> Result<Vec<StoryId>, BoardBranchError> {
+        let places = self.places()?;
+        let mut names = lost::branches(self.repository)?;
+        names.retain(|name| !places.contains_key(&name.id()));
+        let Some(tip) = self.now.board_commit().filter(|_| !names.is_empty()) else { return Ok(Vec::new()) };
+        let mut taken = Vec::new();
+        for (path, blob) in lost::last_in_backlog(self.repository, tip, &names)? {
+            let text = self.repository.find_blob(blob)?;
+            let file = self.project.root().join(&path);
+            if text.size() as u64 <= MAX_STORY {
+                place::put(&self.project.dir(), &file, text.content()).map_err(disk(&file))?;
+                taken.extend(place_of(&path).map(|(_, id)| id));
+            }
+        }
+        Ok(taken)
     }
 
     fn make_good(&self, wrong: &BTreeSet<&PathBuf>) -> Result<usize, BoardBranchError> {

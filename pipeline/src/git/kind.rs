@@ -8,6 +8,7 @@ use std::{
 use git2::{Repository, RepositoryState};
 
 use super::{
+    lfs::{self, LfsReadiness},
     program::{GitProgram, GitProgramError},
     submodules,
 };
@@ -42,9 +43,9 @@ pub enum RepositoryTrait {
         ready: Vec<PathBuf>,
         missing: Vec<PathBuf>,
     },
-    /// Files are stored with Git LFS; whether `git-lfs` is installed.
+    /// Files are stored with Git LFS.
     Lfs {
-        installed: bool,
+        readiness: LfsReadiness,
     },
     /// A person's rebase, merge or the like is in progress in the checkout.
     InProgress,
@@ -64,6 +65,17 @@ impl RepositoryTrait {
                  index into a full one with `git sparse-checkout reapply --no-sparse-index`."
                     .into(),
             ),
+            Self::Lfs { readiness: LfsReadiness::NotInstalled } => Some(
+                "Files of this project are stored with Git LFS, and `git-lfs` is not installed: stories would work without their contents, and \
+                 commit large files whole. Install it (on Debian or Ubuntu `sudo apt-get install git-lfs`), and run `git lfs install` and \
+                 `git lfs pull`."
+                    .into(),
+            ),
+            Self::Lfs { readiness: LfsReadiness::NotSetUp } => Some(
+                "Files of this project are stored with Git LFS, and git does not know `git-lfs` yet: stories would work without their contents, \
+                 and commit large files whole. Run `git lfs install`, and `git lfs pull` here."
+                    .into(),
+            ),
             Self::Shallow
             | Self::Partial { .. }
             | Self::Sparse
@@ -71,7 +83,7 @@ impl RepositoryTrait {
             | Self::UnbornBranch { .. }
             | Self::LinkedWorktree { .. }
             | Self::Submodules { .. }
-            | Self::Lfs { .. }
+            | Self::Lfs { readiness: LfsReadiness::Ready }
             | Self::InProgress => None,
         }
     }
@@ -107,7 +119,7 @@ pub fn traits(project: &Project) -> Result<Vec<RepositoryTrait>, GitProgramError
         found.push(RepositoryTrait::LinkedWorktree { of_bare });
     }
     found.extend(submodules_of(project, &repository)?);
-    found.extend(lfs(&repository));
+    found.extend(lfs(&repository, &git)?);
     if repository.state() != RepositoryState::Clean {
         found.push(RepositoryTrait::InProgress);
     }
@@ -181,17 +193,16 @@ fn submodules_of(
 /// Most of the attributes that are read for Git LFS.
 const MAX_ATTRIBUTES: u64 = 1 << 20;
 
-fn lfs(repository: &Repository) -> Option<RepositoryTrait> {
-    let root = repository.workdir()?;
-    let files = [root.join(".gitattributes"), repository.commondir().join("info/attributes")];
-    let uses = |path: &PathBuf| {
-        let small =
-            path.symlink_metadata().is_ok_and(|found| found.is_file() && found.len() <= MAX_ATTRIBUTES);
-        small && fs::read_to_string(path).is_ok_and(|text| text.contains("filter=lfs"))
-    };
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let installed = || std::env::split_paths(&path).any(|folder| folder.join("git-lfs").is_file());
-    files.iter().any(uses).then(|| RepositoryTrait::Lfs { installed: installed() })
+fn lfs(repository: &Repository, git: &GitProgram) -> Result<Option<RepositoryTrait>, GitProgramError> {
+    let tree = repository.head().and_then(|head| head.peel_to_tree()).ok();
+    let own = repository.commondir().join("info/attributes");
+    let is_small = own.metadata().is_ok_and(|found| found.len() <= MAX_ATTRIBUTES);
+    let is_used = is_small && fs::read(&own).is_ok_and(|text| lfs::names_filter(&text))
+        || tree.map(|tree| lfs::is_used(repository, tree.id())).transpose()?.unwrap_or(false);
+    if !is_used {
+        return Ok(None);
+    }
+    Ok(Some(RepositoryTrait::Lfs { readiness: lfs::readiness(git)? }))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,16 +215,44 @@ enum IndexKind {
 }
 
 impl IndexKind {
-    /// By the extensions at its end. An index that is missing is a plain one.
+    /// By the extensions behind its entries. An index that is missing or cut off is a plain one.
     fn of(path: &Path) -> Self {
-        let has = |text: &[u8], name: &[u8]| text.windows(name.len()).any(|window| window == name);
-        match fs::read(path) {
-            // A name is followed by its length, which for these two is small.
-            Ok(index) if has(&index, b"link\0\0") => Self::Split,
-            Ok(index) if has(&index, b"sdir\0\0\0\0") => Self::Sparse,
-            Ok(_) | Err(_) => Self::Plain,
+        let index = fs::read(path).unwrap_or_default();
+        match extensions(&index) {
+            Some(names) if names.contains(&b"link".as_slice()) => Self::Split,
+            Some(names) if names.contains(&b"sdir".as_slice()) => Self::Sparse,
+            Some(_) | None => Self::Plain,
         }
     }
+}
+
+/// The names of an index's extensions (gitformat-index(5)). The entries are stepped over: a file's name may contain that of an extension.
+fn extensions(index: &[u8]) -> Option<Vec<&[u8]>> {
+    const HEADER: usize = 12;
+    /// Up to the flags, with a SHA-1.
+    const FIXED: usize = 62;
+    const EXTENDED: u8 = 0x40;
+    const CHECKSUM: usize = 20;
+    let number = |at: usize| Some(u32::from_be_bytes(index.get(at..at + 4)?.try_into().ok()?) as usize);
+    let (version, entries) = (number(4)?, number(8)?);
+    let mut at = HEADER;
+    for _ in 0..entries {
+        let flags = *index.get(at + FIXED - 2)?;
+        let mut name = at + FIXED + if flags & EXTENDED != 0 { 2 } else { 0 };
+        if version >= 4 {
+            // How much of the name before it is cut off, seven bits a byte.
+            name += 1 + index.get(name..)?.iter().position(|byte| byte & 0x80 == 0)?;
+        }
+        let end = name + index.get(name..)?.iter().position(|byte| *byte == 0)?;
+        // Before version 4, one to eight zeros fill an entry up to a multiple of eight bytes.
+        at = if version < 4 { at + (end - at) / 8 * 8 + 8 } else { end + 1 };
+    }
+    let mut names = Vec::new();
+    while at + CHECKSUM < index.len() {
+        names.push(index.get(at..at + 4)?);
+        at += 8 + number(at + 4)?;
+    }
+    Some(names)
 }
 
 #[cfg(test)]
@@ -242,6 +281,23 @@ mod tests {
         std::fs::write(fixture.root().join(".git/MERGE_HEAD"), fixture.git(&["rev-parse", "HEAD~1"]))
             .unwrap();
         assert_eq!(found(&fixture), [RepositoryTrait::InProgress]);
+    }
+
+    #[test]
+    fn a_file_whose_name_ends_like_an_extensions_is_no_extension() {
+        for version in ["2", "3", "4"] {
+            let fixture = WorktreeFixture::new();
+            for name in ["link", "symlink", "in/alink", "sdir", "x/asdir"] {
+                fixture.write(&format!("f/{name}"), "");
+            }
+            fixture.git(&["add", "."]);
+            fixture.git(&["update-index", "--index-version", version]);
+            // An entry with extended flags.
+            fixture.git(&["update-index", "--skip-worktree", "f/link"]);
+            assert_eq!(found(&fixture), [], "version {version}");
+            fixture.git(&["update-index", "--split-index"]);
+            assert_eq!(found(&fixture), [RepositoryTrait::SplitIndex], "version {version}");
+        }
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub struct GitProgram {
     place: Vec<OsString>,
     environment: Vec<(OsString, OsString)>,
     timeout: Duration,
+    /// Whether Git LFS may download.
+    downloads: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,12 +123,18 @@ impl GitProgram {
     }
 
     fn new(place: Vec<OsString>) -> Self {
-        Self { place, environment: vec![], timeout: TIMEOUT }
+        Self { place, environment: vec![], timeout: TIMEOUT, downloads: false }
     }
 
     /// Another limit than 300 s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Lets Git LFS download contents, which else only come from its store. For a working tree that no agent writes.
+    pub(crate) fn downloading(mut self) -> Self {
+        self.downloads = true;
         self
     }
 
@@ -201,6 +209,9 @@ impl GitProgram {
         }
         // `git config` runs no driver.
         if args.first().is_none_or(|name| name != "config") {
+            for setting in drivers::NO_DOWNLOADS.iter().filter(|_| !self.downloads) {
+                command.args(["-c", setting]);
+            }
             let place = (self.place.clone(), self.environment.clone());
             for setting in drivers::turned_off(place, self.bare()) {
                 command.args(["-c", &setting]);
@@ -234,7 +245,6 @@ impl GitProgram {
             ("GIT_CONFIG_NOSYSTEM", "1"),
             ("GIT_CONFIG_GLOBAL", "/dev/null"),
         ]);
-        command.envs([drivers::SKIP_SMUDGE]);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(&self.place);
         command

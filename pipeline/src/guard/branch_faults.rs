@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     git::{
+        lfs::{self, LfsError, LfsPointer, LfsStore},
         program::{GitProgram, GitProgramError},
         submodules::{self, GITLINK, RemoteError, Submodule},
     },
@@ -35,6 +36,8 @@ pub enum BranchFault {
     UnpublishedCommit { path: String, commit: String, address: String },
     /// These files have conflict markers that base does not have.
     ConflictMarkers { paths: Vec<String> },
+    /// Pointers of Git LFS to contents that are neither here nor on the remote.
+    MissingContents { paths: Vec<String> },
 }
 
 /// Why a branch could not be checked.
@@ -44,6 +47,8 @@ pub enum FaultCheckError {
     Read(#[from] git2::Error),
     #[error(transparent)]
     Git(#[from] GitProgramError),
+    #[error(transparent)]
+    Lfs(#[from] LfsError),
     /// Nobody knows whether it has the commit.
     #[error(
         "The remote of the submodule `{path}` (`{address}`) cannot be asked whether it has the commit `{commit:.10}`: {why}"
@@ -75,6 +80,13 @@ impl fmt::Display for BranchFault {
                 listed(paths),
                 if paths.len() == 1 { "has" } else { "have" }
             ),
+            Self::MissingContents { paths } => write!(
+                f,
+                "{} {} in Git LFS, and the branch has the name of a content that is neither here nor on the remote. Write the file itself and commit it with \
+                 `git add`, which stores the content; or take the change out of the branch.",
+                listed(paths),
+                if paths.len() == 1 { "is" } else { "are" }
+            ),
         }
     }
 }
@@ -94,6 +106,10 @@ pub(crate) fn branch_faults(
     let paths = check.conflicted(&diff)?;
     if !paths.is_empty() {
         faults.push(BranchFault::ConflictMarkers { paths });
+    }
+    let paths = check.without_content(&diff, after)?;
+    if !paths.is_empty() {
+        faults.push(BranchFault::MissingContents { paths });
     }
     Ok(faults)
 }
@@ -198,28 +214,66 @@ impl FaultCheck<'_> {
         Ok(found.into_iter().collect())
     }
 
+    /// Changed files in Git LFS whose contents are not in the store. A content that the agent made has been taken in with its commit; one of
+    /// an earlier version may only be on the remote.
+    fn without_content(&self, diff: &git2::Diff<'_>, after: Oid) -> Result<Vec<String>, FaultCheckError> {
+        let pointer = |id: Oid| LfsPointer::parse(self.repository.find_blob(id).ok()?.content());
+        let mut pointers: BTreeMap<PathBuf, LfsPointer> = BTreeMap::new();
+        for file in diff.deltas().map(|delta| delta.new_file()).filter(|file| is_file(u32::from(file.mode())))
+        {
+            if let (Some(path), Some(pointer)) = (file.path(), pointer(file.id())) {
+                pointers.insert(path.to_owned(), pointer);
+            }
+        }
+        if pointers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let common = self.repository.commondir();
+        let store = LfsStore::of(common)?;
+        pointers.retain(|_, pointer| !store.has(pointer));
+        // A text that only looks like a pointer is no fault.
+        let kept = self.attributes(after, "filter", pointers.keys().map(PathBuf::as_path))?;
+        pointers.retain(|path, _| kept.get(path).is_some_and(|filter| filter == "lfs"));
+        if !pointers.is_empty() {
+            let scratch = self.root.join(".storkit/run");
+            lfs::try_fetch(self.repository, &scratch, self.old.as_ref().map(Tree::id), after)?;
+            pointers.retain(|_, pointer| !store.has(pointer));
+        }
+        Ok(pointers.into_keys().map(|path| path.display().to_string()).collect())
+    }
+
     /// Files for which base has another size of conflict markers: their texts are about conflicts.
     fn marker_sizes<'p>(
         &self,
         paths: impl Iterator<Item = &'p Path>,
     ) -> Result<BTreeMap<PathBuf, usize>, FaultCheckError> {
         let Some(old) = &self.old else { return Ok(BTreeMap::new()) };
+        let found = self.attributes(old.id(), "conflict-marker-size", paths)?;
+        Ok(found.into_iter().filter_map(|(path, size)| Some((path, size.parse().ok()?))).collect())
+    }
+
+    /// An attribute of files, as a tree sets it.
+    fn attributes<'p>(
+        &self,
+        tree: Oid,
+        name: &str,
+        paths: impl Iterator<Item = &'p Path>,
+    ) -> Result<BTreeMap<PathBuf, String>, FaultCheckError> {
         let git = GitProgram::explicit(self.repository.commondir(), self.root);
-        let source = format!("--source={}", old.id());
+        let source = format!("--source={tree}");
         let mut input = Vec::new();
         for path in paths {
             input.extend(path.as_os_str().as_encoded_bytes());
             input.push(0);
         }
-        let answer = git.answer(["check-attr", &source, "--stdin", "-z", "conflict-marker-size"], &input)?;
+        let answer = git.answer(["check-attr", &source, "--stdin", "-z", name], &input)?;
         if answer.code != Some(0) {
-            // Git before 2.40 has no `--source`: then no file is about conflicts.
+            // Git before 2.40 has no `--source`: then no file has any.
             return Ok(BTreeMap::new());
         }
         let text = String::from_utf8_lossy(&answer.stdout).into_owned();
         let fields: Vec<&str> = text.split('\0').collect();
-        let size = |line: &[&str]| Some((PathBuf::from(line[0]), line[2].parse().ok()?));
-        Ok(fields.chunks_exact(3).filter_map(size).collect())
+        Ok(fields.chunks_exact(3).map(|line| (PathBuf::from(line[0]), line[2].to_owned())).collect())
     }
 }
 

@@ -9,11 +9,12 @@ use std::{
     time::Duration,
 };
 
-use git2::{Delta, DiffOptions, Index, IndexEntry, IndexEntryExtendedFlag, Oid, Repository};
+use git2::{Blob, Delta, DiffOptions, Index, IndexEntry, IndexEntryExtendedFlag, Oid, Repository};
 
 use super::squash::is_work;
 use crate::{
     git::{
+        lfs::{LfsPointer, LfsStore},
         program::{GitAnswer, GitProgram},
         submodules,
     },
@@ -43,8 +44,8 @@ pub(crate) struct PathChange {
     pub new: Option<Entry>,
 }
 
-/// All checkouts that have `base` checked out and whose folder is there.
-pub(crate) fn on_base(place: &MergePaths, base: &str) -> Result<Vec<BaseCheckout>, MergeError> {
+/// All checkouts of the repository whose folder is there.
+pub(crate) fn all(place: &MergePaths) -> Result<Vec<BaseCheckout>, MergeError> {
     let main = Repository::open(&place.common)?;
     let mut all = vec![BaseCheckout { git_dir: place.common.clone(), work_tree: PathBuf::new() }];
     if let Some(work_tree) = main.workdir() {
@@ -59,13 +60,18 @@ pub(crate) fn on_base(place: &MergePaths, base: &str) -> Result<Vec<BaseCheckout
             all.push(BaseCheckout { git_dir: admin.path(), work_tree: work_tree.to_owned() });
         }
     }
-    let head = format!("ref: refs/heads/{base}");
-    let follows = |checkout: &BaseCheckout| {
-        let text = fs::read_to_string(checkout.git_dir.join("HEAD")).unwrap_or_default();
-        text.trim_end() == head && checkout.work_tree.is_dir()
-    };
-    all.retain(follows);
+    all.retain(|checkout| checkout.work_tree.is_dir());
     Ok(all)
+}
+
+/// Those that have `base` checked out.
+pub(crate) fn on_base(place: &MergePaths, base: &str) -> Result<Vec<BaseCheckout>, MergeError> {
+    let head = format!("ref: refs/heads/{base}");
+    let mut found = all(place)?;
+    found.retain(|checkout| {
+        fs::read_to_string(checkout.git_dir.join("HEAD")).unwrap_or_default().trim_end() == head
+    });
+    Ok(found)
 }
 
 /// What differs between two trees.
@@ -217,7 +223,7 @@ impl BaseCheckout {
             if is_settled || self.is_left_out(&index, &change.path) {
                 continue;
             }
-            match self.owner(&repository, change)? {
+            match self.owner(place, &repository, change)? {
                 FileOwner::Old => {}
                 FileOwner::Half if change.old.is_none() => {
                     let path = self.work_tree.join(&change.path);
@@ -246,7 +252,12 @@ impl BaseCheckout {
     }
 
     /// Whose content is at a changed path.
-    fn owner(&self, repository: &Repository, change: &PathChange) -> Result<FileOwner, MergeError> {
+    fn owner(
+        &self,
+        place: &MergePaths,
+        repository: &Repository,
+        change: &PathChange,
+    ) -> Result<FileOwner, MergeError> {
         let path = self.work_tree.join(&change.path);
         let Ok(found) = path.symlink_metadata() else {
             // Git removes a file before it makes the next one in its place.
@@ -260,13 +271,19 @@ impl BaseCheckout {
             return Ok(FileOwner::Person);
         };
         let bytes = bytes.map_err(MergeError::io(path))?;
+        let store = LfsStore::of(&place.common)?;
         let content = |entry: Option<Entry>| entry.and_then(|(object, _)| repository.find_blob(object).ok());
-        if content(change.old).is_some_and(|blob| blob.content() == bytes) {
+        // In Git LFS the file has what the blob points to, or stayed a pointer.
+        let pointed = |blob: &Blob<'_>| fs::read(store.path(&LfsPointer::parse(blob.content())?)).ok();
+        let is = |blob: Blob<'_>| blob.content() == bytes || pointed(&blob).is_some_and(|text| text == bytes);
+        if content(change.old).is_some_and(is) {
             return Ok(FileOwner::Old);
         }
         // A git that was killed while it wrote the file leaves a beginning of the new content.
-        let begun = content(change.new).is_some_and(|blob| blob.content().starts_with(&bytes));
-        Ok(if begun { FileOwner::Half } else { FileOwner::Person })
+        let begun = |blob: Blob<'_>| {
+            blob.content().starts_with(&bytes) || pointed(&blob).is_some_and(|text| text.starts_with(&bytes))
+        };
+        Ok(if content(change.new).is_some_and(begun) { FileOwner::Half } else { FileOwner::Person })
     }
 }
 
@@ -305,7 +322,7 @@ fn staged(index: &Index, path: &Path) -> StagedState {
 }
 
 /// Those of the paths whose files differ from the index. A story's file may be gone: it moved on.
-fn edited(repository: &Repository, index: &Index, paths: &[&Path]) -> Result<Vec<PathBuf>, git2::Error> {
+fn edited(repository: &Repository, index: &Index, paths: &[&Path]) -> Result<Vec<PathBuf>, MergeError> {
     if paths.is_empty() {
         return Ok(Vec::new());
     }
@@ -315,10 +332,23 @@ fn edited(repository: &Repository, index: &Index, paths: &[&Path]) -> Result<Vec
         options.pathspec(path);
     }
     let diff = repository.diff_index_to_workdir(Some(index), Some(&mut options))?;
+    let store = LfsStore::of(repository.commondir())?;
+    let root = repository.workdir().unwrap_or_else(|| repository.path());
+    let is_content = |file: git2::DiffFile<'_>, path: &Path| {
+        let blob = repository.find_blob(file.id()).ok()?;
+        // libgit2 does not know Git LFS, and takes the content for another file than the pointer.
+        Some(
+            fs::read(root.join(path)).ok()?
+                == fs::read(store.path(&LfsPointer::parse(blob.content())?)).ok()?,
+        )
+    };
     let differs = |delta: git2::DiffDelta<'_>| {
         let path = delta.old_file().path()?.to_owned();
         let moved_on = delta.status() == Delta::Deleted && is_work(&path);
-        (delta.status() != Delta::Unmodified && !moved_on).then_some(path)
+        let is_same = delta.status() == Delta::Modified
+            && delta.old_file().mode() == delta.new_file().mode()
+            && is_content(delta.old_file(), &path) == Some(true);
+        (delta.status() != Delta::Unmodified && !moved_on && !is_same).then_some(path)
     };
     Ok(diff.deltas().filter_map(differs).collect())
 }

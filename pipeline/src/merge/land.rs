@@ -8,6 +8,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use settings::atomic;
 
 use super::{
+    base_in_use::base_in_use,
     board_move,
     checkout::{self, BaseCheckout, PathChange},
     paths::ignored_folder,
@@ -25,26 +26,34 @@ pub(crate) enum LandingResult {
     Landed(MergeProof),
     InTheWay(Vec<PathBuf>),
     BaseMoved,
+    /// A person's git is at work on base.
+    BaseInUse,
 }
 
 /// Moves base and all that follows it, or nothing.
 pub(crate) fn land(
     place: &MergePaths,
-    mut journal: MergeJournal,
+    proof: MergeProof,
     guard: &BaseGuard,
 ) -> Result<LandingResult, MergeError> {
-    let file = journal.file()?;
     if let Some(left) = MergeJournal::read(place)? {
         // The merge before this one could neither finish nor be undone.
         recover::settle(place, &left, guard, &mut Vec::new())?;
     }
-    // Checked again under the lock: a person may have moved the story or base while the gates ran.
-    place.read_story(&file)?;
+    let mut journal = MergeJournal { proof, story_blob: String::new(), board: None };
+    let file = journal.file()?;
+    // Read under the lock: a person may have moved or edited the story, or moved base, while the gates ran. And a text that no commit has
+    // yet is what `git gc` removes.
+    let text = place.read_story(&file)?;
+    journal.story_blob = place.repository()?.blob(&text)?.to_string();
     if place.story(Stage::Done, &file).symlink_metadata().is_ok() {
         return Err(MergeError::InTwoStages(file.to_string()));
     }
     if tip(place, &journal)? != Some(journal.before()?) {
         return Ok(LandingResult::BaseMoved);
+    }
+    if base_in_use(place, &journal.proof.base)?.is_some() {
+        return Ok(LandingResult::BaseInUse);
     }
     let in_the_way = in_the_way(place, &journal)?;
     if !in_the_way.is_empty() {
@@ -65,6 +74,9 @@ pub(crate) fn land(
         Err(error) => {
             tracing::warn!(%error, story = %journal.proof.story, "the checkout cannot follow base; base is put back");
             drop_journal(place, journal, guard)?;
+            if base_in_use(place, &journal.proof.base)?.is_some() {
+                return Ok(LandingResult::BaseInUse);
+            }
             let in_the_way = self::in_the_way(place, journal)?;
             if in_the_way.is_empty() { Err(error) } else { Ok(LandingResult::InTheWay(in_the_way)) }
         }

@@ -36,9 +36,14 @@ const REMEMBERED: usize = 1_000;
 const UNHEARD: usize = 64;
 
 /// The step of a running merge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum MergeStep {
+    /// A person's git is in the middle of something in which base must not move.
+    Waiting {
+        /// What that is, as a clause.
+        why: String,
+    },
     /// The merged tree is made and checked out.
     Squash,
     Gates,
@@ -198,7 +203,7 @@ impl MergeQueue {
     pub fn status(&self, story: StoryId) -> Option<MergeStatus> {
         let state = self.shared.state.lock();
         if let Some(running) = state.running.as_ref().filter(|running| running.story == story) {
-            return Some(MergeStatus::Running { step: running.step, since: running.since });
+            return Some(MergeStatus::Running { step: running.step.clone(), since: running.since });
         }
         if let Some(position) = state.waiting.iter().position(|(other, _)| *other == story) {
             return Some(MergeStatus::Queued { ahead: position + usize::from(state.running.is_some()) });

@@ -11,6 +11,7 @@ use std::{
 use agents::tree::{self, ProcessEnvironment, ProcessId};
 
 use super::{
+    base_in_use::base_in_use,
     board_move::advance_what_is_left,
     checkout, gate_worktree,
     land::{self, bring_along, changes, conclude, drop_journal},
@@ -113,7 +114,9 @@ pub(super) fn settle(
     // Base has not moved yet. Rolled forward only where nothing can stop it half-way; otherwise the queue does
     // the merge again.
     let is_earlier = journal.board.is_none();
-    if base == Some(before) && waits && !is_earlier && land::in_the_way(place, journal)?.is_empty() {
+    let is_free = base_in_use(place, &journal.proof.base)?.is_none();
+    if base == Some(before) && waits && !is_earlier && is_free && land::in_the_way(place, journal)?.is_empty()
+    {
         advance_what_is_left(place, journal, guard)?;
         bring_along(place, journal, &checkout::on_base(place, &journal.proof.base)?)?;
         return conclude(place, journal).map(JournaledMerge::RolledForward);

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use agents::confine::Confined;
@@ -10,6 +10,7 @@ use git2::Oid;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    base_in_use::base_in_use,
     gate_worktree::{self, GateWorktree},
     job::MergeJob,
     land::{self, LandingResult},
@@ -21,9 +22,9 @@ use super::{
 use crate::{
     config::Component,
     gates::{GATE_NETWORK, GateReport, GateRunner},
+    git::lfs,
     guard::BaseGuard,
     merge::{
-        journal::MergeJournal,
         outcome::{MergeError, MergeOutcome, MergeRequest, MergeSettings},
         proof::MergeProof,
     },
@@ -37,6 +38,12 @@ use crate::{
 // must not block the queue.
 const ATTEMPTS: usize = 5;
 
+/// How often it is looked whether base can move.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// After so many looks people are told that a merge waits for them. A pull that rebases takes less.
+const QUIET_LOOKS: u32 = 12;
+
 /// Does it, again where base moved meanwhile.
 pub(super) async fn one(
     shared: &Arc<QueueShared>,
@@ -47,6 +54,8 @@ pub(super) async fn one(
     let settings = settings_for(shared, &request).await?;
     shared.blocking(begin_gates).await?;
     for _ in 0..ATTEMPTS {
+        // Before the gates: they would have to run again on what comes of it.
+        wait_for_base(shared, &settings.base, cancel).await?;
         // Squashed and gated again on the new base: the gates have to pass on exactly the tree that lands.
         shared.step(MergeStep::Squash);
         let (base, asked, job) = (settings.base.clone(), Arc::clone(&request), job.clone());
@@ -78,10 +87,33 @@ pub(super) async fn one(
                 return Ok(MergeOutcome::Merged(proof));
             }
             LandingResult::InTheWay(paths) => return Ok(MergeOutcome::CheckoutInTheWay(paths)),
-            LandingResult::BaseMoved => {}
+            LandingResult::BaseMoved | LandingResult::BaseInUse => {}
         }
     }
     Ok(MergeOutcome::BaseMoved)
+}
+
+/// Waits until base can move.
+async fn wait_for_base(
+    shared: &Arc<QueueShared>,
+    base: &str,
+    cancel: &CancellationToken,
+) -> Result<(), MergeError> {
+    for look in 0_u32.. {
+        let base = base.to_owned();
+        let Some(in_use) = shared.blocking(move |shared| base_in_use(&shared.place, &base)).await? else {
+            break;
+        };
+        if look == QUIET_LOOKS {
+            shared.step(MergeStep::Waiting { why: in_use.to_string() });
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return Err(MergeError::Cancelled),
+            // Nothing reports the end of a rebase.
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+    Ok(())
 }
 
 /// The settings, with the hosts that are open to the gates of this story, and with the limits of its quarantine.
@@ -196,7 +228,11 @@ async fn gate(
     if settings.gates.commands.is_empty() {
         return Ok(GateReport { results: Vec::new(), tree });
     }
+    let base = settings.base.clone();
     let open = move |shared: &QueueShared| {
+        let run = shared.project.run_dir();
+        lfs::fetch_missing((&shared.place.common, &run), &base, commit)
+            .map_err(|error| MergeError::Unfinished(error.to_string()))?;
         let standing = GateWorktree::open(&shared.place, shared.place.standing(), commit)?;
         standing.check_out(commit)?;
         // Of an attempt on an earlier base.
@@ -287,7 +323,6 @@ fn land(
         gates,
         at: now.as_secs().try_into().unwrap_or(i64::MAX),
     };
-    let journal = MergeJournal { proof, story_blob: candidate.story_blob.to_string(), board: None };
     let guard = BaseGuard::lock(&shared.project)?;
-    land::land(&shared.place, journal, &guard)
+    land::land(&shared.place, proof, &guard)
 }

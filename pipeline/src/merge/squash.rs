@@ -28,8 +28,6 @@ pub(crate) struct MergeCandidate {
     pub before: Oid,
     pub tip: Oid,
     pub tree: Oid,
-    /// The story's text, as it lands.
-    pub story_blob: Oid,
     pub diff: DiffStat,
 }
 
@@ -62,7 +60,7 @@ pub(crate) fn squash(
             .tip(&repository, &request.branch)?
             .ok_or_else(|| MergeError::NoBranch(request.branch.clone()))?,
     };
-    let story = place.read_story(&request.file)?;
+    place.read_story(&request.file)?;
     let sides = sides_of(&repository, base, before, tip)?;
     let (merged, mut conflicts) = merge_tree(place, sides)?;
     // No branch has a say in stories: a branch of before the migration may have them, and base does not.
@@ -88,8 +86,7 @@ pub(crate) fn squash(
     if !faults.is_empty() {
         return Ok(SquashResult::Refused(faults));
     }
-    let story_blob = repository.blob(&story)?;
-    Ok(SquashResult::Ready(MergeCandidate { before, tip, tree: content, story_blob, diff }))
+    Ok(SquashResult::Ready(MergeCandidate { before, tip, tree: content, diff }))
 }
 
 /// The two sides of a merge, as commits.

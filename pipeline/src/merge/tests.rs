@@ -2,6 +2,8 @@
 
 mod crash;
 mod kill;
+mod large_files;
+mod people;
 pub(crate) mod shop;
 mod truth;
 mod warm;

@@ -12,6 +12,7 @@ use super::{Orchestrator, PAUSE, TaskEvent, holds};
 use crate::{
     assign::{Situation, Slot, assign},
     event::{PipelineEvent, RunId, RunInfo, RunPhase, WantedDecision},
+    merge::{MergeStatus, MergeStep},
     run::{self, RunPlan, RunUpdate},
     story::{BlockReason, Story, StoryId, stage::Role},
     strangers::{StrangerText, StrangersRead},
@@ -150,6 +151,10 @@ impl Orchestrator {
             let clause =
                 format!("it came with the repository and was not started here; `start {id}` starts it");
             return Some(holds::HeldStory { clause, wanted: Some(WantedDecision::Start) });
+        }
+        if let Some(MergeStatus::Running { step: MergeStep::Waiting { why }, .. }) = self.merges.status(id) {
+            let clause = format!("its merge waits: {why}");
+            return Some(holds::HeldStory { clause, wanted: Some(WantedDecision::FinishInGit) });
         }
         let conflicts = self.merges.conflicts();
         let facts = holds::HoldFacts {

@@ -238,8 +238,8 @@ fn info(ledger: &RunLedger, role: Role) -> RunInfo {
 impl LivingRun {
     /// Waits until the run reports this line of its log.
     pub(super) async fn until_said(&mut self, line: &str) {
-        let wanted = RunUpdate::Line(line.to_owned());
-        while self.seen.last() != Some(&wanted) {
+        let is_wanted = |update: &RunUpdate| matches!(update, RunUpdate::Line(said) if said.text == line);
+        while !self.seen.last().is_some_and(is_wanted) {
             let next = tokio::time::timeout(PATIENCE, self.updates.recv()).await;
             self.seen.push(next.expect("it comes").expect("the run lives"));
         }
@@ -283,7 +283,7 @@ impl FinishedRun {
     /// The lines of its log, as they were reported.
     pub(super) fn said(&self) -> Vec<&str> {
         let said = self.updates.iter().filter_map(|update| match update {
-            RunUpdate::Line(line) => Some(line.as_str()),
+            RunUpdate::Line(line) => Some(line.text.as_str()),
             _ => None,
         });
         said.collect()

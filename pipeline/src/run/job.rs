@@ -573,7 +573,8 @@ mod tests {
         job.egress = Some(Arc::new(egress));
         job.report_refusals().await;
         let sentence = "Blocked access to `evil.example:443`: not listed in `network`.";
-        assert_eq!(updates.try_recv(), Ok(RunUpdate::Line(format!("({sentence})"))));
+        let line = crate::run_log::LogLine { number: 1, text: format!("({sentence})") };
+        assert_eq!(updates.try_recv(), Ok(RunUpdate::Line(line)));
         assert_eq!(updates.try_recv(), Ok(RunUpdate::Alarm(format!("`agent` (story 7): {sentence}"))));
         job.report_refusals().await;
         assert!(updates.try_recv().is_err(), "it was said");

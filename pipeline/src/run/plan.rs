@@ -13,6 +13,7 @@ use crate::{
     guard::OwnCommits,
     host::{AgentSettings, PipelineHost},
     ledger::RunLedger,
+    run_log::LogLine,
     story::Story,
     strangers::{StrangerText, StrangersRead},
     verdict::{ReviewDecision, StopReason},
@@ -58,7 +59,7 @@ pub(crate) enum RunUpdate {
     Pid(Option<u32>),
     Session(SessionId),
     Cost(f64),
-    Line(String),
+    Line(LogLine),
     Alarm(String),
     /// What its agent has read by strangers so far.
     Read(BTreeSet<StrangerText>),

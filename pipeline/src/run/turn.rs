@@ -263,7 +263,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::run::fixture::RunFixture;
+    use crate::{run::fixture::RunFixture, run_log::LogLine};
 
     fn failure(outcome: TurnOutcome) -> Option<String> {
         TurnResult { outcome, ended: None }.failure().map(|cause| cause.to_string())
@@ -307,7 +307,7 @@ mod tests {
         assert_eq!(spending.total(), ModelSpending { usd: 0.75, input_tokens: 20, output_tokens: 6 });
     }
 
-    /// The updates that a run reports for these events.
+    /// The updates that a run reports for these events; lines without their numbers.
     async fn reported(events: impl IntoIterator<Item = AgentEvent>) -> Vec<RunUpdate> {
         let (mut job, _control, mut updates) = RunFixture::coder("").job();
         for event in events {
@@ -316,13 +316,16 @@ mod tests {
         drop(job);
         let mut reported = Vec::new();
         while let Some(update) = updates.recv().await {
-            reported.push(update);
+            reported.push(match update {
+                RunUpdate::Line(line) => said(&line.text),
+                other => other,
+            });
         }
         reported
     }
 
     fn said(line: &str) -> RunUpdate {
-        RunUpdate::Line(line.into())
+        RunUpdate::Line(LogLine { number: 0, text: line.into() })
     }
 
     #[tokio::test]

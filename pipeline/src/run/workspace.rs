@@ -249,7 +249,7 @@ fn endpoint(url: &str) -> Option<(String, u16)> {
 fn failed(error: &WorktreeError) -> RunOutcome {
     match error {
         WorktreeError::DiskFull { .. } => RunOutcome::NotStarted(error.to_string()),
-        WorktreeError::BranchInTheWay(..) | WorktreeError::Linked(_) => {
+        WorktreeError::BranchInTheWay(..) | WorktreeError::Linked(_) | WorktreeError::Lfs(_) => {
             RunOutcome::Blocked(BlockReason::Worktree { why: error.to_string() })
         }
         WorktreeError::Git(_) | WorktreeError::Read(_) | WorktreeError::Io { .. } => {

@@ -53,7 +53,9 @@ fn runs_a_program(key: &str, value: &str) -> bool {
     let (section, rest) = key.split_once('.').unwrap_or((key, ""));
     let variable = rest.rsplit_once('.').map_or(rest, |(_, variable)| variable);
     match (section, variable) {
-        ("filter", "clean" | "smudge" | "process")
+        ("filter" | "lfs", "clean" | "smudge" | "process")
+        // A transfer agent, `lfs.customtransfer.NAME.path`.
+        | ("lfs", "path")
         | ("merge", "driver")
         | ("diff", "external" | "command" | "textconv")
         | ("core", "sshcommand" | "gitproxy" | "askpass" | "alternaterefscommand")
@@ -94,6 +96,9 @@ mod tests {
             ("gpg.ssh.defaultKeyCommand", "./key"),
             ("remote.origin.url", "ext::sh -c evil"),
             ("filter.lfs.process", "git-lfs filter-process"),
+            ("lfs.customTransfer.own.path", "./transfer"),
+            ("lfs.extension.own.clean", "./clean"),
+            ("lfs.url", "https://example.org/lfs"),
             ("core.hooksPath", ".husky"),
             ("remote.other.url", "https://example.org/a.git"),
         ] {
@@ -119,6 +124,8 @@ mod tests {
                 "filter.x.process=./guarded",
                 "gpg.program=./signer",
                 "gpg.ssh.defaultkeycommand=./key",
+                "lfs.customTransfer.own.path=./transfer",
+                "lfs.extension.own.clean=./clean",
                 "merge.m.driver=./driver %A",
                 "remote.origin.url=ext::sh -c evil",
             ]

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use agents::confine::{Confinement, SCRATCH, STORE, WorktreePaths};
+use agents::confine::{Confinement, LFS, SCRATCH, STORE, WorktreePaths};
 
 use super::{
     enclosed::{copy_notes, further_stores, show_settings},
@@ -77,11 +77,13 @@ impl DetachedWorktree {
     pub fn enclose(&self) -> Result<WorktreePaths, WorktreeError> {
         private_folder(&self.private).map_err(at(&self.private))?;
         // Caches stay: the next merge is built with them.
-        for part in [SCRATCH, "objects", "info", "admin"] {
+        for part in [SCRATCH, "objects", "info", "admin", LFS] {
             remove_tree(&self.private.join(part))?;
         }
-        let objects = self.private.join("objects");
-        private_folder(&objects).map_err(at(&objects))?;
+        for part in ["objects", LFS] {
+            let folder = self.private.join(part);
+            private_folder(&folder).map_err(at(&folder))?;
+        }
         show_settings(&self.common, &self.private)?;
         let info = self.private.join("info");
         private_folder(&info).map_err(at(&info))?;

@@ -4,7 +4,7 @@
 
 use std::{fs, path::Path};
 
-use agents::confine::{SCRATCH, STORE, WorktreePaths};
+use agents::confine::{LFS, SCRATCH, STORE, WorktreePaths};
 use git2::{Config, Oid, Repository};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     remove::remove_tree,
 };
 use crate::{
-    git::submodules::without_user,
+    git::{lfs, program::GitProgram, submodules::without_user},
     worktree::{
         error::{WorktreeError, at},
         import::{ImportError, ImportResult},
@@ -33,6 +33,8 @@ impl Worktree {
         }
         // Those of processes that were killed with their storkit.
         remove_tree(&self.layout.private.join(SCRATCH))?;
+        let contents = self.layout.private.join(LFS);
+        private_folder(&contents).map_err(at(&contents))?;
         show_settings(&self.layout.common, &self.layout.private)?;
         Ok(self.place())
     }
@@ -109,7 +111,7 @@ impl Worktree {
             remove_tree(&aside)?;
             fs::rename(&modules, &aside).map_err(at(&aside))?;
         }
-        for part in ["objects", "refs", "logs", "admin", "info"] {
+        for part in ["objects", "refs", "logs", "admin", "info", LFS] {
             remove_tree(&private.join(part))?;
         }
         self.layout.keep_ref_folders(private)?;
@@ -195,6 +197,14 @@ pub(crate) fn show_settings(common: &Path, private: &Path) -> Result<(), Worktre
         let entry = entry?;
         if let (Ok(name), Ok(value)) = (entry.name(), entry.value()) {
             write(name, value)?;
+        }
+    }
+    // The operator's own configuration, where `git lfs install` puts these, does not exist inside.
+    if lfs::is_set_up(&GitProgram::explicit(common, common))? {
+        for (name, value) in lfs::FILTER {
+            if copy.get_entry(name).is_err() {
+                copy.set_str(name, value)?;
+            }
         }
     }
     Ok(())

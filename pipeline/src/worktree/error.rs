@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::git::program::GitProgramError;
+use crate::git::{lfs::LfsError, program::GitProgramError};
 
 /// Why a worktree cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,9 @@ pub enum WorktreeError {
     /// A part of the way leads elsewhere.
     #[error("`{0}` is a symbolic link. storkit writes only inside the project: put a folder there instead.")]
     Linked(PathBuf),
+    /// Contents of files cannot be had.
+    #[error(transparent)]
+    Lfs(#[from] LfsError),
     #[error(transparent)]
     Git(#[from] GitProgramError),
     /// The repository cannot be read.

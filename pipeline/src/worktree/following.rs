@@ -5,10 +5,13 @@ use std::{fs, time::SystemTime};
 use git2::{Oid, Repository};
 
 use super::layout::WorktreeLock;
-use crate::worktree::{
-    error::{WorktreeError, at},
-    import::ImportError,
-    worktrees::Worktree,
+use crate::{
+    git::lfs,
+    worktree::{
+        error::{WorktreeError, at},
+        import::ImportError,
+        worktrees::Worktree,
+    },
 };
 
 /// Below the private folder: changed each time that somebody works in the worktree.
@@ -69,6 +72,11 @@ impl Worktree {
             true if self.differs_in_stories_only(tip, base)? => Ok(FollowResult::Level),
             true => Ok(FollowResult::Due),
             false => {
+                // Without them there are pointers in their place, as in the main checkout.
+                let scratch = &self.layout.private;
+                if let Err(error) = lfs::fetch_missing((&self.layout.common, scratch), &self.base, base) {
+                    tracing::warn!(%error, "a room's worktree lacks contents of Git LFS");
+                }
                 self.move_to(base)?;
                 Ok(FollowResult::Moved)
             }

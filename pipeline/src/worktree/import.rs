@@ -122,7 +122,7 @@ impl Worktree {
         })
     }
 
-    /// Every new object is there, and none is too large. Reads headers only.
+    /// Every new object is there, and none is too large. Reads headers only, and contents of Git LFS.
     fn check(&self, tip: Oid, last: Option<Oid>) -> Result<(), ImportError> {
         let git = self.seeing_quarantine();
         let (tip, base) = (tip.to_string(), format!("^refs/heads/{}", self.base));
@@ -134,7 +134,9 @@ impl Worktree {
             return Ok(());
         }
         let sizes = ["cat-file", "--batch-check=%(objecttype) %(objectsize) %(rest)"];
-        within(&git.run_with(sizes, format!("{listed}\n").as_bytes()).map_err(broken)?, self.limits)
+        let sized = git.run_with(sizes, format!("{listed}\n").as_bytes()).map_err(broken)?;
+        within(&sized, self.limits)?;
+        self.take_in_contents(&git, &listed, &sized)
     }
 
     fn in_store(&self, commit: Oid) -> bool {

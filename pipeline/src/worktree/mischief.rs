@@ -506,13 +506,11 @@ fn a_person_may_do_all_that_an_agent_may_not() {
 #[test]
 fn what_storkit_itself_merged_meanwhile_is_no_tampering() {
     let run = Run::plain();
-    let guard = BaseGuard::lock(&run.fixture.project).expect("a lock");
-    run.fixture.write("story.md", "x");
-    let commit = crate::guard::commit_paths(&run.fixture.root(), &guard, &["story.md"], "storkit: x")
-        .expect("committed");
+    run.fixture.git(&["commit", "-q", "--allow-empty", "-m", "storkit: merge 1 x"]);
+    let commit = run.fixture.git(&["rev-parse", "main"]);
     let after =
         Fingerprint::take(&run.fixture.project, "main", &run.worktree.branch()).expect("a fingerprint");
-    let ours = OwnChanges { commits: commit.into_iter().collect(), paths: vec![] };
+    let ours = OwnChanges { commits: [commit].into(), paths: vec![] };
     assert_eq!(compare(&run.before, &after, &ours).expect("a comparison"), []);
     assert_eq!(compare(&run.before, &after, &OwnChanges::default()).expect("a comparison").len(), 1);
     assert!(GitProgram::at(&run.fixture.root()).asks(["diff", "--quiet"]).expect("it answers"));

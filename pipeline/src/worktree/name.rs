@@ -40,6 +40,10 @@ impl WorktreeName {
         self.id
     }
 
+    pub fn slug(&self) -> &str {
+        &self.slug
+    }
+
     /// `feature/story-ID_slug/work`.
     pub fn branch(&self) -> String {
         format!("{BRANCH_PREFIX}{self}/work")

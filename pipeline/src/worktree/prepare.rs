@@ -14,11 +14,12 @@ use rustix::fs::statvfs;
 
 use super::{
     hooks,
+    ignore_file::{self, IGNORED},
     layout::{WorktreeListLock, WorktreeLock, make_home},
     submodules::fill_submodules,
 };
 use crate::{
-    git::program::GitProgram,
+    git::{lfs, program::GitProgram},
     worktree::{
         error::{WorktreeError, at},
         layout::WorktreeLayout,
@@ -28,9 +29,6 @@ use crate::{
         worktrees::{AGENT_DOMAIN, Worktree, Worktrees},
     },
 };
-
-/// Next to a worktree's HEAD: the patterns that git ignores there.
-const IGNORED: &str = "storkit-ignored";
 
 /// Where our part of a worktree's own configuration begins.
 const OURS: &str = "# From here on written by storkit for the agent of this worktree.\n";
@@ -63,6 +61,8 @@ impl Worktrees {
                     self.check_space(&home, &repository)?;
                 }
                 let tip = self.begin_branch(&layout, &repository, base)?;
+                // Before the checkout, which takes what is here.
+                self.fetch_contents(base, tip)?;
                 self.make(&mut layout, tip)?
             }
         };
@@ -104,6 +104,13 @@ impl Worktrees {
         }
         git.run(["config", "extensions.worktreeConfig", "true"])?;
         Ok(())
+    }
+
+    /// Gets the contents in Git LFS that a commit needs.
+    fn fetch_contents(&self, base: &str, commit: Oid) -> Result<(), WorktreeError> {
+        let run = self.project.run_dir();
+        fs::create_dir_all(&run).map_err(at(&run))?;
+        Ok(lfs::fetch_missing((&self.common, &run), base, commit)?)
     }
 
     fn lock_list(&self) -> Result<WorktreeListLock, WorktreeError> {
@@ -311,31 +318,12 @@ fn branch_in_the_way(repository: &Repository, layout: &WorktreeLayout) -> Result
 fn write_settings(admin: &Path, layout: &WorktreeLayout, agent: &str) -> Result<(), WorktreeError> {
     let note = admin.join(hooks::NOTE);
     fs::write(&note, format!("{}\n", layout.owner.reference())).map_err(at(&note))?;
-    write_ignored(admin, layout)?;
+    ignore_file::write(admin, &layout.root)?;
     let path = admin.join("config.worktree");
     let found = fs::read_to_string(&path).unwrap_or_default();
     let kept = found.split(OURS).next().unwrap_or_default();
     let line = if kept.is_empty() || kept.ends_with('\n') { "" } else { "\n" };
     fs::write(&path, format!("{kept}{line}{OURS}{}", settings(admin, layout, agent))).map_err(at(&path))
-}
-
-// Beyond the project's `.gitignore`, git ignores storkit's own file here and the person's global list, which
-// the worktree's `core.excludesFile` would otherwise replace.
-fn write_ignored(admin: &Path, layout: &WorktreeLayout) -> Result<(), WorktreeError> {
-    let found =
-        GitProgram::at(&layout.root).answer(["config", "--type=path", "--get", "core.excludesFile"], &[])?;
-    let own = String::from_utf8_lossy(&found.stdout).trim_end().to_owned();
-    let own = if found.code == Some(0) {
-        Some(std::path::PathBuf::from(own))
-    } else {
-        // git-config(1): the default place.
-        let config = std::env::var_os("XDG_CONFIG_HOME").map(std::path::PathBuf::from);
-        let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".config"));
-        config.or_else(home).map(|config| config.join("git/ignore"))
-    };
-    let persons = own.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
-    let path = admin.join(IGNORED);
-    fs::write(&path, format!("{persons}\n/.mcp.json\n")).map_err(at(&path))
 }
 
 fn settings(admin: &Path, layout: &WorktreeLayout, agent: &str) -> String {

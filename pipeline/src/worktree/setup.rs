@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     components::{ComponentError, ComponentPhase, ComponentProgress, run_components},
     copied_files::{CopyPlaces, copy_files, remove_copies},
+    ignore_file::{ignore_left, untracked},
     scrub::ignored,
     setup_record::{DueSetup, SetupRecord},
 };
@@ -51,8 +52,22 @@ pub(crate) async fn set_up(
     }
     let components: Vec<Component> = due.iter().map(|due| due.component.clone()).collect();
     let phase = ComponentPhase::Setup;
-    run_components(&place.folder, &components, phase, run.gates, Some(run.confined), run.cancel, progress)
-        .await?;
+    let at = place.clone();
+    let before = blocking(move || untracked(&at.git()).map_err(internal)).await?;
+    let ran = run_components(
+        &place.folder,
+        &components,
+        phase,
+        run.gates,
+        Some(run.confined),
+        run.cancel,
+        progress,
+    )
+    .await;
+    // Also of a setup that failed: otherwise its rest would count as the agent's in the next run.
+    let (at, private) = (place.clone(), run.confined.place.private.join("admin"));
+    blocking(move || ignore_left(&at.git(), (&at.admin, &private), &before).map_err(internal)).await?;
+    ran?;
     let at = place.clone();
     blocking(move || end(&at, due)).await
 }

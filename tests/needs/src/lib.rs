@@ -30,8 +30,12 @@ pub enum Need {
     SlackSdk,
     /// The client library pywa.
     WhatsappSdk,
+    /// A browser, what drives it, and the web page.
+    Browser,
     /// A terminal whose screen can be read.
     Tmux,
+    /// Large files outside the repository.
+    GitLfs,
     /// A sandbox; many containers have the program and forbid what it does.
     Bubblewrap,
     /// Bubblewrap or Landlock.
@@ -150,7 +154,10 @@ impl Need {
             Self::WhatsappSdk => {
                 script("whatsapp-sdk", "STORKIT_TEST_WHATSAPP", "whatsapp", "python/bin/python")
             }
+            // Beside the page that `script/web` builds.
+            Self::Browser => script("web", "STORKIT_TEST_WEB", "../web", "node_modules/playwright-core"),
             Self::Tmux => Source::Package { program: "tmux", package: "tmux" },
+            Self::GitLfs => Source::Package { program: "git-lfs", package: "git-lfs" },
             Self::Bubblewrap => Source::Package { program: "bwrap", package: "bubblewrap" },
             Self::Wall => Source::PackageOrLandlock,
         }
@@ -162,6 +169,7 @@ impl Need {
             Self::Bubblewrap => {
                 &["--ro-bind", "/", "/", "--unshare-pid", "--proc", "/proc", "--", "/bin/sh", "-c", "exit 0"]
             }
+            Self::GitLfs => &["version"],
             _ => &["-V"],
         };
         let mut command = Command::new(program);
@@ -207,10 +215,13 @@ mod tests {
 
     #[test]
     fn every_need_is_installed_by_a_script_of_this_repository_or_a_package() {
-        use Need::{Bubblewrap, Claude, MatrixJs, McpClients, SlackSdk, Synapse, Tmux, WhatsappSdk};
+        use Need::{
+            Browser, Bubblewrap, Claude, GitLfs, MatrixJs, McpClients, SlackSdk, Synapse, Tmux, WhatsappSdk,
+        };
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../script");
         let test = std::fs::read_to_string(scripts.join("test")).unwrap();
-        for need in [Claude, Synapse, MatrixJs, McpClients, SlackSdk, WhatsappSdk, Tmux, Bubblewrap] {
+        let scripted = [Claude, Synapse, MatrixJs, McpClients, SlackSdk, WhatsappSdk, Browser];
+        for need in scripted.into_iter().chain([Tmux, GitLfs, Bubblewrap]) {
             match need.source() {
                 Source::Script { name, variable, .. } => {
                     assert!(scripts.join(name).exists() && test.contains(variable), "{name}");

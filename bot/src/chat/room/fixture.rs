@@ -421,6 +421,7 @@ fn services(project: &Project, fake: &Arc<Fake>, settings: Arc<LiveSettings>) ->
         agents: LiveAgents::default(),
         messengers: ConnectedMessengers::new([messenger]),
         restart: Arc::new(RestartRequest::of(RunningProgram::running())),
+        web: None,
         started: Instant::now(),
         doctor: Box::new(|| Box::pin(async { "fine".into() })),
     };

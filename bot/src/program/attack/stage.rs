@@ -46,7 +46,7 @@ use crate::{
     http::{McpRun, host as http_host},
     permission::Asker,
     program::{
-        app::{App, AppOptions},
+        app::{App, AppListeners, AppOptions},
         doctor::walls,
         harden,
         output::{complain, print},
@@ -108,7 +108,11 @@ async fn with_storkit(
         project: project.clone(),
         loaded: loaded.clone(),
         adapters: vec![console.clone() as Arc<dyn Adapter>],
-        webhooks: Vec::new(),
+        listeners: AppListeners {
+            webhooks: Vec::new(),
+            page: None,
+            checks_peer: agents::peer::check_tcp_peer,
+        },
         access: AccessTable::default()
             .with(console::NAME, MessengerPeople { local: true, ..MessengerPeople::default() }),
         clock: Clock::system(),
@@ -116,7 +120,6 @@ async fn with_storkit(
         label: None,
         notices: Vec::new(),
         program: RunningProgram::running(),
-        checks_peer: agents::peer::check_tcp_peer,
         trust: trust.clone(),
     };
     let app = App::start(options).await.map_err(|error| error.to_string())?;

@@ -53,11 +53,13 @@ pub(super) fn detect(files: &ProjectFiles, folder: &str) -> Option<DetectedCompo
 
 impl PythonProject<'_> {
     fn uv(&self, lock: &str) -> DetectedComponent {
-        let mut setup = "uv sync --locked".to_owned();
-        self.extras().for_each(|extra| setup.push_str(&format!(" --extra {}", quoted(&extra))));
+        let mut wanted = String::new();
+        self.extras().for_each(|extra| wanted.push_str(&format!(" --extra {}", quoted(&extra))));
         // `dev` is installed by itself.
         let groups = self.groups().filter(|group| group != "dev");
-        groups.for_each(|group| setup.push_str(&format!(" --group {}", quoted(&group))));
+        groups.for_each(|group| wanted.push_str(&format!(" --group {}", quoted(&group))));
+        // A lock file that is behind is said to be so, and serves all the same: many projects have one that only developers use.
+        let setup = format!("uv sync --locked{wanted} || uv sync --frozen{wanted}");
         let run = "uv run --no-sync";
         let gate = self.runner().map(|runner| match runner {
             TestRunner::Pytest if self.declares("pytest") => format!("{run} python -m pytest"),
@@ -261,12 +263,12 @@ mod tests {
                          docs = [\"sphinx\"]\n[dependency-groups]\ndev = [\"ruff\"]\ntesting = [\"hypothesis\"]\n";
         assert_eq!(
             shown(&[("pyproject.toml", pyproject), ("uv.lock", "")]),
-            "uv sync --locked --extra test --group testing | uv.lock pyproject.toml | uv run --no-sync python -m pytest"
+            "uv sync --locked --extra test --group testing || uv sync --frozen --extra test --group testing | uv.lock pyproject.toml | uv run --no-sync python -m pytest"
         );
         let bare = "[project]\nname = \"x\"\n[tool.pytest.ini_options]\n";
         assert_eq!(
             shown(&[("pyproject.toml", bare), ("uv.lock", "")]),
-            "uv sync --locked | uv.lock pyproject.toml | uv run --no-sync --with pytest python -m pytest"
+            "uv sync --locked || uv sync --frozen | uv.lock pyproject.toml | uv run --no-sync --with pytest python -m pytest"
         );
     }
 

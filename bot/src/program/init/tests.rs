@@ -305,3 +305,24 @@ fn new_parts_are_added_only_to_settings_that_the_operator_confirmed() {
         "not confirmed"
     );
 }
+
+/// Projects check the form of all Markdown with Prettier, also of these files: `prettier --check .` is a gate of theirs.
+#[test]
+fn the_texts_have_the_form_that_a_projects_prettier_wants() {
+    let texts = [
+        include_str!("templates/readme.md"),
+        include_str!("templates/context.md"),
+        include_str!("templates/stack.md"),
+    ];
+    for text in texts {
+        assert!(text.ends_with('\n') && !text.ends_with("\n\n") && !text.contains("\n\n\n"), "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        for pair in lines.windows(2) {
+            let is_apart = |line: &str| line.starts_with('#') || line.starts_with("<!--");
+            assert!(!is_apart(pair[0]) && !is_apart(pair[1]) || pair.contains(&""), "{pair:?}");
+            assert!(pair.iter().all(|line| !line.ends_with(' ') && !line.starts_with("* ")), "{pair:?}");
+            let is_row = pair.iter().all(|line| line.starts_with('|'));
+            assert!(!is_row || pair[0].len() == pair[1].len(), "the columns are aligned: {pair:?}");
+        }
+    }
+}

@@ -209,6 +209,49 @@ fn a_branch_that_is_deleted_comes_back_and_one_that_is_rewritten_changes_no_file
 }
 
 #[test]
+fn a_branch_that_is_deleted_while_nobody_looks_is_not_replaced_by_the_older_one_of_a_remote() {
+    let checkout = Checkout::new();
+    let tip = checkout.0.git(&["rev-parse", BOARD_BRANCH]);
+    checkout.0.git(&["remote", "add", "origin", "."]);
+    checkout.0.git(&["update-ref", "refs/remotes/origin/storkit/board", &format!("{tip}~1")]);
+    checkout.0.git(&["branch", "-q", "-D", BOARD_BRANCH]);
+    assert_eq!(open_board(&checkout.0.project, "main").unwrap(), crate::board::BoardSource::Branch);
+    assert_eq!(checkout.0.git(&["rev-parse", BOARD_BRANCH]), tip);
+    checkout.is_whole();
+}
+
+#[test]
+fn a_story_in_work_whose_file_is_removed_with_all_of_the_state_is_in_the_backlog_again() {
+    let checkout = Checkout::new();
+    let current = checkout.0.root().join(".storkit/work/2_current/2_story_b.md");
+    fs::rename(checkout.0.root().join(TWO), &current).unwrap();
+    checkout.commit_board();
+    assert!(!checkout.0.git(&["ls-tree", "-r", "--name-only", BOARD_BRANCH]).contains(TWO));
+    checkout.0.git(&["branch", "feature/story-2_b/work"]);
+    checkout.0.git(&["branch", "feature/story-3_c/work"]);
+    // `.storkit/bot.toml` and the like go, too.
+    checkout.0.git(&["clean", "-q", "-f", "-d", "-x"]);
+    let project = Project::open(&checkout.0.root()).unwrap();
+    WorkFolder::open(&project).unwrap();
+    let BoardSync::Restored(restored) = checkout.sync() else { panic!("nobody hears of it") };
+    insta::assert_snapshot!(restored, @"The files of these stories in work were gone: `2`. They are in the backlog again, as the board last had them; their branches are still there.");
+    assert_eq!(checkout.0.read(TWO), "two, edited\n");
+    assert_eq!(checkout.sync(), BoardSync::Settled);
+}
+
+#[test]
+fn a_git_that_holds_the_index_for_long_is_not_waited_for() {
+    let checkout = Checkout::new();
+    let lock = checkout.0.root().join(".git/index.lock");
+    fs::write(&lock, "").unwrap();
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    fs::File::options().write(true).open(&lock).unwrap().set_modified(then).unwrap();
+    let repository = Repository::open(checkout.0.root()).unwrap();
+    let pause = || panic!("it waits");
+    assert_eq!(crate::board::checkout::settle_with(&repository, None, pause).unwrap(), None);
+}
+
+#[test]
 fn what_git_does_while_a_look_is_under_way_is_seen_by_the_next() {
     let checkout = Checkout::new();
     let repository = Repository::open(checkout.0.root()).unwrap();

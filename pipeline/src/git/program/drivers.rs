@@ -15,12 +15,12 @@ use parking_lot::Mutex;
 /// How long the names are remembered: a git that only reads takes no longer than this look does.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
-/// Git LFS stays, since without it a large file would be committed whole. It downloads nothing ([`SKIP_SMUDGE`]).
+/// Git LFS stays, since without it a large file would be committed whole. It downloads nothing ([`NO_DOWNLOADS`]).
 const LFS: &str = "lfs";
 
-/// Tells Git LFS to leave pointers as they are: the address to download from is in `.lfsconfig`, which agents write, and the
-/// operator's credentials would go there.
-pub(super) const SKIP_SMUDGE: (&str, &str) = ("GIT_LFS_SKIP_SMUDGE", "1");
+/// Lets Git LFS use what is in its store, and leave other pointers as they are. The address to download from may be in `.lfsconfig`, which
+/// agents write, and the operator's credentials would go there; these settings count before that file (git-lfs-config(5)).
+pub(super) const NO_DOWNLOADS: [&str; 2] = ["lfs.url=file:///dev/null", "lfs.skipDownloadErrors=true"];
 
 /// Where a git is called, and with which variables.
 type CallPlace = (Vec<OsString>, Vec<(OsString, OsString)>);
@@ -88,7 +88,9 @@ fn settings_of(name: &DriverName) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::fs;
+
+    use needs::needs;
 
     use super::super::GitProgram;
 
@@ -154,27 +156,40 @@ mod tests {
 
     #[test]
     fn an_agents_lfsconfig_makes_storkit_download_from_a_strangers_host() {
-        let lfs = "[filter \"lfs\"]\n\tclean = git-lfs clean -- %f\n\tsmudge = git-lfs smudge -- %f\n\trequired = true\n";
-        let trap = trap(lfs);
-        // A stand-in: it would download where nothing tells it not to.
-        let script = format!(
-            "#!/bin/sh\nif [ \"$1\" = smudge ] && [ \"$GIT_LFS_SKIP_SMUDGE\" != 1 ]; then touch {}; fi\ncat\n",
-            trap.trace().display()
+        needs!(GitLfs);
+        let trap = trap(
+            "[filter \"lfs\"]\n\tclean = git-lfs clean -- %f\n\tsmudge = git-lfs smudge -- %f\n\t\
+             process = git-lfs filter-process\n\trequired = true\n",
         );
-        executable(&trap.folder.path().join("git-lfs"), &script);
+        let stranger = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = stranger.local_addr().expect("an address");
         trap.write(".gitattributes", "*.psd filter=lfs\n");
-        trap.write(".lfsconfig", "[lfs]\n\turl = https://evil.example/\n");
-        trap.write("a.psd", "version https://git-lfs.github.com/spec/v1\n");
+        trap.write(
+            ".lfsconfig",
+            &format!("[lfs]\n\turl = http://{address}/\n\tskipdownloaderrors = false\n"),
+        );
+        trap.write("here.psd", "content");
         trap.run(&["add", "--all"]);
-        trap.run(&["commit", "-q", "-m", "pointer"]);
-        trap.write("a.psd", "x");
+        let nowhere = format!(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize 5\n",
+            "0123456789abcdef".repeat(4)
+        );
+        trap.write("nowhere.psd", &nowhere);
+        trap.run(&["add", "--all"]);
+        trap.run(&["commit", "-q", "-m", "pointers"]);
+        for name in ["here.psd", "nowhere.psd"] {
+            trap.write(name, "x");
+        }
         trap.run(&["reset", "-q", "--hard"]);
-        assert!(!trap.trace().exists(), "it asked the host of `.lfsconfig`");
-    }
-
-    fn executable(path: &Path, text: &str) {
-        use std::os::unix::fs::PermissionsExt as _;
-        fs::write(path, text).expect("a program");
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it can run");
+        stranger.set_nonblocking(true).expect("it does not wait");
+        assert!(stranger.accept().is_err(), "it asked the host of `.lfsconfig`");
+        let read = |name: &str| {
+            fs::read_to_string(trap.folder.path().join("repository").join(name)).expect("a file")
+        };
+        assert_eq!(
+            (read("here.psd"), read("nowhere.psd")),
+            ("content".into(), nowhere),
+            "what is here is used"
+        );
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The journal of a merge that is about to land, written.
-fn journaled(shop: &Shop, request: &MergeRequest) -> (MergePaths, MergeJournal) {
+pub(super) fn journaled(shop: &Shop, request: &MergeRequest) -> (MergePaths, MergeJournal) {
     let place = MergePaths::of(&shop.project).unwrap();
     let SquashResult::Ready(candidate) = squash::squash(&place, request, "main", None).unwrap() else {
         panic!("no squash")
@@ -33,7 +33,9 @@ fn journaled(shop: &Shop, request: &MergeRequest) -> (MergePaths, MergeJournal) 
         gates: vec![],
         at: 0,
     };
-    let mut journal = MergeJournal { proof, story_blob: candidate.story_blob.to_string(), board: None };
+    let text = place.read_story(&request.file).unwrap();
+    let story_blob = place.repository().unwrap().blob(&text).unwrap().to_string();
+    let mut journal = MergeJournal { proof, story_blob, board: None };
     journal.board = Some(board_move::prepare(&place, &journal).unwrap());
     journal.write(&place).unwrap();
     (place, journal)
@@ -297,18 +299,18 @@ fn gates_that_outlived_their_storkit_are_ended_and_those_of_another_project_are_
 }
 
 #[test]
-fn a_checkout_that_cannot_follow_puts_base_back() {
+fn a_landing_that_cannot_be_finished_puts_base_back() {
     let (shop, request) = shop();
     let (place, journal) = journaled(&shop, &request);
     MergeJournal::remove(&place).unwrap();
-    // A person's git holds the index for longer than anybody waits.
-    shop.write(".git/index.lock", "");
+    // No file can get into this folder.
+    shop.write(".storkit/work/5_done", "");
     let before = shop.git(&["rev-parse", "main"]);
     let guard = BaseGuard::lock(&shop.project).unwrap();
-    assert!(land::land(&place, journal, &guard).is_err());
+    assert!(land::land(&place, journal.proof, &guard).is_err());
     assert_eq!(done_on_board(&shop), Vec::<String>::new());
     assert_eq!((shop.git(&["rev-parse", "main"]), shop.stages(1)), (before, vec!["4_merge"]));
-    fs::remove_file(shop.path(".git/index.lock")).unwrap();
+    fs::remove_file(shop.path(".storkit/work/5_done")).unwrap();
     drop(guard);
     recover(&shop.project).unwrap();
     assert_eq!(

@@ -13,7 +13,7 @@ use super::{
 use crate::{guard::BranchFault, story::StoryId};
 
 /// A story whose branch a person could have made: `work` runs in a worktree on it and is committed.
-fn story_by(shop: &Shop, id: u32, work: impl FnOnce(&Path)) -> MergeRequest {
+pub(super) fn story_by(shop: &Shop, id: u32, work: impl FnOnce(&Path)) -> MergeRequest {
     let request = shop.story(id, "by", &[]);
     let folder = tempfile::tempdir().expect("a folder");
     let place = folder.path().join("work");
@@ -25,7 +25,7 @@ fn story_by(shop: &Shop, id: u32, work: impl FnOnce(&Path)) -> MergeRequest {
     request
 }
 
-fn refused(outcome: Result<MergeOutcome, MergeError>) -> Vec<BranchFault> {
+pub(super) fn refused(outcome: Result<MergeOutcome, MergeError>) -> Vec<BranchFault> {
     match outcome {
         Ok(MergeOutcome::Refused(faults)) => faults,
         other => panic!("{other:?}"),

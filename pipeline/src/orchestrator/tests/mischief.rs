@@ -172,7 +172,7 @@ async fn history_is_rewritten_on_its_own_branch_only_and_told() {
     let again = "again: echo y > y.txt && git add -A && git commit -q --amend -m rewritten";
     let id = fixture.start("Rewrites", &format!("{WORK} && touch broken && git add -A && git commit -qm broken\n{again} && git rm -q broken && git commit -q --amend -m mended")).await;
     fixture.until_in(id, Stage::Done).await;
-    let told = |event: &PipelineEvent| matches!(event, PipelineEvent::RunSaid { line, .. } if line.contains("rewrote the history"));
+    let told = |event: &PipelineEvent| matches!(event, PipelineEvent::RunSaid { line, .. } if line.text.contains("rewrote the history"));
     assert_eq!(fixture.told(told), 1);
     assert_eq!(fixture.git.read("y.txt"), "y\n");
 }

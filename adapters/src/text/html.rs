@@ -1,20 +1,20 @@
-//! Markdown as the HTML that Matrix clients show.
+//! Markdown as HTML that is safe in a Matrix client and on the web page.
 //!
-//! Only tags of the specification's list: <https://spec.matrix.org/v1.15/client-server-api/#mroommessage-msgtypes>
+//! Only tags of Matrix's list: <https://spec.matrix.org/v1.15/client-server-api/#mroommessage-msgtypes>
 
 use pulldown_cmark::{
     Alignment, CodeBlockKind, CowStr, Event, LinkType, Options, Parser, Tag, TagEnd, TextMergeStream,
     html::push_html,
 };
 
-use crate::text::markdown::inert;
+use super::markdown::inert;
 
 // Close to the specification's list. Links of other schemes could start a program on the reader's device.
 // <https://spec.matrix.org/v1.15/client-server-api/#mroommessage-msgtypes>
 const SCHEMES: [&str; 5] = ["https://", "http://", "mailto:", "magnet:", "matrix:"];
 
 /// The HTML of `markdown`. Raw HTML in it is shown as text, and links lead only where people expect.
-pub(super) fn html(markdown: &str) -> String {
+pub fn html(markdown: &str) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH;
     let mut filter = EventFilter::default();
     let events = TextMergeStream::new(Parser::new_ext(markdown, options)).map(|event| filter.apply(event));
@@ -24,7 +24,7 @@ pub(super) fn html(markdown: &str) -> String {
     out
 }
 
-/// Changes what pulldown-cmark would write in a form that Matrix clients do not show, or should not.
+/// Changes what pulldown-cmark would write in a form that is not shown, or should not be.
 #[derive(Default)]
 struct EventFilter {
     in_code_block: bool,

@@ -1,0 +1,512 @@
+//! `/live`: one browser's socket. It gets the changes of the board, the messages of the rooms that it has open, and the lines of the
+//! runs that it follows; it says what its person says.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use adapters::{
+    ActivityState, Room, Tone, html,
+    markdown::inert,
+    web::{WebChange, WebMessage, WebNews},
+};
+use axum::{
+    extract::{
+        State, WebSocketUpgrade,
+        ws::{Message, WebSocket},
+    },
+    http::StatusCode,
+    response::Response,
+};
+use pipeline::event::{NumberedEvent, PipelineEvent, RunId, millis};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    WebServices,
+    api::LOG_LINES,
+    board::{EncodedFrame, Resumed, encode},
+    cards, files,
+    view::{ActivityView, FromServer, MessageView, SeenUntil, ToServer, ToneView},
+    visitors::Visitor,
+};
+use crate::{
+    http::connections::refuse,
+    permission::{Question, QuestionId},
+    replies,
+};
+
+/// How many browsers may be connected at a time.
+pub const BROWSERS: usize = 256;
+
+/// The first frame names the session; until then nothing is sent.
+const HELLO: Duration = Duration::from_secs(5);
+
+/// A person's text: a story with its body.
+const LONGEST_FRAME: usize = 256 * 1024;
+
+/// The page tells a dead connection from a quiet one by these.
+const BEAT: Duration = Duration::from_secs(20);
+
+/// A browser that neither says anything nor answers a ping for so long is gone.
+const SILENT: Duration = Duration::from_secs(60);
+
+/// A browser that takes no frame for so long is gone.
+const STUCK: Duration = Duration::from_secs(30);
+
+/// Lines of agents within this time go in one frame.
+const LINES_TOGETHER: Duration = Duration::from_millis(100);
+
+const TAILS: Duration = Duration::from_secs(1);
+
+/// Messages of a room in one answer.
+const MESSAGES: usize = 50;
+
+/// Rooms that a page has open, and runs that it follows.
+const OPEN_AT_ONCE: usize = 8;
+
+pub async fn live(upgrade: WebSocketUpgrade, State(services): State<Arc<WebServices>>) -> Response {
+    let Ok(place) = services.browsers.clone().try_acquire_owned() else {
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "Too many browsers are connected.");
+    };
+    upgrade.max_message_size(LONGEST_FRAME).on_upgrade(move |socket| async move {
+        let _place = place;
+        // A browser that is gone is no error.
+        let _ = greet(socket, services).await;
+    })
+}
+
+/// Why a socket ends.
+enum Ended {
+    /// The browser is gone, or stuck.
+    Gone,
+    /// The page is told why.
+    Bye { why: &'static str, again: bool },
+}
+
+impl From<axum::Error> for Ended {
+    fn from(_: axum::Error) -> Self {
+        Self::Gone
+    }
+}
+
+async fn greet(mut socket: WebSocket, services: Arc<WebServices>) -> Result<(), Ended> {
+    let first = tokio::time::timeout(HELLO, socket.recv()).await.map_err(|_| Ended::Gone)?;
+    let Some(Ok(Message::Text(first))) = first else { return Ok(()) };
+    let Ok(ToServer::Hello { secret, after }) = serde_json::from_str(&first) else {
+        return say_bye(socket, "The first frame is a `hello`.", false).await;
+    };
+    let visitor = match services.visitor(&secret) {
+        Ok(visitor) => visitor,
+        Err(why) => return say_bye(socket, why.sentence(), false).await,
+    };
+    let mut browser = Browser::new(socket, services, secret, visitor);
+    match browser.serve(after).await {
+        Ok(()) | Err(Ended::Gone) => Ok(()),
+        Err(Ended::Bye { why, again }) => say_bye(browser.socket, why, again).await,
+    }
+}
+
+async fn say_bye(mut socket: WebSocket, why: &str, again: bool) -> Result<(), Ended> {
+    let frame = encode(&FromServer::Bye { why: why.into(), again });
+    let _ = tokio::time::timeout(STUCK, socket.send(text(&frame))).await;
+    let _ = tokio::time::timeout(STUCK, socket.send(Message::Close(None))).await;
+    Ok(())
+}
+
+fn text(frame: &EncodedFrame) -> Message {
+    Message::Text((&**frame).into())
+}
+
+struct Browser {
+    socket: WebSocket,
+    services: Arc<WebServices>,
+    secret: String,
+    visitor: Visitor,
+    open: Vec<Room>,
+    /// Runs with the number of the next line that the page needs, and the lines that wait to be sent.
+    followed: BTreeMap<RunId, FollowedRun>,
+    /// The last line of each run since they were sent; `None` where the page does not show them.
+    tails: Option<BTreeMap<String, String>>,
+    is_visible: bool,
+    heard: Instant,
+}
+
+struct FollowedRun {
+    next: u64,
+    waiting: Vec<String>,
+    /// Lines before those that wait are missing here, and have to be read from the log.
+    has_gap: bool,
+    over: bool,
+}
+
+impl Browser {
+    fn new(socket: WebSocket, services: Arc<WebServices>, secret: String, visitor: Visitor) -> Self {
+        let (open, followed) = (Vec::new(), BTreeMap::new());
+        Self {
+            socket,
+            services,
+            secret,
+            visitor,
+            open,
+            followed,
+            tails: None,
+            is_visible: true,
+            heard: Instant::now(),
+        }
+    }
+
+    async fn serve(&mut self, after: Option<SeenUntil>) -> Result<(), Ended> {
+        let services = self.services.clone();
+        let stop = services.tasks.stop.clone();
+        let mut sessions = services.sessions.changes();
+        let mut chat = services.chat.follow();
+        let mut events = services.pipeline.follow().1;
+        let mut board = self.catch_up(after).await?;
+        let (mut beat, mut lines, mut tails) = (interval(BEAT), interval(LINES_TOGETHER), interval(TAILS));
+        for timer in [&mut beat, &mut lines, &mut tails] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        loop {
+            let follows = !self.followed.is_empty();
+            tokio::select! {
+                () = stop.cancelled() => return Err(Ended::Bye { why: replies::WEB_STOPPING, again: true }),
+                said = self.socket.recv() => match said {
+                    Some(Ok(message)) => self.hear(message).await?,
+                    Some(Err(_)) | None => return Ok(()),
+                },
+                change = board.recv() => match change {
+                    Ok((_, frame)) => self.send_encoded(&frame).await?,
+                    // It lags too far behind.
+                    Err(RecvError::Lagged(_)) => self.send(&FromServer::Anew).await?,
+                    Err(RecvError::Closed) => return Ok(()),
+                },
+                news = chat.recv() => self.show_news(news).await?,
+                event = events.recv(), if follows || self.tails.is_some() => self.note(event),
+                _ = lines.tick(), if follows => self.send_lines().await?,
+                _ = tails.tick(), if self.tails.is_some() => self.send_tails().await?,
+                _ = sessions.changed() => self.check_visitor()?,
+                _ = beat.tick() => self.beat().await?,
+            }
+            if !follows && self.tails.is_none() {
+                continue;
+            }
+            // What was printed before the page followed is in the log.
+            if !follows && !self.followed.is_empty() {
+                events = services.pipeline.follow().1;
+            }
+        }
+    }
+
+    /// Greets the page and tells it what it missed.
+    async fn catch_up(&mut self, after: Option<SeenUntil>) -> Result<Receiver<(u64, EncodedFrame)>, Ended> {
+        let board = self.services.board.clone();
+        let hello = FromServer::Hello {
+            boot: board.boot().into(),
+            seq: board.seq(),
+            build: files::build().into(),
+            at: cards::now(&self.services.clock),
+            me: self.visitor.me(&self.services),
+        };
+        self.send(&hello).await?;
+        let (boot, seq) = after.map(|after| (after.boot, after.seq)).unwrap_or_default();
+        let (resumed, receiver) = board.resume(&boot, seq);
+        match resumed {
+            Resumed::With(missed) => {
+                for frame in missed {
+                    self.send_encoded(&frame).await?;
+                }
+            }
+            Resumed::Anew => self.send(&FromServer::Anew).await?,
+        }
+        Ok(receiver)
+    }
+
+    async fn hear(&mut self, message: Message) -> Result<(), Ended> {
+        self.heard = Instant::now();
+        let frame = match message {
+            Message::Text(text) => text,
+            Message::Close(_) => return Err(Ended::Gone),
+            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) => return Ok(()),
+        };
+        let Ok(frame) = serde_json::from_str(&frame) else {
+            return Err(Ended::Bye {
+                why: "A frame is not of this protocol. Load the page again.",
+                again: true,
+            });
+        };
+        match frame {
+            ToServer::Hello { .. } => Ok(()),
+            ToServer::Follow { run, from } => self.follow(RunId(run.into()), from).await,
+            ToServer::Unfollow { run } => {
+                self.followed.remove(&RunId(run.into()));
+                Ok(())
+            }
+            ToServer::Tails { on } => {
+                self.tails = on.then(BTreeMap::new);
+                Ok(())
+            }
+            ToServer::Open { room, before } => self.open(&room, before).await,
+            ToServer::Close { room } => {
+                self.open.retain(|open| open.to_string() != room);
+                Ok(())
+            }
+            ToServer::Say { ticket, room, text, reply_to } => self.say(ticket, &room, &text, reply_to).await,
+            ToServer::Choose { ticket, room, message, key } => self.choose(ticket, &room, message, key).await,
+            ToServer::Visible { on } => {
+                self.is_visible = on;
+                Ok(())
+            }
+        }
+    }
+
+    async fn say(
+        &mut self,
+        ticket: u32,
+        room: &str,
+        said: &str,
+        reply_to: Option<String>,
+    ) -> Result<(), Ended> {
+        self.check_visitor()?;
+        let Some(room) = self.visitor.room(room) else {
+            return self.refuse(ticket, replies::WEB_NOT_YOUR_ROOM).await;
+        };
+        if said.trim().is_empty() {
+            return self.refuse(ticket, "There is nothing in it.").await;
+        }
+        let (speaker, reply_to) = (self.visitor.speaker(), reply_to.map(adapters::MessageId::new));
+        let chat = self.services.chat.clone();
+        self.taken(ticket, chat.say(&speaker, &room, said, reply_to).await).await
+    }
+
+    async fn choose(
+        &mut self,
+        ticket: u32,
+        room: &str,
+        message: Option<String>,
+        key: String,
+    ) -> Result<(), Ended> {
+        self.check_visitor()?;
+        let Some(room) = self.visitor.room(room) else {
+            return self.refuse(ticket, replies::WEB_NOT_YOUR_ROOM).await;
+        };
+        // A question's card has no message: its key names the question.
+        let on = adapters::MessageId::new(message.unwrap_or_default());
+        let (speaker, chat) = (self.visitor.speaker(), self.services.chat.clone());
+        self.taken(ticket, chat.choose(&speaker, &room, on, key).await).await
+    }
+
+    async fn taken(&mut self, ticket: u32, id: Option<adapters::MessageId>) -> Result<(), Ended> {
+        match id {
+            Some(id) => self.send(&FromServer::Taken { ticket, message: id.as_str().into() }).await,
+            None => self.refuse(ticket, replies::WEB_STOPPING).await,
+        }
+    }
+
+    async fn refuse(&mut self, ticket: u32, why: &str) -> Result<(), Ended> {
+        self.send(&FromServer::Refused { ticket, why: why.into() }).await
+    }
+
+    async fn open(&mut self, name: &str, before: Option<String>) -> Result<(), Ended> {
+        let Some(room) = self.visitor.room(name) else { return Ok(()) };
+        let before = before.map(adapters::MessageId::new);
+        if !self.open.contains(&room) && self.open.len() < OPEN_AT_ONCE {
+            self.open.push(room.clone());
+        }
+        let page = self.services.chat.page(&room, before.as_ref(), MESSAGES);
+        for message in &page.messages {
+            self.send_message(&room, message).await?;
+        }
+        let state = activity(self.services.chat.activity_of(&room));
+        self.send(&FromServer::Activity { room: name.into(), state }).await?;
+        self.send(&FromServer::Opened { room: name.into(), more: page.more }).await
+    }
+
+    async fn show_news(&mut self, news: Result<Arc<WebNews>, RecvError>) -> Result<(), Ended> {
+        let news = match news {
+            Ok(news) => news,
+            Err(RecvError::Lagged(_)) => {
+                // The rooms as they are now have everything that it missed.
+                for room in self.open.clone() {
+                    self.open(&room.to_string(), None).await?;
+                }
+                return Ok(());
+            }
+            Err(RecvError::Closed) => return Err(Ended::Gone),
+        };
+        let Some(room) = self.open.iter().find(|room| room.id() == &*news.room).cloned() else {
+            return Ok(());
+        };
+        match &news.change {
+            WebChange::Message(message) => self.send_message(&room, message).await,
+            WebChange::Activity(state) => {
+                self.send(&FromServer::Activity { room: room.to_string(), state: activity(*state) }).await
+            }
+        }
+    }
+
+    async fn send_message(&mut self, room: &Room, message: &WebMessage) -> Result<(), Ended> {
+        self.send(&FromServer::Message { message: message_view(room, message) }).await
+    }
+
+    /// Follows a run from this line on, or its last lines where `from` is 0.
+    async fn follow(&mut self, run: RunId, from: u64) -> Result<(), Ended> {
+        if self.followed.len() >= OPEN_AT_ONCE {
+            return Ok(());
+        }
+        let over = !self.services.is_living(&run);
+        let from = (from > 0).then_some(from);
+        let page = self.services.pipeline.run_log(&run, from, LOG_LINES).await.ok().flatten();
+        let page =
+            page.unwrap_or_else(|| pipeline::run_log::LogPage { from: from.unwrap_or(1), lines: Vec::new() });
+        let next = page.next();
+        let lines = FromServer::Lines { run: run.to_string(), from: page.from, lines: page.lines, over };
+        self.send(&lines).await?;
+        if !over {
+            self.followed.insert(run, FollowedRun { next, waiting: Vec::new(), has_gap: false, over: false });
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, event: Result<Arc<NumberedEvent>, RecvError>) {
+        let Ok(event) = event else {
+            // It lags: the log has what it missed.
+            self.followed.values_mut().for_each(|followed| followed.has_gap = true);
+            return;
+        };
+        match &event.event {
+            PipelineEvent::RunSaid { run, line } => {
+                if let Some(tails) = &mut self.tails {
+                    tails.insert(run.to_string(), line.text.clone());
+                }
+                let Some(followed) = self.followed.get_mut(run) else { return };
+                match line.number {
+                    number if number == followed.next + followed.waiting.len() as u64 => {
+                        followed.waiting.push(line.text.clone());
+                    }
+                    // It is in the log that was read.
+                    number if number < followed.next => {}
+                    _ => followed.has_gap = true,
+                }
+            }
+            PipelineEvent::RunEnded { run, .. } => {
+                if let Some(followed) = self.followed.get_mut(&run.id) {
+                    followed.over = true;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    async fn send_lines(&mut self) -> Result<(), Ended> {
+        let due: Vec<RunId> = self
+            .followed
+            .iter()
+            .filter(|(_, followed)| followed.has_gap || followed.over || !followed.waiting.is_empty())
+            .map(|(run, _)| run.clone())
+            .collect();
+        for run in due {
+            let Some(followed) = self.followed.get_mut(&run) else { continue };
+            let (from, mut lines, over) =
+                (followed.next, std::mem::take(&mut followed.waiting), followed.over);
+            // The last lines may not have come as events.
+            if std::mem::take(&mut followed.has_gap) || over {
+                let page = self.services.pipeline.run_log(&run, Some(from), LOG_LINES).await.ok().flatten();
+                lines = page.map(|page| page.lines).unwrap_or(lines);
+            }
+            let next = from + lines.len() as u64;
+            if over {
+                self.followed.remove(&run);
+            } else if let Some(followed) = self.followed.get_mut(&run) {
+                followed.next = next;
+            }
+            if over || !lines.is_empty() {
+                self.send(&FromServer::Lines { run: run.to_string(), from, lines, over }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn send_tails(&mut self) -> Result<(), Ended> {
+        let lines = match &mut self.tails {
+            Some(tails) if self.is_visible && !tails.is_empty() => std::mem::take(tails),
+            Some(_) | None => return Ok(()),
+        };
+        self.send(&FromServer::Tails { lines }).await
+    }
+
+    async fn beat(&mut self) -> Result<(), Ended> {
+        self.check_visitor()?;
+        if self.heard.elapsed() > SILENT {
+            return Err(Ended::Bye { why: "The browser did not answer for a minute.", again: true });
+        }
+        // The browser answers it by itself.
+        self.send_frame(Message::Ping(Default::default())).await?;
+        self.send(&FromServer::Beat { at: cards::now(&self.services.clock) }).await
+    }
+
+    /// The person may have been signed out, or taken off the lists.
+    fn check_visitor(&mut self) -> Result<(), Ended> {
+        match self.services.visitor(&self.secret) {
+            Ok(visitor) => {
+                self.visitor = visitor;
+                Ok(())
+            }
+            Err(why) => Err(Ended::Bye { why: why.sentence(), again: false }),
+        }
+    }
+
+    async fn send(&mut self, frame: &FromServer) -> Result<(), Ended> {
+        self.send_encoded(&encode(frame)).await
+    }
+
+    async fn send_encoded(&mut self, frame: &EncodedFrame) -> Result<(), Ended> {
+        self.send_frame(text(frame)).await
+    }
+
+    async fn send_frame(&mut self, message: Message) -> Result<(), Ended> {
+        match tokio::time::timeout(STUCK, self.socket.send(message)).await {
+            Ok(sent) => Ok(sent?),
+            Err(_) => Err(Ended::Gone),
+        }
+    }
+}
+
+fn activity(state: ActivityState) -> ActivityView {
+    match state {
+        ActivityState::Idle => ActivityView::Idle,
+        ActivityState::Working => ActivityView::Working,
+        ActivityState::Asking => ActivityView::Asking,
+    }
+}
+
+fn message_view(room: &Room, message: &WebMessage) -> MessageView {
+    let question = message.choices.iter().find_map(|choice| Question::parse_key(&choice.key));
+    // What a person typed is no Markdown of ours.
+    let shown = match &message.by {
+        Some(_) => html(&inert(&message.text)),
+        None => html(&message.text),
+    };
+    MessageView {
+        room: room.to_string(),
+        id: message.id.as_str().into(),
+        at: millis(message.at),
+        by: message.by.as_deref().map(str::to_owned),
+        html: shown,
+        tone: match message.tone {
+            Tone::Answer => ToneView::Answer,
+            Tone::Notice => ToneView::Notice,
+            Tone::Question => ToneView::Question,
+            Tone::Failure => ToneView::Failure,
+        },
+        choices: cards::choices(&message.choices),
+        live: message.live,
+        reply_to: message.reply_to.as_ref().map(|id| id.as_str().into()),
+        question: question.map(|(QuestionId(id), _)| id),
+        file: message.file.as_ref().map(|file| replies::visible_line(&file.name, 120)),
+    }
+}

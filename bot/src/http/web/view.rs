@@ -1,0 +1,683 @@
+//! What the page is told, as JSON. `web/src/wire.ts` is written from these types: `cargo test` fails while the two differ.
+//!
+//! Times are milliseconds since 1970 by this machine's clock. Nothing here decides anything: the page sends commands.
+
+use std::collections::BTreeMap;
+
+use pipeline::stage::{Role, Stage};
+use serde::{Deserialize, Serialize};
+
+use crate::config::access::UserRole;
+
+/// The answer of `POST /login`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Login {
+    /// Sent as `Authorization: Bearer`, and in the first frame of `/live`.
+    pub secret: String,
+    pub me: Me,
+}
+
+/// Who is signed in. Also the answer of `GET /api/me`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct Me {
+    /// `slack:U01`, `matrix:@ann:example.org`, `console:root`
+    pub who: String,
+    pub name: String,
+    #[cfg_attr(test, ts(type = "Role"))]
+    pub role: UserRole,
+    /// The rooms that this person may open here, their own first.
+    pub rooms: Vec<RoomView>,
+    /// Newest first.
+    pub sessions: Vec<SessionView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct RoomView {
+    /// `web:team`
+    pub room: String,
+    pub title: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct SessionView {
+    #[cfg_attr(test, ts(type = "number"))]
+    pub number: i64,
+    pub browser: String,
+    #[cfg_attr(test, ts(type = "number"))]
+    pub created: u64,
+    #[cfg_attr(test, ts(type = "number"))]
+    pub used: u64,
+    pub this_one: bool,
+}
+
+/// The answer of `GET /api/board`: everything but archived stories.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct BoardView {
+    /// Names this life of the server. Nothing of another one counts.
+    pub boot: String,
+    /// The last change that is in it.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub seq: u64,
+    #[cfg_attr(test, ts(type = "number"))]
+    pub at: u64,
+    /// The project's folder, without its path.
+    pub project: String,
+    #[serde(flatten)]
+    #[cfg_attr(test, ts(flatten))]
+    pub state: BoardState,
+    pub stories: Vec<StoryCard>,
+    pub runs: Vec<RunCard>,
+    /// In the order of the queue.
+    pub merges: Vec<MergeCard>,
+    pub questions: Vec<QuestionCard>,
+}
+
+/// The part of the board that is about no single story.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct BoardState {
+    /// The branch that stories are merged to.
+    pub base: String,
+    /// The wall around agents, by its name; `none` and why.
+    pub protection: String,
+    /// Why nothing new starts, as a sentence.
+    pub paused: Option<String>,
+    /// Sentences about settings and files that somebody has to look at.
+    pub problems: Vec<String>,
+    /// How many stories are archived.
+    pub archived: usize,
+    /// The agents that a story can be given to.
+    pub agents: Vec<AgentView>,
+    /// US dollars since midnight.
+    pub spent_today: f64,
+    /// The day's budget.
+    pub budget_today: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct AgentView {
+    pub name: String,
+    #[cfg_attr(test, ts(type = "AgentRole"))]
+    pub role: Role,
+    pub workers: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct StoryCard {
+    pub id: u32,
+    pub title: String,
+    /// `story`, `bug`, ...
+    pub kind: String,
+    #[cfg_attr(test, ts(type = "Stage"))]
+    pub stage: Stage,
+    /// When it came into its stage.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub since: u64,
+    /// The preferred agent.
+    pub agent: Option<String>,
+    pub manual_qa: bool,
+    pub depends_on: Vec<u32>,
+    /// Acceptance criteria, and how many of them are ticked.
+    pub criteria: usize,
+    pub ticked: usize,
+    /// Failed runs in this stage.
+    pub retries: u32,
+    /// Why it does not progress, as a clause.
+    pub waits: Option<String>,
+    pub wanted: Option<Wanted>,
+    /// Why strangers may have written it, as a clause.
+    pub quarantine: Option<String>,
+    pub cost_usd: f64,
+    /// The stages that `move` allows from here.
+    #[cfg_attr(test, ts(type = "Array<Stage>"))]
+    pub moves: Vec<Stage>,
+}
+
+/// The decision that a person has to take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum Wanted {
+    /// `accept` or `reject`.
+    Review,
+    /// Look, fix, then `retry`.
+    Retry,
+    /// Let it spend more (`retry`), or leave it.
+    Budget,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "RunView"))]
+pub struct RunCard {
+    pub id: String,
+    pub story: u32,
+    pub title: String,
+    /// `coder-2`
+    pub worker: String,
+    pub agent: String,
+    #[cfg_attr(test, ts(type = "AgentRole"))]
+    pub role: Role,
+    #[cfg_attr(test, ts(type = "number"))]
+    pub since: u64,
+    pub phase: String,
+    pub cost_usd: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct MergeCard {
+    pub story: u32,
+    pub title: String,
+    pub state: MergeState,
+    /// Others before it.
+    pub ahead: usize,
+    /// What goes on, or why it failed, in words.
+    pub text: String,
+    /// Files in conflict, or the last lines of the gate that failed.
+    pub lines: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum MergeState {
+    Queued,
+    Running,
+    Conflict,
+    GateFailed,
+    Failed,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "QuestionView"))]
+pub struct QuestionCard {
+    #[cfg_attr(test, ts(type = "number"))]
+    pub id: i64,
+    /// The story that the agent works on; `null` for a room's agent.
+    pub story: Option<u32>,
+    /// For whom the agent works, in words.
+    pub asked_for: String,
+    /// The role that it takes to answer.
+    #[cfg_attr(test, ts(type = "Role"))]
+    pub role: UserRole,
+    #[cfg_attr(test, ts(type = "number"))]
+    pub asked: u64,
+    /// When it is denied without an answer.
+    #[cfg_attr(test, ts(type = "number | null"))]
+    pub deadline: Option<u64>,
+    /// Effects that the input does not show, and strangers' text that the agent has read: Markdown, a line each.
+    pub warnings: Vec<String>,
+    pub form: QuestionForm,
+    /// Every room that shows it, as `messenger:id`. It can be answered here in those that are this page's.
+    pub rooms: Vec<String>,
+    /// What `try` did, as safe HTML, once it ran.
+    pub trial: Option<String>,
+    /// Buttons, in order. The key comes back in [`ToServer::Choose`].
+    pub choices: Vec<ChoiceView>,
+    /// How it ended; `null` while it is open.
+    pub outcome: Option<OutcomeView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct ChoiceView {
+    pub key: String,
+    pub label: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct OutcomeView {
+    /// `allow`, `deny`, `timeout`, ..., as in the audit.
+    pub word: String,
+    /// What became of it, and by whom, as safe HTML.
+    pub sentence: String,
+    #[cfg_attr(test, ts(type = "number"))]
+    pub at: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "form", rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum QuestionForm {
+    /// A tool call. The text is the whole of it, with marks in the place of characters that nobody sees.
+    Call {
+        tool: String,
+        text: String,
+        /// `sh`, `diff`, `json` or empty.
+        language: String,
+        /// What `always` would allow from now on.
+        always: Option<String>,
+    },
+    /// A plan to approve. Words are a wish.
+    Plan { html: String },
+    /// A question of the model: pick one, pick several, or write.
+    Options { question: String, options: Vec<OptionView>, several: bool },
+    /// Stories to create, or an act on the board.
+    Board {
+        html: String,
+        /// The titles of stories of which some may be picked.
+        entries: Vec<String>,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct OptionView {
+    pub label: String,
+    pub about: String,
+}
+
+/// The answer of `GET /api/story/ID`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "StoryView"))]
+pub struct StoryPage {
+    pub card: StoryCard,
+    /// Safe HTML of its text behind the front matter.
+    pub html: String,
+    /// The same as Markdown, to be edited.
+    pub markdown: String,
+    pub criteria: Vec<CriterionView>,
+    /// Its branch, as long as there is one.
+    pub branch: Option<String>,
+    /// Commits that base does not have.
+    pub commits: usize,
+    /// `3 files, +20 -4`
+    pub diffstat: Option<String>,
+    /// Oldest first.
+    pub runs: Vec<PastRun>,
+    /// The end of what the gates of its last merge printed, if they failed.
+    pub merge_output: Vec<String>,
+    /// Once it is merged.
+    pub merged: Option<MergedView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct CriterionView {
+    pub text: String,
+    pub done: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct PastRun {
+    pub id: String,
+    pub worker: String,
+    #[cfg_attr(test, ts(type = "number"))]
+    pub started: u64,
+    /// `null` while it lives.
+    #[cfg_attr(test, ts(type = "number | null"))]
+    pub ended: Option<u64>,
+    /// What came of it, as a clause.
+    pub outcome: String,
+    pub failed: bool,
+    pub cost_usd: f64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct MergedView {
+    pub commit: String,
+    pub message: String,
+    #[cfg_attr(test, ts(type = "number"))]
+    pub at: u64,
+    pub gates: Vec<GateView>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct GateView {
+    pub command: String,
+    pub code: i32,
+}
+
+/// The answer of `GET /api/story/ID/diff`: its branch against the base that it began from, or its merge commit.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "DiffView"))]
+pub struct DiffPage {
+    /// The commit that it is compared with.
+    pub against: Option<String>,
+    pub files: Vec<FileDiffView>,
+    /// Files that did not fit.
+    pub more_files: usize,
+    pub added: usize,
+    pub removed: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "FileDiff"))]
+pub struct FileDiffView {
+    pub path: String,
+    /// Where it was, if it was renamed.
+    pub from: Option<String>,
+    pub status: FileStatus,
+    pub binary: bool,
+    pub added: usize,
+    pub removed: usize,
+    pub hunks: Vec<HunkView>,
+    /// Lines that did not fit.
+    pub more_lines: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum FileStatus {
+    Added,
+    Changed,
+    Removed,
+    Renamed,
+    /// It can be executed now, or not any more; or it is something else than a file now.
+    Mode,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "Hunk"))]
+pub struct HunkView {
+    /// `@@ -1,4 +1,5 @@ fn main()`
+    pub head: String,
+    pub lines: Vec<HunkLine>,
+}
+
+/// A line with its number on each side; only one of them where it was removed or added.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "DiffLine"))]
+pub struct HunkLine {
+    pub old: Option<u32>,
+    pub new: Option<u32>,
+    pub text: String,
+}
+
+/// The answer of `GET /api/run/ID/log?from=LINE`; without `from` the last lines. Lines are counted from 1 and keep their number.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "LogView"))]
+pub struct RunLogPage {
+    pub run: String,
+    pub story: Option<u32>,
+    /// The number of the first line.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub from: u64,
+    pub lines: Vec<String>,
+    /// The number of the line after these.
+    #[cfg_attr(test, ts(type = "number"))]
+    pub next: u64,
+    /// Whether the run is over.
+    pub over: bool,
+}
+
+/// The answer of `GET /api/archive?before=ID&q=TEXT`, newest first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "ArchiveView"))]
+pub struct ArchivePage {
+    pub stories: Vec<StoryCard>,
+    pub more: bool,
+}
+
+/// The answer of `GET /api/cost`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "CostView"))]
+pub struct CostPage {
+    /// Newest first; days on which something ran.
+    pub days: Vec<DayCost>,
+    /// Dearest first.
+    pub stories: Vec<StoryCost>,
+    /// US dollars since midnight, and the day's budget.
+    pub today: f64,
+    pub budget_today: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct DayCost {
+    /// `2026-11-30`, in this machine's time zone.
+    pub day: String,
+    pub usd: f64,
+    pub runs: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct StoryCost {
+    pub id: u32,
+    pub title: String,
+    pub usd: f64,
+    pub runs: usize,
+}
+
+/// A message of a room in its present state: a later one of the same id takes its place.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct MessageView {
+    pub room: String,
+    pub id: String,
+    #[cfg_attr(test, ts(type = "number"))]
+    pub at: u64,
+    /// The person who wrote it; `null` for the bot.
+    pub by: Option<String>,
+    /// Safe HTML.
+    pub html: String,
+    pub tone: ToneView,
+    pub choices: Vec<ChoiceView>,
+    /// Whether edits will follow.
+    pub live: bool,
+    pub reply_to: Option<String>,
+    /// The question that it asks.
+    #[cfg_attr(test, ts(type = "number | null"))]
+    pub question: Option<i64>,
+    /// The name of a file that it shows: `GET /api/file?room=ROOM&message=ID`.
+    pub file: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum ToneView {
+    Answer,
+    Notice,
+    Question,
+    Failure,
+}
+
+/// A frame of the browser on `/live`. The first one is `hello`, within 5 s.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum ToServer {
+    Hello {
+        secret: String,
+        after: Option<SeenUntil>,
+    },
+    /// The lines of a run from this one on.
+    Follow {
+        run: String,
+        #[cfg_attr(test, ts(type = "number"))]
+        from: u64,
+    },
+    Unfollow {
+        run: String,
+    },
+    /// The last line of each run, once a second.
+    Tails {
+        on: bool,
+    },
+    /// The messages of a room, and every change of it; before this message, to read on backwards.
+    Open {
+        room: String,
+        before: Option<String>,
+    },
+    Close {
+        room: String,
+    },
+    /// Text for the bot. The ticket is the page's own number.
+    Say {
+        ticket: u32,
+        room: String,
+        text: String,
+        #[serde(default)]
+        #[cfg_attr(test, ts(optional))]
+        reply_to: Option<String>,
+    },
+    /// A button of a message, or of a question, which has no message here.
+    Choose {
+        ticket: u32,
+        room: String,
+        message: Option<String>,
+        key: String,
+    },
+    /// Whether somebody looks at the page. A hidden one gets changes of the board alone.
+    Visible {
+        on: bool,
+    },
+}
+
+/// The last change that a page has seen.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct SeenUntil {
+    pub boot: String,
+    #[cfg_attr(test, ts(type = "number"))]
+    pub seq: u64,
+}
+
+/// A frame to the browser on `/live`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum FromServer {
+    Hello {
+        boot: String,
+        #[cfg_attr(test, ts(type = "number"))]
+        seq: u64,
+        /// The version of the page that this server has.
+        build: String,
+        #[cfg_attr(test, ts(type = "number"))]
+        at: u64,
+        me: Me,
+    },
+    /// What was missed is not kept: the board has to be fetched again.
+    Anew,
+    Changed(BoardChange),
+    Lines {
+        run: String,
+        /// The number of the first of them.
+        #[cfg_attr(test, ts(type = "number"))]
+        from: u64,
+        lines: Vec<String>,
+        /// Whether the run is over and these are its last ones.
+        over: bool,
+    },
+    /// The last line of each run that has a new one.
+    Tails {
+        lines: BTreeMap<String, String>,
+    },
+    /// Every 20 s: browsers do not show the pings of the socket, and could not tell a dead connection from a quiet one.
+    Beat {
+        #[cfg_attr(test, ts(type = "number"))]
+        at: u64,
+    },
+    Message {
+        message: MessageView,
+    },
+    /// The messages that [`ToServer::Open`] asked for are sent.
+    Opened {
+        room: String,
+        more: bool,
+    },
+    Activity {
+        room: String,
+        state: ActivityView,
+    },
+    /// The frame with this ticket became this act; answers to it name it in `reply_to`.
+    Taken {
+        ticket: u32,
+        message: String,
+    },
+    Refused {
+        ticket: u32,
+        why: String,
+    },
+    /// The last frame: sign in again, unless `again` says to connect again.
+    Bye {
+        why: String,
+        again: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum ActivityView {
+    Idle,
+    Working,
+    Asking,
+}
+
+/// A change of the board: whole entries, each in the place of the one with the same id.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "Changes"))]
+pub struct BoardChange {
+    #[cfg_attr(test, ts(type = "number"))]
+    pub seq: u64,
+    #[cfg_attr(test, ts(type = "number"))]
+    pub at: u64,
+    pub stories: Vec<StoryCard>,
+    /// Deleted, or archived.
+    pub gone_stories: Vec<u32>,
+    pub runs: Vec<RunCard>,
+    pub gone_runs: Vec<String>,
+    /// The whole queue, if it is another.
+    pub merges: Option<Vec<MergeCard>>,
+    pub questions: Vec<QuestionCard>,
+    pub state: Option<BoardState>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use ts_rs::{Config, TS};
+
+    use super::*;
+
+    /// One declaration with its comments.
+    fn declaration<T: TS>(config: &Config) -> String {
+        format!("{}export {}\n", T::docs().unwrap_or_default(), T::decl(config))
+    }
+
+    macro_rules! declarations {
+        ($config:expr; $($name:ty),* $(,)?) => { [$(declaration::<$name>($config)),*].join("\n") };
+    }
+
+    #[test]
+    fn the_page_knows_these_very_types() {
+        let config = Config::new().with_large_int("number");
+        let head = "// Written by `cargo test` from `bot/src/http/web/view.rs`: change the types there, then run it with STORKIT_WRITE_WIRE=1.\n\n\
+             export type Stage = \"backlog\" | \"current\" | \"qa\" | \"merge\" | \"done\" | \"archived\";\n\n\
+             export type AgentRole = \"coder\" | \"qa\" | \"mergemaster\" | \"supervisor\";\n\n\
+             export type Role = \"user\" | \"approver\" | \"operator\";\n\n";
+        let types = declarations!(&config;
+            Login, Me, RoomView, SessionView, BoardView, BoardState, AgentView, StoryCard, Wanted, RunCard, MergeCard,
+            MergeState, QuestionCard, ChoiceView, OutcomeView, QuestionForm, OptionView, StoryPage, CriterionView, PastRun,
+            MergedView, GateView, DiffPage, FileDiffView, FileStatus, HunkView, HunkLine, RunLogPage, ArchivePage, CostPage,
+            DayCost, StoryCost, MessageView, ToneView, ToServer, SeenUntil, FromServer, ActivityView, BoardChange,
+        );
+        let wanted = format!("{head}{types}");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../web/src/wire.ts");
+        if std::env::var_os("STORKIT_WRITE_WIRE").is_some() {
+            fs::write(&path, &wanted).unwrap();
+        }
+        let found = fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            found == wanted,
+            "web/src/wire.ts differs; run this test with STORKIT_WRITE_WIRE=1 and look at the difference"
+        );
+    }
+}

@@ -1,0 +1,118 @@
+//! Who may look: the person behind a session's secret, with the rights that their messenger's lists give them now.
+
+use std::sync::Arc;
+
+use adapters::{
+    Room,
+    web::{Web, WebSpeaker},
+};
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse as _, Response},
+};
+use pipeline::event::millis;
+
+use super::{
+    WebServices,
+    view::{Me, RoomView, SessionView},
+};
+use crate::{config::access::UserRole, replies, store::WebSession};
+
+/// Somebody who is signed in.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    pub session: WebSession,
+    pub role: UserRole,
+}
+
+/// Why a secret opens nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoVisitor {
+    /// There is no such session, or it has ended.
+    SessionEnded,
+    /// The person is on no list any more.
+    NotAllowed,
+}
+
+impl WebServices {
+    /// The person of this session, with their rights now.
+    pub fn visitor(&self, secret: &str) -> Result<Visitor, NoVisitor> {
+        let session = self.sessions.find(secret).ok_or(NoVisitor::SessionEnded)?;
+        let role = self.settings.access().role(&Web::team(), &session.person);
+        role.map(|role| Visitor { session, role }).ok_or(NoVisitor::NotAllowed)
+    }
+}
+
+impl Visitor {
+    /// The rooms that this person may open: their own, and everybody's.
+    pub fn rooms(&self) -> [Room; 2] {
+        [Web::room_of(&self.session.person), Web::team()]
+    }
+
+    /// The room of this name, if this person may open it.
+    pub fn room(&self, name: &str) -> Option<Room> {
+        self.rooms().into_iter().find(|room| room.to_string() == name)
+    }
+
+    pub fn speaker(&self) -> WebSpeaker {
+        let session = &self.session;
+        WebSpeaker { id: session.person.as_str().into(), name: session.name.as_str().into() }
+    }
+
+    /// The person as their page shows them.
+    pub fn me(&self, services: &WebServices) -> Me {
+        let sessions = services.sessions.of(&self.session.person).unwrap_or_else(|error| {
+            tracing::error!(%error, "the sessions of a person cannot be read");
+            Vec::new()
+        });
+        let session = |it: &WebSession| SessionView {
+            number: it.number,
+            browser: it.browser.clone(),
+            created: millis(it.created),
+            used: millis(it.used),
+            this_one: it.number == self.session.number,
+        };
+        let [own, team] = self.rooms();
+        Me {
+            who: self.session.person.clone(),
+            name: self.session.name.clone(),
+            role: self.role,
+            rooms: vec![
+                RoomView { room: own.to_string(), title: replies::OWN_ROOM.into() },
+                RoomView { room: team.to_string(), title: replies::TEAM_ROOM.into() },
+            ],
+            sessions: sessions.iter().map(session).collect(),
+        }
+    }
+}
+
+impl NoVisitor {
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::SessionEnded => replies::WEB_SESSION_ENDED,
+            Self::NotAllowed => replies::WEB_NOT_ALLOWED,
+        }
+    }
+}
+
+/// Lets people through who are signed in; the handler finds the [`Visitor`] in the request's extensions.
+pub async fn only_people(
+    State(services): State<Arc<WebServices>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let secret = bearer(request.headers()).unwrap_or_default();
+    match services.visitor(secret) {
+        Ok(visitor) => {
+            request.extensions_mut().insert(visitor);
+            next.run(request).await
+        }
+        Err(why) => (StatusCode::UNAUTHORIZED, why.sentence()).into_response(),
+    }
+}
+
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+}

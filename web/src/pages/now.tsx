@@ -1,0 +1,92 @@
+// The first page: what needs a person, what runs, and the merge queue.
+
+import { useComputed } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+
+import { watchTails } from "../live/link";
+import { usd } from "../parts/format";
+import { lazy } from "../parts/lazy";
+import { Ago } from "../parts/time";
+import { QuestionCard } from "../question/card";
+import { runPath, storyPath } from "../address";
+import { merges, questionList, runs, state, stories, waiting, wanted } from "../store/store";
+import { MergeQueue } from "../story/merge_queue";
+import { WantedCard } from "../story/wanted";
+import type { RunView } from "../wire";
+
+const FirstUse = lazy(() => import("./first_use").then((module) => module.FirstUse));
+
+export function NowPage() {
+  useEffect(watchTails, []);
+  if (stories.value?.size === 0 && questionList.value.length === 0) return <FirstUse />;
+  return (
+    <div class="now">
+      <h1 class="hidden">Now</h1>
+      <NeedsYou />
+      <div class="now-rest">
+        <Running />
+        <section aria-labelledby="queue">
+          <h2 id="queue">
+            Merge queue <span class="number">{merges.value?.length || ""}</span>
+          </h2>
+          <MergeQueue />
+        </section>
+      </div>
+    </div>
+  );
+}
+
+function NeedsYou() {
+  return (
+    <section aria-labelledby="needs-you" class="needs-you">
+      <h2 id="needs-you">
+        Needs you <span class="number">{waiting.value || ""}</span>
+      </h2>
+      {questionList.value.map((question) => (
+        <QuestionCard key={question.id} question={question} />
+      ))}
+      {wanted.value.map((story) => (
+        <WantedCard key={story.id} story={story} />
+      ))}
+      {waiting.value === 0 && questionList.value.length === 0 && <p class="empty">Nothing is waiting for a person.</p>}
+    </section>
+  );
+}
+
+function Running() {
+  const all = [...(runs.value?.values() ?? [])];
+  return (
+    <section aria-labelledby="running">
+      <h2 id="running">
+        Running <span class="number">{all.length || ""}</span>
+      </h2>
+      {all.length === 0 ? (
+        <p class="empty">No agent is working.</p>
+      ) : (
+        <ul class="runs">
+          {all.map((run) => (
+            <RunRow key={run.id} run={run} />
+          ))}
+        </ul>
+      )}
+    </section>
+  );
+}
+
+function RunRow({ run }: { run: RunView }) {
+  // As a signal, only its own text changes when the line does.
+  const tail = useComputed(() => state.value.tails[run.id] ?? "");
+  const isAsking = questionList.value.some((question) => question.story === run.story && !question.outcome);
+  return (
+    <li class="run-row">
+      <a class="run-link" href={runPath(run.id)} data-stop>
+        <span class="worker">{run.worker}</span> <span class="run-title">{run.title}</span>
+      </a>
+      <span class={`phase ${isAsking ? "asking" : ""}`}>{isAsking ? "asking" : run.phase}</span>
+      <span class="tail">{tail}</span>
+      <span class="run-meta soft">
+        <a href={storyPath(run.story)}>#{run.story}</a> · <Ago at={run.since} /> · {usd(run.cost_usd)}
+      </span>
+    </li>
+  );
+}

@@ -1,0 +1,40 @@
+// What became of something that was sent, at the place where it was sent from.
+
+import type { Sender } from "../live/say";
+import { roomPath } from "../address";
+import { Html } from "./html";
+import { Press } from "./press";
+
+/** The region is always there, so that screen readers announce what comes into it. */
+export function Outcome({ sender, why, onDismiss }: { sender: Sender; why?: string | null; onDismiss?(): void }) {
+  return (
+    <div class="outcome" role="status">
+      <OutcomeText sender={sender} why={why ?? null} onDismiss={onDismiss ?? sender.clear} />
+    </div>
+  );
+}
+
+function OutcomeText({ sender, why, onDismiss }: { sender: Sender; why: string | null; onDismiss(): void }) {
+  const sent = sender.sent.value;
+  const failure = why ?? sender.failure.value ?? sent?.refused ?? null;
+  if (failure !== null) return <Note tone="failure" onDismiss={onDismiss}>{failure}</Note>;
+  if (!sent) return null;
+  if (!sent.answer) return <p class="note sending">{sent.message === null ? "Sending…" : "Sent. Waiting for the answer…"}</p>;
+  return (
+    <Note tone={sent.answer.tone === "failure" ? "failure" : "answer"} onDismiss={onDismiss}>
+      <Html html={sent.answer.html} />
+      <a href={roomPath(sent.room)}>In the chat</a>
+    </Note>
+  );
+}
+
+function Note({ tone, onDismiss, children }: { tone: string; onDismiss(): void; children: preact.ComponentChildren }) {
+  return (
+    <div class={`note ${tone}`}>
+      <div>{children}</div>
+      <Press kind="quiet" label="Dismiss" onPress={onDismiss}>
+        ✕
+      </Press>
+    </div>
+  );
+}

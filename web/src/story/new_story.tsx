@@ -1,0 +1,102 @@
+// The form for a new story: kind, title, acceptance criteria, and what else there is to say.
+
+import { useSignal } from "@preact/signals";
+
+import { draft } from "../live/drafts";
+import { useSender } from "../live/say";
+import { Outcome } from "../parts/outcome";
+import { Press } from "../parts/press";
+import { whyNot } from "../store/store";
+
+const KINDS = ["story", "bug", "spike", "refactor"] as const;
+type Draft = { kind: string; title: string; criteria: string; about: string };
+const EMPTY: Draft = { kind: "story", title: "", criteria: "", about: "" };
+
+export function NewStory({ isOpen = false, onDone }: { isOpen?: boolean; onDone?(): void }) {
+  const text = draft<Draft>("new-story", EMPTY);
+  const why = useSignal<string | null>(null);
+  const sender = useSender((sent) => {
+    if (sent.answer && sent.answer.tone !== "failure") text.value = EMPTY;
+  });
+  const { kind, title, criteria, about } = text.value;
+  const submit = () => {
+    why.value = whyNot("user") ?? (title.trim() ? null : "It needs a title.");
+    if (why.value === null) sender.send({ say: [`new ${kind} ${oneLine(title)}`, about.trim(), listed(criteria)].filter(Boolean).join("\n\n") });
+  };
+  return (
+    <form
+      class="card form"
+      aria-label="New story"
+      onSubmit={(event) => {
+        event.preventDefault();
+        submit();
+      }}
+    >
+      <div class="row">
+        <label>
+          Kind
+          <select value={kind} onChange={(event) => (text.value = { ...text.value, kind: event.currentTarget.value })}>
+            {KINDS.map((one) => (
+              <option key={one}>{one}</option>
+            ))}
+          </select>
+        </label>
+        <label class="grow">
+          Title
+          <input
+            type="text"
+            data-kept
+            value={title}
+            placeholder="Let people sign in with a passkey"
+            onInput={(event) => (text.value = { ...text.value, title: event.currentTarget.value })}
+          />
+        </label>
+      </div>
+      <label>
+        Acceptance criteria, one a line
+        <textarea
+          data-kept
+          rows={isOpen ? 4 : 3}
+          value={criteria}
+          onInput={(event) => (text.value = { ...text.value, criteria: event.currentTarget.value })}
+        />
+      </label>
+      <label>
+        More about it, if there is more to say
+        <textarea data-kept rows={2} value={about} onInput={(event) => (text.value = { ...text.value, about: event.currentTarget.value })} />
+      </label>
+      <div class="row">
+        <Press kind="primary" onPress={submit} why={whyNot("user")} onRefused={(reason) => (why.value = reason)}>
+          Add to the backlog
+        </Press>
+        {onDone && (
+          <Press kind="quiet" onPress={onDone}>
+            Close
+          </Press>
+        )}
+      </div>
+      <Outcome
+        sender={sender}
+        why={why.value}
+        onDismiss={() => {
+          why.value = null;
+          sender.clear();
+        }}
+      />
+    </form>
+  );
+}
+
+/** A command ends at its line: a title must not smuggle in a second one. */
+function oneLine(text: string): string {
+  return text.replace(/\s+/g, " ").trim();
+}
+
+/** Criteria as the story's file has them, whatever marks they were typed with. */
+function listed(criteria: string): string {
+  const lines = criteria.split("\n").map((line) => line.replace(/^\s*(?:[-*]|\d+[.)])?\s*(?:\[[ xX]?\])?\s*/, "").trim());
+  return lines
+    .filter(Boolean)
+    .map((line) => `- [ ] ${line}`)
+    .join("\n");
+}
