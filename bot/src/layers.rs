@@ -9,7 +9,7 @@ const ORDER: [&[&str]; 12] = [
     &["store"],
     &["permission", "web_sessions"],
     &["replies"],
-    &["host_questions"],
+    &["host_questions", "sent_files"],
     &["commands", "tools"],
     &["chat", "http"],
     &["program"],

@@ -16,6 +16,7 @@ pub mod permission;
 pub mod program;
 pub mod replies;
 mod restart;
+mod sent_files;
 mod store;
 pub mod tools;
 mod web_sessions;

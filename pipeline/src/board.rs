@@ -1,5 +1,6 @@
 //! The board: all stories, their stages, and the problems of files that cannot be acted on.
 
+mod attached;
 mod branch;
 mod checkout;
 mod dependencies;
@@ -20,14 +21,18 @@ use std::{
 };
 
 pub use self::{
+    attached::{
+        AttachFault, AttachedFile, FileToAttach, MAX_ATTACHED, MAX_ATTACHED_FILES, MAX_ATTACHED_TOTAL,
+    },
     branch::{BOARD_BRANCH, BoardBranchError},
     source::BoardSource,
     work::{RemovedStory, WorkError, WorkFolder},
 };
 pub(crate) use self::{
+    attached::{attached_on_disk, attached_paths, story_of_attached},
     branch::{
-        BOARD_REF, BoardChanges, MAX_STORY, StoryBlobs, WORK, apply, board_tip, change_line, commit_tree,
-        is_story_name, stories_at, stories_in, write_commit, write_whole,
+        BOARD_REF, BoardChanges, MAX_STORY, StoryBlobs, WORK, apply, board_at, board_tip, change_line,
+        commit_tree, is_story_name, stories_at, stories_in, write_commit, write_whole,
     },
     dependencies::dependency_fault,
     source::open as open_board,

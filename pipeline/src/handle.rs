@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::{
     Project,
-    board::WorkError,
+    board::{AttachedFile, FileToAttach, WorkError},
     event::{Actor, MergeView, NumberedEvent, PipelineSnapshot, RunInfo},
     host::AgentSettings,
     ledger::RunLedger,
@@ -61,6 +61,8 @@ pub struct DeletedStory {
     pub stopped: Option<String>,
     /// Whether a worktree was removed.
     pub worktree: bool,
+    /// How many files were beside it.
+    pub files: usize,
     /// The branch that was removed.
     pub branch: Option<String>,
 }
@@ -167,6 +169,7 @@ pub(crate) type Answer<T> = oneshot::Sender<Result<T, PipelineError>>;
 pub(crate) enum PipelineOrder {
     Create(NewStory, Author, Answer<Story>),
     Update(StoryId, StoryChange, Author, Answer<Story>),
+    Attach(StoryId, Vec<FileToAttach>, Answer<Vec<AttachedFile>>),
     Tick(StoryId, usize, bool, Answer<()>),
     Start(StoryId, Option<String>, Actor, Answer<StartResult>),
     Stop(StopTarget, Actor, Answer<Vec<RunInfo>>),
@@ -190,6 +193,7 @@ impl PipelineOrder {
     pub(crate) fn story(&self) -> Option<StoryId> {
         match self {
             Self::Update(id, ..)
+            | Self::Attach(id, ..)
             | Self::Tick(id, ..)
             | Self::Start(id, ..)
             | Self::Prefer(id, ..)
@@ -272,6 +276,15 @@ impl Pipeline {
     ) -> Result<Story, PipelineError> {
         let author = by.into();
         self.order(|answer| PipelineOrder::Update(story, change, author, answer)).await
+    }
+
+    /// Puts files of a person's beside a story and names them in its text. What does not fit is left out, with the reason.
+    pub async fn attach(
+        &self,
+        story: StoryId,
+        files: Vec<FileToAttach>,
+    ) -> Result<Vec<AttachedFile>, PipelineError> {
+        self.order(|answer| PipelineOrder::Attach(story, files, answer)).await
     }
 
     /// Lifts a story's quarantine: a person has read it and vouches for it.

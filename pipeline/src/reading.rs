@@ -10,7 +10,7 @@ use git2::{Oid, Repository};
 
 use crate::{
     Project,
-    board::{WorkError, WorkFolder},
+    board::{WorkError, WorkFolder, attached_paths},
     diff::{self, StoryDiff},
     event::RunId,
     handle::{Pipeline, PipelineError, StoryOverview, WorkDone},
@@ -49,6 +49,11 @@ impl Pipeline {
     /// A story's whole file, also of one whose front matter is broken.
     pub async fn text(&self, story: StoryId) -> Result<String, PipelineError> {
         self.reading(move |project| Ok(WorkFolder::open(&project)?.text(story)?)).await
+    }
+
+    /// Where the files are that people attached to a story, absolute.
+    pub async fn attached_files(&self, story: StoryId) -> Result<Vec<PathBuf>, PipelineError> {
+        self.reading(move |project| Ok(attached_paths(&project, story))).await
     }
 
     /// The commits of the story's branch that base does not have, and their diff.

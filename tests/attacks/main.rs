@@ -7,6 +7,7 @@ mod listeners;
 mod questions;
 mod room_tools;
 mod rooms;
+mod stories;
 mod strangers;
 mod trials;
 mod trust;

@@ -143,6 +143,7 @@ const DEFECT: CommandSpec = CommandSpec {
     role: UserRole::User,
     takes_text: false,
     begins: None,
+    takes_files: false,
     immediate: true,
 };
 

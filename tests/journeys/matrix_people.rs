@@ -209,3 +209,25 @@ async fn an_upgraded_room_goes_on_with_its_session_its_rules_and_its_settings_al
     assert_eq!(asked, 0, "the rule holds");
     assert_eq!(serving.end().0, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_picture_whose_caption_is_a_new_story_lies_beside_it() {
+    needs!(Synapse);
+    let team = Team::with(synapse().await, Program::with_stand_in()).await;
+    let serving = team.serve();
+    team.joined(&team.room).await;
+    let caption = "Timmy new story Door squeaks\nSee the picture.\n- [ ] It is silent";
+    let file = PersonFile { content: PNG, caption: Some(caption), ..PersonFile::default() };
+    team.ann.send_file(&team.room, "m.image", "door.png", &file).await;
+    let told = team.see("is in the backlog").await.text;
+    assert!(told.contains("door.png") && told.contains("beside it now"), "{told}");
+    let picture = std::fs::read(team.program.file(".storkit/work/files/1/door.png")).expect("the picture");
+    assert_eq!(picture, PNG);
+    let text = std::fs::read_to_string(team.program.file(".storkit/work/1_backlog/1_story_door_squeaks.md"));
+    let text = text.expect("the story");
+    assert!(
+        text.contains("See the picture.\n- [ ] It is silent\n") && text.contains("(../files/1/door.png)"),
+        "{text}"
+    );
+    assert_eq!(serving.end().0, Some(0));
+}

@@ -555,3 +555,31 @@ async fn a_wish_in_plain_words_becomes_two_merged_stories_in_its_thread() {
     assert!(program.file("door.txt").exists() && program.file("bell.txt").exists());
     assert_eq!(serving.end().0, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_come_with_a_new_story_lie_beside_it() {
+    let (slack, program, serving) = start().await;
+    let image = slack.file("door.png", "image/png", crate::enclosed::PNG);
+    let mut film = slack.file("film.mp4", "video/mp4", b"");
+    film["size"] = json!(40 << 20);
+    slack.send_files(
+        "D1",
+        "U1",
+        "new story Door squeaks\nSee the picture.\n- [ ] It is silent",
+        &[image, film],
+    );
+    let told = slack.see("D1", "is in the backlog").await;
+    let told = told.shown();
+    assert!(told.contains("beside it now") && told.contains("film.mp4"), "{told}");
+    let picture = std::fs::read(program.file(".storkit/work/files/1/door.png")).expect("the picture");
+    assert_eq!(picture, crate::enclosed::PNG);
+    let text = std::fs::read_to_string(program.file(".storkit/work/1_backlog/1_story_door_squeaks.md"));
+    let text = text.expect("the story");
+    assert!(
+        text.contains(
+            "See the picture.\n- [ ] It is silent\n\n## Files\n\n- ![door.png](../files/1/door.png)\n"
+        ),
+        "{text}"
+    );
+    assert_eq!(serving.end().0, Some(0));
+}

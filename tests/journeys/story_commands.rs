@@ -1,8 +1,11 @@
 //! Stories written, changed and ticked in the chat.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use e2e::{Bot, Cli, Setup};
+use adapters::{Enclosed, SentFile, testing::fake::FakeRoom};
+use e2e::{Bot, Cli, Program, Setup, git};
+
+use crate::enclosed::PNG;
 
 /// Only a supervisor, who is never started by itself, and two coders who are never free.
 const TEAM: &str = "[[agent]]\nname = \"boss\"\nstage = \"supervisor\"\n[[agent]]\nname = \"coder\"\nstage = \"coder\"\ncount = 2\n";
@@ -151,4 +154,78 @@ async fn a_sentence_that_begins_like_an_edit_is_a_prompt() {
         room.settled().await;
     }
     bot.app.shutdown().await;
+}
+
+async fn says_with(room: &FakeRoom, text: &str, files: Vec<SentFile>) {
+    room.say_with(text, Enclosed { files, quotes: Vec::new() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_and_files_lie_beside_the_story_and_on_the_board_and_what_is_lost_is_named() {
+    let bot = start().await;
+    let room = bot.room("a");
+    let files = vec![
+        room.file("door.png", Ok(PNG)),
+        SentFile { size: Some(11 << 20), ..room.file("film.mp4", Ok(b"")) },
+        room.file("plan.pdf", Err("it is not there any more")),
+    ];
+    says_with(&room, "new bug Door squeaks\nSee the picture.\n- [ ] It is silent", files).await;
+    let told = room.see("**Door squeaks** is in the backlog").await.text;
+    for part in [
+        "Story `1` has `door.png` beside it now.",
+        "- `film.mp4`: it is larger than 10 MB",
+        "- `plan.pdf`: it is not there any more",
+    ] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+    let file = bot.file(".storkit/work/files/1/door.png");
+    assert_eq!(fs::read(&file).expect("the picture"), PNG);
+    assert_eq!(file.metadata().expect("the picture").permissions().mode() & 0o111, 0, "no program");
+    assert_eq!(bot.until_on_board("files/1/door.png").await, PNG);
+
+    says_with(&room, "edit 1", vec![room.file("Door.png", Ok(b"another"))]).await;
+    room.see("Story `1` has `Door-2.png` beside it now.").await;
+    says_with(&room, "edit 1 title The door", vec![room.file("log.txt", Ok(b"squeak"))]).await;
+    room.see("title **Door squeaks** → **The door**.").await;
+    room.say("edit 1\nNow without the picture in its text.").await;
+    room.see("Story `1`: text").await;
+    let text = story_text(&bot, "1_backlog/1_bug_door_squeaks.md");
+    for link in [
+        "![door.png](../files/1/door.png)",
+        "![Door-2.png](../files/1/Door-2.png)",
+        "[log.txt](../files/1/log.txt)",
+    ] {
+        assert!(text.contains(link), "{link} is not in {text}");
+    }
+    says_with(&room, "status", vec![room.file("door.png", Ok(PNG))]).await;
+    room.see("I did not pass on `door.png`: commands and answers take no files.").await;
+
+    says_with(&room, "edit 7", vec![room.file("door.png", Ok(PNG))]).await;
+    room.see("There is no story `7`").await;
+    assert!(!bot.file(".storkit/work/files/7").exists());
+    room.say("delete 1 yes").await;
+    room.see("Story `1` is deleted: its file in backlog, 3 files beside it").await;
+    assert!(!bot.file(".storkit/work/files/1").exists());
+    let board = || git(&bot.file(""), &["ls-tree", "-r", "--name-only", "storkit/board"]);
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while !board().is_empty() {
+        assert!(std::time::Instant::now() < until, "{}", board());
+        tokio::task::yield_now().await;
+    }
+    bot.app.shutdown().await;
+}
+
+#[test]
+fn a_file_that_is_named_in_the_terminal_lies_beside_the_story() {
+    let program = Program::with_stand_in();
+    let place = tempfile::tempdir().expect("a folder");
+    let picture = place.path().join("my door.png");
+    fs::write(&picture, PNG).expect("a picture");
+    let lines = format!("new bug The door squeaks, see '@{}'\nedit 1 qa on\n", picture.display());
+    let output = program.run(&[], &lines);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("has my_door.png beside it now"), "{said}");
+    assert!(said.contains("review by a person off → on"), "{said}");
+    let file = program.file(".storkit/work/files/1/my_door.png");
+    assert_eq!(fs::read(file).expect("the picture"), PNG);
 }

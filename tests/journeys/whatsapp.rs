@@ -485,3 +485,26 @@ async fn no_secret_is_logged_even_where_everything_is() {
     assert!(log.contains("TRACE"), "everything is logged");
     world.end();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_picture_whose_caption_is_a_new_story_lies_beside_it() {
+    let world = World::new().await;
+    let ann = &world.ann;
+    ann.send_image(crate::enclosed::PNG, "new story Door squeaks\nSee the picture.\n- [ ] It is silent")
+        .await;
+    let told = ann.see("is in the backlog").await;
+    assert!(told.text.contains("beside it now") && told.text.contains("image."), "{}", told.text);
+    let folder = world.program.file(".storkit/work/files/1");
+    let mut files = std::fs::read_dir(folder).expect("its files").flatten();
+    let picture = files.next().expect("the picture").path();
+    assert_eq!(std::fs::read(&picture).expect("the picture"), crate::enclosed::PNG);
+    let text = std::fs::read_to_string(world.program.file(".storkit/work/1_backlog/1_story_door_squeaks.md"))
+        .expect("the story");
+    assert!(
+        text.contains("See the picture.\n- [ ] It is silent\n") && text.contains("](../files/1/image."),
+        "{text}"
+    );
+    ann.send_document("film.mp4", b"short", Some(40 << 20)).await;
+    ann.see("I did not get `film.mp4`").await;
+    world.end();
+}

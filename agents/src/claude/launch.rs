@@ -117,6 +117,8 @@ pub struct LaunchPermissions {
     /// With [`PermissionRoute::Control`] in a live session: storkit's own tools are offered over the control protocol,
     /// and their calls come as [`super::AgentEvent::OwnTools`].
     pub offers_tools: bool,
+    /// Files outside of its working directory that it reads without a question. One whose path a rule of the CLI cannot name is asked about.
+    pub readable: Vec<PathBuf>,
 }
 
 /// The way to the model.
@@ -193,6 +195,7 @@ impl Launch {
                 route: PermissionRoute::Control,
                 accept_edits: false,
                 offers_tools: false,
+                readable: Vec::new(),
             },
             limits: LaunchLimits::default(),
             model: LaunchModel::default(),
@@ -286,6 +289,14 @@ pub(super) fn walled(launch: &Launch, files: &ArgumentFiles, login: bool) -> io:
     }
 }
 
+/// The CLI's rule for reading exactly this file: `//` begins an absolute path (https://code.claude.com/docs/en/permissions#read-and-edit).
+/// `None` for a path with characters that mean something in rules or in lists of them.
+fn read_rule(file: &Path) -> Option<String> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '-');
+    let path = file.to_str().filter(|path| path.starts_with('/') && path.chars().all(is_plain))?;
+    Some(format!("Read(/{path})"))
+}
+
 /// The CLI's options. `--mcp-config` takes a list, so another option always follows it.
 fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     let mut options: Vec<OsString> = vec!["-p".into()];
@@ -293,9 +304,12 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     if mcp_config(launch).is_some() {
         add("--mcp-config", files.mcp.as_os_str());
     }
-    if own_server(launch).is_some() {
-        // Which of storkit's own tools a run may use is decided where they are called.
-        add("--allowedTools", OWN_TOOLS.as_ref());
+    // Which of storkit's own tools a run may use is decided where they are called.
+    let own_tools = own_server(launch).map(|_| OWN_TOOLS.to_owned());
+    let reads = launch.permissions.readable.iter().filter_map(|file| read_rule(file));
+    let unasked: Vec<String> = own_tools.into_iter().chain(reads).collect();
+    if !unasked.is_empty() {
+        add("--allowedTools", unasked.join(",").as_ref());
     }
     match &launch.permissions.route {
         PermissionRoute::Mcp { .. } => add("--permission-prompt-tool", PERMISSION_TOOL.as_ref()),
@@ -469,7 +483,8 @@ mod tests {
     fn launch(mode: PromptMode, route: PermissionRoute) -> Launch {
         let program = LaunchProgram::new(vec!["claude".into()], "/project", "/run/storkit");
         let start = SessionStart::New(SessionId::new("11111111-2222-4333-8444-555555555555"));
-        let permissions = LaunchPermissions { route, accept_edits: false, offers_tools: false };
+        let permissions =
+            LaunchPermissions { route, accept_edits: false, offers_tools: false, readable: Vec::new() };
         Launch { permissions, ..Launch::new(program, start, mode) }
     }
 
@@ -541,6 +556,17 @@ mod tests {
         insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /dev/null claude -p --mcp-config /run/cc/mcp.json --allowedTools mcp__storkit --permission-prompt-tool mcp__storkit__prompt_permission --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages -- --help; $(rm -rf /) "me""#);
         let last = argv(&launch, &files()).pop();
         assert_eq!(last, Some("--help; $(rm -rf /) \"me\"".into()));
+    }
+
+    #[test]
+    fn only_a_file_that_a_rule_can_name_exactly_is_read_unasked() {
+        let mut launch = one_shot("hi");
+        let folder = "/p/.storkit/work/files/7";
+        launch.permissions.readable =
+            ["door.png", "*.png", "a,Bash", "a b", "x)"].map(|name| Path::new(folder).join(name)).into();
+        launch.permissions.readable.push("files/7/relative.png".into());
+        let expected = format!("--allowedTools mcp__storkit,Read(/{folder}/door.png) --");
+        assert!(line(&launch).contains(&expected), "{}", line(&launch));
     }
 
     #[test]

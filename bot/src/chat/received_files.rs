@@ -7,17 +7,17 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use adapters::{Adapter, AdapterError, SentFile, private_files};
+use adapters::{Adapter, SentFile, private_files};
 use agents::prompt::PromptImage;
 use sha2::{Digest as _, Sha256};
 
-use crate::replies;
+use crate::{
+    replies,
+    sent_files::{self, FILES_MAX, FileDelivery, FileLoss},
+};
 
 /// In bytes. The bot holds a file in memory while it fetches it.
 pub const SIZE_MAX: u64 = 32 * 1024 * 1024;
-
-/// How many files one message may bring.
-pub const FILES_MAX: usize = 10;
 
 /// In bytes; a larger image is a file like any other. The model's service takes 5 MB of base64 per image.
 /// <https://docs.claude.com/en/docs/build-with-claude/vision>
@@ -25,9 +25,6 @@ const IMAGE_MAX: usize = 3_700_000;
 
 /// Long enough for the session that works on a file; then people's files are removed from the disk.
 const KEPT_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// A messenger that takes longer for one file has lost it.
-const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The longest name on disk, in bytes.
 const NAME_MAX: usize = 80;
@@ -40,23 +37,6 @@ pub struct ReceivedFile {
     pub kept: Result<KeptFile, FileLoss>,
 }
 
-/// Why a file is not there, as the end of a sentence.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FileLoss {
-    /// It is not for the agent: sending it again changes nothing.
-    Refused(String),
-    /// It could not be had now.
-    Failed(String),
-}
-
-impl FileLoss {
-    pub fn why(&self) -> &str {
-        match self {
-            Self::Refused(why) | Self::Failed(why) => why,
-        }
-    }
-}
-
 /// A file in the folder that the agent reads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KeptFile {
@@ -66,12 +46,6 @@ pub struct KeptFile {
     pub size: usize,
     /// What the model sees of it, if it is an image of a kind and size that models take.
     pub image: Option<PromptImage>,
-}
-
-/// The files of a prompt, and the messenger that has them.
-pub struct FileDelivery {
-    pub adapter: Arc<dyn Adapter>,
-    pub files: Vec<SentFile>,
 }
 
 impl FileDelivery {
@@ -95,15 +69,7 @@ impl FileDelivery {
 }
 
 async fn fetch(adapter: &dyn Adapter, file: &SentFile, folder: &Path) -> Result<KeptFile, FileLoss> {
-    if file.size.is_some_and(|size| size > SIZE_MAX) {
-        return Err(FileLoss::Refused(replies::file_too_large(SIZE_MAX)));
-    }
-    let bytes = match tokio::time::timeout(FETCH_TIMEOUT, adapter.fetch_file(file, SIZE_MAX)).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(AdapterError::Rejected(why))) => return Err(FileLoss::Refused(why)),
-        Ok(Err(error)) => return Err(FileLoss::Failed(error.to_string())),
-        Err(_) => return Err(FileLoss::Failed(replies::file_took_too_long(FETCH_TIMEOUT))),
-    };
+    let bytes = sent_files::fetch(adapter, file, SIZE_MAX).await?;
     let media_type = media_type(&bytes);
     let (path, size) = (folder.join(name_on_disk(&file.name, media_type, &bytes)), bytes.len());
     let bytes: Arc<[u8]> = bytes.into();

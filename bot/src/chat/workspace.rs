@@ -11,11 +11,12 @@ use pipeline::{
 use crate::{
     chat::{
         network::RoomConnection,
-        received_files::{FileDelivery, ReceivedFile},
+        received_files::ReceivedFile,
         session::SessionCloser,
         thread::{ReadThread, UnreadThread},
     },
     replies,
+    sent_files::FileDelivery,
 };
 
 /// A workspace that is ready for a prompt.

@@ -20,6 +20,7 @@ use crate::{
     config::access::UserRole,
     permission::Question,
     replies::{self, AgentOnly},
+    sent_files::FileDelivery,
 };
 
 /// A command as data: help, completion, the reference page and each messenger's menu are made from it.
@@ -45,6 +46,8 @@ pub struct CommandSpec {
     /// How its arguments must begin for a text without a prefix to be this command, where its name is a common
     /// word ("start the server"). `None`: in any way.
     pub begins: Option<fn(&str) -> bool>,
+    /// Whether files that come with its message belong to it.
+    pub takes_files: bool,
     /// Whether it runs at once while the room is busy; else it waits its turn behind the prompts.
     pub immediate: bool,
 }
@@ -61,6 +64,7 @@ impl CommandSpec {
         role: UserRole::User,
         takes_text: false,
         begins: None,
+        takes_files: false,
         immediate: true,
     };
 
@@ -87,6 +91,8 @@ pub struct CommandContext<'a> {
     pub sender: &'a Sender,
     /// The message that called it, where one did.
     pub message: Option<&'a MessageId>,
+    /// What came with that message.
+    pub files: FileDelivery,
     /// What its messenger can do.
     pub capabilities: Capabilities,
     /// The room at this moment.

@@ -18,7 +18,7 @@ const SPEC: CommandSpec = CommandSpec {
     aliases: &["rm"],
     args: "ID [yes]",
     summary: "Delete a story with its worktree and branch, after asking",
-    details: "Shows what would be deleted: the file in any stage, the run of an agent, worktree and branch. `delete ID yes` deletes it and \
+    details: "Shows what would be deleted: the file in any stage, the files beside it, the run of an agent, worktree and branch. `delete ID yes` deletes it and \
               commits. The number is not used again.",
     examples: &["delete 12", "delete 12 yes"],
     role: UserRole::Approver,

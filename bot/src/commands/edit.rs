@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use pipeline::{
-    handle::{Pipeline, StoryChange},
+    Pipeline,
+    handle::StoryChange,
     story::{self, LONGEST_TITLE, Story, StoryDocument, StoryId},
 };
 
-use super::story::{caller, known, later, number, refusal};
+use super::story::{attach, caller, known, later, number, refusal};
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     config::access::UserRole,
@@ -26,7 +27,7 @@ const SPEC: CommandSpec = CommandSpec {
               the one it has; `edit ID title TITLE` changes the title, and with lines below it the text as well. `agent` is the preferred \
               agent, `qa on` lets a person review the story, `after` names the stories that must be done first; `none` takes an agent or \
               the dependencies away. Once a story has left the backlog, and to give up a person's review, it takes an approver. An agent \
-              that works on the story reads the change at its next run. A merged story stays as it is.",
+              that works on the story reads the change at its next run. A merged story stays as it is. Pictures and files that come with `edit ID` are added to the story's.",
     examples: &[
         "edit 12",
         "edit 12 title The door squeaks",
@@ -35,6 +36,7 @@ const SPEC: CommandSpec = CommandSpec {
         "edit 12 agent none",
     ],
     takes_text: true,
+    takes_files: true,
     begins: Some(begins_edit),
     ..CommandSpec::PLAIN
 };
@@ -79,11 +81,17 @@ impl Command for EditCommand {
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         let (id, change) = read(cx.args)?;
         let story = known(&cx, id)?;
-        let pipeline = cx.services.pipeline.clone();
+        let (pipeline, files) = (cx.services.pipeline.clone(), cx.files.clone());
         let Some(change) = change else {
+            if files.is_empty() {
+                return later(async move {
+                    let text = text_of(&pipeline, id).await?;
+                    Ok(Reply::text(replies::story_to_edit(&story, &text)))
+                });
+            }
+            check_role(&cx, &story, &StoryChange { body: Some(String::new()), ..StoryChange::default() })?;
             return later(async move {
-                let text = text_of(&pipeline, id).await?;
-                Ok(Reply::text(replies::story_to_edit(&story, &text)))
+                Ok(Reply::notice(attach(&pipeline, id, &files).await.unwrap_or_default()))
             });
         };
         check_role(&cx, &story, &change)?;
@@ -93,7 +101,11 @@ impl Command for EditCommand {
             let after = pipeline.update(id, change, by).await.map_err(refusal)?;
             let new_text = text_of(&pipeline, id).await?;
             let edit = StoryEdit { before: &story, after: &after, old_text: &old_text, new_text: &new_text };
-            Ok(Reply::notice(replies::story_edited(&edit, &pipeline.snapshot())))
+            let mut told = replies::story_edited(&edit, &pipeline.snapshot());
+            if let Some(attached) = attach(&pipeline, id, &files).await {
+                told = format!("{told}\n{attached}");
+            }
+            Ok(Reply::notice(told))
         })
     }
 }

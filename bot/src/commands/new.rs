@@ -6,7 +6,7 @@ use pipeline::{
     story::{self, LONGEST_TITLE, StoryKind},
 };
 
-use super::story::{caller, create, criteria_of, is_list, later};
+use super::story::{StoryRequest, caller, create, criteria_of, is_list, later};
 use crate::{
     commands::command::{
         AwaitedText, Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply, RoomAction,
@@ -23,9 +23,10 @@ const SPEC: CommandSpec = CommandSpec {
     details: "Adds a story file to the backlog and commits it. Lines below the title are its text, in Markdown, with acceptance criteria as \
               `- [ ] ...`; a list and nothing else is the criteria, and the rest comes from the template of its kind. Without criteria, I ask \
               for them: answer with a line for each, or say `draft ID` and the agent drafts them. Then `start` it. Without a title, I ask \
-              for that too.",
+              for that too. Pictures and files that come with the message are kept beside the story, and agents can read them: at most 10 MB each.",
     examples: &["new story Let people sign in with a passkey", "new bug The door squeaks"],
     takes_text: true,
+    takes_files: true,
     begins: Some(begins_with_kind),
     ..CommandSpec::PLAIN
 };
@@ -48,7 +49,8 @@ impl Command for NewCommand {
         };
         let (services, by) = (cx.services.clone(), caller(&cx));
         let origin = services.messengers.origin(cx.room, cx.message, &format!("{} {}", SPEC.name, cx.args));
-        later(async move { create(&services, new, by, &origin).await })
+        let asked = StoryRequest { new, by, origin, files: cx.files };
+        later(async move { create(&services, asked).await })
     }
 }
 

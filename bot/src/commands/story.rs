@@ -1,7 +1,8 @@
 //! Shared by the story commands: reading a story's number, and refusals of the pipeline.
 
 use pipeline::{
-    PipelineError,
+    Pipeline, PipelineError,
+    board::{AttachedFile, FileToAttach, MAX_ATTACHED},
     event::Actor,
     handle::{NewStory, StartResult},
     story::{self, Story, StoryId},
@@ -14,6 +15,7 @@ use crate::{
     },
     messengers::RequestOrigin,
     replies,
+    sent_files::FileDelivery,
 };
 
 /// Whether arguments begin with a story's number: an unaddressed text that does not is talk, not a command.
@@ -72,19 +74,28 @@ pub fn later(verb: impl Future<Output = CommandResult> + Send + 'static) -> Comm
     Ok(Reply::default().then(RoomAction::Later(Box::pin(verb))))
 }
 
-/// Writes a story to the backlog. The reply asks for criteria where there are none.
-pub async fn create(
-    services: &CommandServices,
-    new: NewStory,
-    by: Actor,
-    origin: &RequestOrigin,
-) -> CommandResult {
+/// A story that a person asks for.
+pub struct StoryRequest {
+    pub new: NewStory,
+    pub by: Actor,
+    pub origin: RequestOrigin,
+    /// What is to lie beside it.
+    pub files: FileDelivery,
+}
+
+/// Writes a story to the backlog. The reply asks for criteria where there are none, and names files that did not arrive.
+pub async fn create(services: &CommandServices, asked: StoryRequest) -> CommandResult {
+    let StoryRequest { new, by, origin, files } = asked;
     let (has_list, has_body) = (!new.criteria.is_empty(), new.body.is_some());
     let new = NewStory { conversation: Some(origin.conversation.clone()), ..new };
     let story = services.pipeline.create_story(new, by).await.map_err(refusal)?;
     let id = story.id();
     services.store.keep_story_origin(id, &origin.room, origin.message.as_ref());
-    let created = replies::story_created(&story);
+    let mut created = replies::story_created(&story);
+    // Behind the story: a file that does not come must not keep the story from being there.
+    if let Some(attached) = attach(&services.pipeline, id, &files).await {
+        created = format!("{created}\n{attached}");
+    }
     // Those of a template are only examples.
     let has_criteria = has_list || has_body && !story.criteria.is_empty();
     Ok(match has_criteria {
@@ -92,6 +103,39 @@ pub async fn create(
         false => Reply::notice(format!("{created}\n\n{}", replies::asks_for_criteria(id)))
             .then(RoomAction::Await(AwaitedText::Criteria(id))),
     })
+}
+
+/// Puts the files of a message beside a story. Returns what became of each; `None` without any.
+pub async fn attach(pipeline: &Pipeline, id: StoryId, files: &FileDelivery) -> Option<String> {
+    if files.is_empty() {
+        return None;
+    }
+    let (mut arrived, mut lost) = (Vec::new(), Vec::new());
+    for (name, content) in files.contents(MAX_ATTACHED).await {
+        match content {
+            Ok(content) => arrived.push(FileToAttach { name, content }),
+            Err(loss) => lost.push((name, loss.why().to_owned())),
+        }
+    }
+    let mut names = Vec::new();
+    if !arrived.is_empty() {
+        let given: Vec<String> = arrived.iter().map(|file| file.name.clone()).collect();
+        match pipeline.attach(id, arrived).await {
+            Ok(attached) => {
+                for AttachedFile { given, stored } in attached {
+                    match stored {
+                        Ok(name) => names.push(name),
+                        Err(fault) => lost.push((given, fault.to_string())),
+                    }
+                }
+            }
+            Err(error) => {
+                let why = replies::refused_by_pipeline(&error).trim_end_matches('.').to_owned();
+                lost.extend(given.into_iter().map(|name| (name, why.clone())));
+            }
+        }
+    }
+    Some(replies::files_attached(id, &names, &lost))
 }
 
 /// The lines of a text as criteria, without the marks of a list.

@@ -3,6 +3,7 @@
 use std::{io, time::Duration};
 
 use adapters::markdown::code_span;
+use pipeline::story::StoryId;
 use settings::duration::human;
 
 use super::visible::visible_line;
@@ -22,6 +23,18 @@ pub fn files_not_received<'a>(lost: impl Iterator<Item = (&'a str, &'a str)>) ->
         )),
     }
 }
+
+/// Files that a person sent for a story: the names of those that are beside it now, and those that are not, with the reason.
+pub fn files_attached(id: StoryId, names: &[String], lost: &[(String, String)]) -> String {
+    let names: Vec<String> = names.iter().map(|name| code_span(name)).collect();
+    let attached =
+        (!names.is_empty()).then(|| format!("Story `{id}` has {} beside it now.", names.join(", ")));
+    let lost = files_not_received(lost.iter().map(|(name, why)| (name.as_str(), why.as_str())));
+    attached.into_iter().chain(lost).collect::<Vec<_>>().join("\n")
+}
+
+/// A picture for a story that has no title yet.
+pub const FILE_KEPT_FOR_STORY: &str = "I keep that for the story. What is its title?";
 
 /// Files that came along with a command or an answer; `None` without any.
 pub fn files_not_passed_on<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {

@@ -171,8 +171,9 @@ pub fn confirm_delete(id: StoryId, snapshot: &PipelineSnapshot) -> Option<String
         (None, Some(problem)) => format!("`{}`, which cannot be read", problem.path().display()),
         (None, None) => return None,
     };
-    let mut text =
-        format!("Delete {what}? This also deletes its worktree and branch, with everything not merged.");
+    let mut text = format!(
+        "Delete {what}? This also deletes its worktree, branch and files, with everything not merged."
+    );
     if let Some(run) = snapshot.runs.iter().find(|run| run.story == id) {
         let _ = write!(text, " `{}` works on it and is stopped.", run.slot);
     }
@@ -188,6 +189,7 @@ pub fn not_yes(word: &str) -> String {
 /// The answer to `delete ID yes`.
 pub fn story_deleted(id: StoryId, deleted: &DeletedStory) -> String {
     let mut gone = vec![format!("its file in {}", deleted.stage)];
+    gone.extend((deleted.files > 0).then(|| count(deleted.files, "file beside it", "files beside it")));
     gone.extend(deleted.stopped.iter().map(|slot| format!("the run of `{slot}`")));
     gone.extend(deleted.worktree.then(|| "its worktree".to_owned()));
     gone.extend(deleted.branch.iter().map(|branch| format!("branch `{branch}`")));
@@ -315,7 +317,7 @@ mod tests {
     #[test]
     fn the_question_before_a_delete_names_everything_that_would_go() {
         let text = confirm_delete(StoryId(2), &fixture::snapshot()).unwrap();
-        insta::assert_snapshot!(text, @"Delete story `2` **Second**, in current? This also deletes its worktree and branch, with everything not merged. `coder` works on it and is stopped. `delete 2 yes` confirms.");
+        insta::assert_snapshot!(text, @"Delete story `2` **Second**, in current? This also deletes its worktree, branch and files, with everything not merged. `coder` works on it and is stopped. `delete 2 yes` confirms.");
         assert_eq!(confirm_delete(StoryId(99), &fixture::snapshot()), None);
     }
 

@@ -190,7 +190,8 @@ pub(super) async fn get(call: ToolCall) -> Answered {
         call.run.asker.read().on_read([StrangerText::Story(id)]);
     }
     let tests: Vec<Value> = recorded(&call, id);
-    let facts = json!({ "story": summary(&story, &snapshot), "criteria": story.criteria, "tests": tests });
+    let files = call.services.pipeline.attached_files(id).await.map_err(refusal)?;
+    let facts = json!({ "story": summary(&story, &snapshot), "criteria": story.criteria, "tests": tests, "files": files });
     Ok(format!("{}\n\n{text}", pretty(&facts)))
 }
 

@@ -10,6 +10,7 @@ use std::{
 
 use git2::{ErrorCode, FileMode, ObjectType, Oid, Repository, build::TreeUpdateBuilder};
 
+use super::attached::attached_in;
 use crate::{
     git::{program::GitProgramError, signature},
     guard::BaseError,
@@ -27,7 +28,7 @@ pub(crate) const WORK: &str = ".storkit/work";
 /// Longest file that is taken from the branch or committed to it: a story has at most so many bytes.
 pub(crate) const MAX_STORY: u64 = 1 << 20;
 
-/// Stories' files by their paths from the project's root.
+/// Stories' files, and the files that belong to them, by their paths from the project's root.
 pub(crate) type StoryBlobs = BTreeMap<PathBuf, Oid>;
 
 /// The changes of a commit to the board: a file's new content, or `None` where it goes.
@@ -104,6 +105,22 @@ pub(crate) fn stories_in(
 /// The stories at the branch's tip; none where there is no branch.
 pub(crate) fn stories_at(repository: &Repository, tip: Option<Oid>) -> Result<StoryBlobs, git2::Error> {
     tip.map_or_else(|| Ok(StoryBlobs::new()), |tip| stories_in(repository, tip, Stage::is_committed))
+}
+
+/// Everything that the board keeps at the branch's tip: the stories, and the files that belong to them.
+pub(crate) fn board_at(repository: &Repository, tip: Option<Oid>) -> Result<StoryBlobs, git2::Error> {
+    tip.map_or_else(|| Ok(StoryBlobs::new()), |tip| board_in(repository, tip, Stage::is_committed))
+}
+
+/// The same of any commit, with the stories of these stages.
+pub(super) fn board_in(
+    repository: &Repository,
+    commit: Oid,
+    stages: impl Fn(Stage) -> bool,
+) -> Result<StoryBlobs, git2::Error> {
+    let mut found = stories_in(repository, commit, stages)?;
+    found.extend(attached_in(repository, commit)?);
+    Ok(found)
 }
 
 /// The stage and the story of a path below the stories' folder.

@@ -14,7 +14,7 @@ use git2::{ErrorCode, ObjectType, Oid, Repository};
 use serde::{Deserialize, Serialize};
 use settings::atomic;
 
-use super::branch::{BoardBranchError, StoryBlobs, WORK, board_tip, disk, stories_in};
+use super::branch::{BoardBranchError, StoryBlobs, WORK, board_in, board_tip, disk};
 use crate::Project;
 
 /// Looks at a git command that is at work, and the time between two of them.
@@ -207,7 +207,7 @@ pub(super) fn versions_since(
         if work.is_none_or(|work| !seen.insert(work)) {
             continue;
         }
-        for (path, blob) in stories_in(repository, commit, |_| true)? {
+        for (path, blob) in board_in(repository, commit, |_| true)? {
             versions.entry(path).or_default().insert(blob);
         }
     }

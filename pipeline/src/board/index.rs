@@ -18,6 +18,7 @@ use rustix::{
 
 use super::{
     Board, BoardProblem,
+    attached::FILES,
     branch::MAX_STORY,
     files::{FilePlace, FileReading, StoryFiles, relative},
 };
@@ -186,9 +187,15 @@ fn is_of_interest(name: &OsStr) -> bool {
 fn strays(work: &Path) -> io::Result<Vec<BoardProblem>> {
     let mut strays = Vec::new();
     for item in std::fs::read_dir(work)? {
-        let name = item?.file_name();
+        let item = item?;
+        let name = item.file_name();
         let is_stage = name.to_str().is_some_and(|name| Stage::from_dir(name).is_some());
-        if is_of_interest(&name) && !is_stage {
+        if name == FILES {
+            if !item.file_type()?.is_dir() {
+                let why = "it is no folder, or a link to one; put a folder there".into();
+                strays.push(BoardProblem::Unreadable { path: name.into(), why });
+            }
+        } else if is_of_interest(&name) && !is_stage {
             strays.push(BoardProblem::UnknownStage { path: name.into() });
         }
     }

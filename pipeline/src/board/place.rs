@@ -26,8 +26,8 @@ pub(super) enum ReplaceResult {
 }
 
 /// Makes a file that is not there yet; an `AlreadyExists` error if it is.
-pub(super) fn create(temporary: &Path, path: &Path, text: &str) -> io::Result<()> {
-    written(temporary, text.as_bytes(), 0o644)?.persist_noclobber(path).map_err(|error| error.error)?;
+pub(super) fn create(temporary: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+    written(temporary, content, 0o644)?.persist_noclobber(path).map_err(|error| error.error)?;
     settle(path)
 }
 

@@ -14,7 +14,8 @@ use git2::{Oid, Repository, RepositoryState};
 use settings::unlinked;
 
 use super::{
-    branch::{BOARD_BRANCH, BOARD_REF, BoardBranchError, MAX_STORY, StoryBlobs, disk, place_of, stories_at},
+    attached::{MAX_ATTACHED, story_of_attached},
+    branch::{BOARD_BRANCH, BOARD_REF, BoardBranchError, MAX_STORY, StoryBlobs, board_at, disk, place_of},
     checkout::{CheckoutMark, hash_of, settle, staged, versions_since},
     lost, place,
     source::{lost_tip, put_back},
@@ -127,7 +128,7 @@ pub(crate) fn sync_locked(
     if !versions.is_empty() && repository.state() != RepositoryState::Clean {
         return Ok(BoardSync::Unsettled("a merge, rebase or the like is under way in the main checkout"));
     }
-    let stories = stories_at(&repository, now.board_commit())?;
+    let stories = board_at(&repository, now.board_commit())?;
     let folder = StoryFolder { project, repository: &repository, base, now: &now, stories: &stories };
     let (files, lost) = match &before {
         Some(before) => (folder.restore(before, &versions)?, Vec::new()),
@@ -205,7 +206,7 @@ impl StoryFolder<'_> {
         let is_forward = old == new
             || (self.repository.find_commit(old).is_ok() && self.repository.graph_descendant_of(new, old)?);
         match is_forward {
-            true => Ok(stories_at(self.repository, Some(old))?),
+            true => Ok(board_at(self.repository, Some(old))?),
             false => Ok(self.stories.clone()),
         }
     }
@@ -297,11 +298,12 @@ impl StoryFolder<'_> {
         Ok(places)
     }
 
-    /// Writes a story as the branch has it. One that is too long for a story is left out.
+    /// Writes a file as the branch has it. One that is too large for its kind is left out.
     fn write(&self, path: &Path) -> Result<bool, BoardBranchError> {
         let Some(blob) = self.stories.get(path) else { return Ok(false) };
         let blob = self.repository.find_blob(*blob)?;
-        if blob.size() as u64 > MAX_STORY {
+        let most = if story_of_attached(path).is_some() { MAX_ATTACHED } else { MAX_STORY };
+        if blob.size() as u64 > most {
             return Ok(false);
         }
         let file = self.project.root().join(path);

@@ -11,7 +11,8 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{
-    BOARD_BRANCH, Board, BoardProblem,
+    AttachFault, AttachedFile, BOARD_BRANCH, Board, BoardProblem, FileToAttach,
+    attached::{Attachments, attached_files, folder_of, remove_attached},
     files::relative,
     index::{self, BoardIndex},
     number,
@@ -99,6 +100,8 @@ pub struct RemovedStory {
     pub stage: Stage,
     /// Where it was, absolute.
     pub path: PathBuf,
+    /// How many files of its own went with it.
+    pub files: usize,
 }
 
 fn why_not(from: &Stage, to: &Stage) -> String {
@@ -193,7 +196,7 @@ impl WorkFolder {
             let name = FileName { id, kind, slug: slug(&title) };
             let name = OsString::from(name.to_string());
             let path = self.place(Stage::Backlog, &name)?;
-            match place::create(&self.temporary, &path, document.text()) {
+            match place::create(&self.temporary, &path, document.text().as_bytes()) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 result => {
                     result.map_err(disk(&path))?;
@@ -253,7 +256,37 @@ impl WorkFolder {
         Err(WorkError::Busy(id))
     }
 
-    /// Deletes a story's file, also one that cannot be read. Its number is not given again.
+    /// Puts files beside a story and names them in its text. What does not fit is left out, with the reason.
+    pub fn attach(&self, id: StoryId, files: Vec<FileToAttach>) -> Result<Vec<AttachedFile>, WorkError> {
+        self.text(id)?;
+        let own = folder_of(&self.dir, id);
+        folder(own.parent().unwrap_or(&self.dir))?;
+        folder(&own)?;
+        let mut attachments = Attachments::of(&self.dir, id).map_err(disk(&own))?;
+        let mut attached = Vec::new();
+        for file in files {
+            let stored = attachments.admit(&file).and_then(|name| {
+                let written = place::create(&self.temporary, &own.join(&name), &file.content);
+                written.map(|()| name).map_err(|error| AttachFault::Disk(error.to_string()))
+            });
+            attached.push(AttachedFile { given: file.name, stored });
+        }
+        self.edit(id, |document| self.name_files(id, document))?;
+        Ok(attached)
+    }
+
+    /// Names the story's files in its text, as far as it does not do so itself.
+    pub(crate) fn name_files(&self, id: StoryId, document: &mut StoryDocument) -> Result<(), EditError> {
+        // A folder that cannot be read has nothing to name; who attaches a file hears of it.
+        let files = attached_files(&self.dir, id).unwrap_or_default();
+        let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+        match templates::with_files(document.body(), id, &names) {
+            Some(body) => document.set_body(&body),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes a story's file and the files that belong to it, also one that cannot be read. Its number is not given again.
     pub fn delete(&self, id: StoryId) -> Result<RemovedStory, WorkError> {
         let mut index = self.scanned()?;
         let (stage, name) = self.only_place(&mut index, id)?;
@@ -262,7 +295,9 @@ impl WorkFolder {
         number::keep(&self.root, &self.run, index.highest()).map_err(disk(&self.run))?;
         fs::remove_file(&path).and_then(|()| place::settle(&path)).map_err(disk(&path))?;
         index.refresh(&self.dir, stage, &name).map_err(disk(&path))?;
-        Ok(RemovedStory { name: name.to_string_lossy().into_owned(), stage, path })
+        // Behind the story: a kill in between leaves files that no story names, and no story that names files which are gone.
+        let files = remove_attached(&self.dir, id).map_err(disk(&folder_of(&self.dir, id)))?;
+        Ok(RemovedStory { name: name.to_string_lossy().into_owned(), stage, path, files })
     }
 
     /// A story's whole text, also of one whose front matter is broken.
@@ -727,6 +762,31 @@ mod tests {
             story.set("agent", "b")
         });
         assert!(matches!(busy, Err(WorkError::Busy(ONE))));
+    }
+
+    #[test]
+    fn files_lie_beside_a_story_and_its_text_names_them_in_every_stage() {
+        let fixture = Fixture::new();
+        let id = fixture.work.create(StoryKind::Bug, "A door", Some("It squeaks.\n")).unwrap().id();
+        let file = |name: &str| FileToAttach { name: name.into(), content: b"x".to_vec() };
+        let large = FileToAttach { name: "film.mp4".into(), content: vec![0; (10 << 20) + 1] };
+        let stored = fixture.work.attach(id, vec![file("../door.png"), large, file("Door.png")]).unwrap();
+        let stored: Vec<_> = stored.into_iter().map(|file| file.stored).collect();
+        assert_eq!(stored, [Ok("door.png".into()), Err(AttachFault::TooLarge), Ok("Door-2.png".to_owned())]);
+        let text = fixture.work.text(id).unwrap();
+        let named = "It squeaks.\n\n## Files\n\n- ![Door-2.png](../files/1/Door-2.png)\n- ![door.png](../files/1/door.png)\n";
+        assert!(text.ends_with(named), "{text}");
+        fixture.work.move_story(id, Stage::Current, Mover::Pipeline).unwrap();
+        assert!(fixture.path("2_current/../files/1/door.png").exists());
+        assert_eq!(fixture.work.scan().unwrap().problems, []);
+        assert!(matches!(fixture.work.attach(StoryId(9), vec![file("x")]), Err(WorkError::Unknown(_))));
+        assert!(!fixture.path("files/9").exists());
+        assert_eq!(fixture.work.delete(id).unwrap().files, 2);
+        assert!(!fixture.path("files/1").exists());
+        fs::remove_dir_all(fixture.path("files")).unwrap();
+        symlink(fixture.folder.path(), fixture.path("files")).unwrap();
+        let problems = fixture.work.scan().unwrap().problems.clone();
+        assert!(problems.iter().any(|problem| problem.to_string().contains("a link to one")), "{problems:?}");
     }
 
     #[test]

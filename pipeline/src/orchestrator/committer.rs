@@ -2,7 +2,7 @@
 //! follow from the change. What differs is found anew each time, so that nothing is ever missed.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -13,8 +13,9 @@ use super::story_blobs::StoryBlobCache;
 use crate::{
     Project,
     board::{
-        BOARD_REF, BoardBranchError, BoardChanges, BoardSync, MAX_STORY, StoryBlobs, WORK, board_tip,
-        change_line, is_story_name, note_board, stories_at, sync_locked, write_commit,
+        BOARD_REF, BoardBranchError, BoardChanges, BoardSync, MAX_ATTACHED, MAX_STORY, StoryBlobs, WORK,
+        attached_on_disk, board_at, board_tip, change_line, is_story_name, note_board, story_of_attached,
+        sync_locked, write_commit,
     },
     git::program::{GitProgram, GitProgramError},
     guard::{BaseError, BaseGuard, OwnCommits, RefMove, move_refs},
@@ -68,7 +69,7 @@ pub(crate) fn commit_stories(
     }
     let repository = Repository::open(project.root())?;
     let tip = board_tip(&repository)?;
-    let before = stories_at(&repository, tip)?;
+    let before = board_at(&repository, tip)?;
     let now = on_disk(project.root(), &before, blobs)?;
     let mut changed = changed(&before, &now);
     changed.retain(|path, change| *change != FileChange::New || !claims_done(project, path));
@@ -92,7 +93,8 @@ pub(crate) fn commit_stories(
     Ok(CommitResult::Commit(commit.to_string()))
 }
 
-/// The stories' files of the stages that the branch keeps. One that is too long for a story counts as unchanged.
+/// The stories' files of the stages that the branch keeps, and the files that belong to stories, in whatever stage these are. One that is
+/// too large counts as unchanged.
 fn on_disk(root: &Path, before: &StoryBlobs, blobs: &StoryBlobCache) -> Result<StoryBlobs, CommitError> {
     let mut found = StoryBlobs::new();
     for stage in Stage::ALL.into_iter().filter(|stage| stage.is_committed()) {
@@ -117,6 +119,14 @@ fn on_disk(root: &Path, before: &StoryBlobs, blobs: &StoryBlobCache) -> Result<S
                 Ok(_) | Err(_) => {}
             }
         }
+    }
+    let failed = |source| CommitError::Disk { path: root.join(WORK), source };
+    for (file, there) in attached_on_disk(root).map_err(failed)? {
+        let blob = match there.len() > MAX_ATTACHED {
+            true => before.get(&file).copied(),
+            false => blobs.of(root, &file, &there),
+        };
+        found.extend(blob.map(|blob| (file, blob)));
     }
     Ok(found)
 }
@@ -169,6 +179,10 @@ fn message(changed: &BTreeMap<PathBuf, FileChange>, root: &Path) -> String {
         }
     }
     let mut lines: Vec<String> = stories.iter().map(|(id, files)| line(*id, files, root)).collect();
+    let attached: BTreeSet<StoryId> = changed.keys().filter_map(|path| story_of_attached(path)).collect();
+    // A story's own change says enough.
+    let others = attached.into_iter().filter(|id| !stories.contains_key(&Some(*id)));
+    lines.extend(others.map(|id| change_line("files of", id, "")));
     match lines.as_slice() {
         [one] => format!("storkit: {one}"),
         _ => {
@@ -225,7 +239,7 @@ fn title_of(path: &Path) -> Option<String> {
 mod tests {
     use super::*;
     use crate::{
-        board::{BOARD_BRANCH, WorkFolder},
+        board::{BOARD_BRANCH, FileToAttach, WorkFolder},
         story::{StoryKind, stage::Mover},
         worktree::fixture::WorktreeFixture,
     };
@@ -327,6 +341,50 @@ mod tests {
             );
         }
         assert_eq!(stories.on_board().lines().count(), 3);
+    }
+
+    #[test]
+    fn a_storys_files_are_on_the_board_wherever_it_is_and_go_with_it() {
+        let stories = Stories::new();
+        let id = stories.work.create(StoryKind::Bug, "One", None).unwrap().id();
+        let file = |name: &str| FileToAttach { name: name.into(), content: b"\0 no text".to_vec() };
+        stories.work.attach(id, vec![file("door.png")]).unwrap();
+        assert_eq!(stories.commit_subject(), "storkit: create 1 One");
+        stories.work.move_story(id, Stage::Current, Mover::Person).unwrap();
+        assert_eq!(stories.commit_subject(), "storkit: start 1 One");
+        stories.work.attach(id, vec![file("plan.pdf")]).unwrap();
+        assert_eq!(stories.commit_subject(), "storkit: files of 1");
+        let files = ".storkit/work/files/1/door.png\n.storkit/work/files/1/plan.pdf";
+        assert_eq!(stories.on_board(), files);
+        let modes = stories.fixture.git(&["ls-tree", "-r", "--format=%(objectmode)", BOARD_BRANCH]);
+        assert_eq!(modes, "100644\n100644", "never executable");
+        assert_eq!(stories.fixture.git(&["status", "--porcelain"]), "");
+        assert_eq!(stories.work.delete(id).unwrap().files, 2);
+        assert_eq!(stories.commit_subject(), "storkit: files of 1");
+        assert_eq!(stories.on_board(), "");
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_never_committed() {
+        let stories = Stories::new();
+        let id = stories.work.create(StoryKind::Bug, "One", None).unwrap().id();
+        assert!(matches!(stories.commit(), CommitResult::Commit(_)));
+        let (files, elsewhere) = (stories.work.dir().join("files"), tempfile::tempdir().unwrap());
+        fs::write(elsewhere.path().join("key.txt"), "secret").unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), &files).unwrap();
+        assert_eq!(stories.commit(), CommitResult::Nothing);
+        fs::remove_file(&files).unwrap();
+        fs::create_dir(&files).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), files.join("1")).unwrap();
+        assert_eq!(stories.commit(), CommitResult::Nothing);
+        let file = FileToAttach { name: "door.png".into(), content: b"x".to_vec() };
+        let refused = stories.work.attach(id, vec![file]).unwrap_err().to_string();
+        assert!(refused.contains("is a symbolic link"), "{refused}");
+        fs::remove_file(files.join("1")).unwrap();
+        fs::create_dir(files.join("1")).unwrap();
+        std::os::unix::fs::symlink(elsewhere.path().join("key.txt"), files.join("1/key.txt")).unwrap();
+        assert_eq!(stories.commit(), CommitResult::Nothing);
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 1, "nothing was written there");
     }
 
     #[test]

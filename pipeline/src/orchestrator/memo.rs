@@ -30,6 +30,8 @@ pub(super) struct StoryMemo {
     pub failure: Option<FailureCause>,
     /// The coder's session, to be resumed.
     pub session: Option<String>,
+    /// Whether somebody has changed its text since the session began or was last resumed.
+    pub is_edited: bool,
     /// Times that a review or the merge's gates sent it back.
     pub sent_back: u32,
     /// Times that a mergemaster tried.

@@ -13,7 +13,7 @@ use super::{
     stories::{FrontEdit, StoryStep, StoryWork},
 };
 use crate::{
-    board::{WorkError, WorkFolder, dependency_fault},
+    board::{AttachedFile, FileToAttach, WorkError, WorkFolder, dependency_fault},
     event::Actor,
     handle::{Answer, Author, NewStory, PipelineError, PipelineOrder, StoryChange},
     rooms::RoomReadiness,
@@ -61,6 +61,7 @@ impl Orchestrator {
             PipelineOrder::Create(new, author, answer) => self.create(new, author, answer),
             PipelineOrder::Update(id, change, author, answer) => self.update(id, change, author, answer),
             PipelineOrder::Release(id, by, answer) => self.release(id, &by, answer),
+            PipelineOrder::Attach(id, files, answer) => self.attach(id, files, answer),
             PipelineOrder::Tick(id, criterion, done, answer) => {
                 checked!(self, answer, self.changeable(id));
                 self.edit(
@@ -181,17 +182,35 @@ impl Orchestrator {
 
     fn update(&mut self, id: StoryId, change: StoryChange, author: Author, answer: Answer<Story>) {
         checked!(self, answer, self.check_change(id, &change));
-        self.edit(
-            id,
-            move |document| apply(document, &change),
-            move |this, edited| {
-                if edited.is_ok() {
-                    this.note_author(id, author);
-                }
-                this.publisher
-                    .answer(answer, edited.and_then(|()| this.known(id)).map(|story| Story::clone(&story)));
-            },
-        );
+        let edit = move |work: &WorkFolder| {
+            let has_new_text = change.body.is_some();
+            work.edit(id, |document| {
+                apply(document, &change)?;
+                // A new text may leave out what its author did not see.
+                if has_new_text { work.name_files(id, document) } else { Ok(()) }
+            })
+        };
+        self.work_on(StoryWork::on(id), edit, move |this, edited| {
+            if edited.is_ok() {
+                this.note_author(id, author);
+                this.memos.change(id, |memo| memo.is_edited = true);
+            }
+            let edited = edited.map_err(Into::into).and_then(|()| this.known(id));
+            this.publisher.answer(answer, edited.map(|story| Story::clone(&story)));
+        });
+    }
+
+    fn attach(&mut self, id: StoryId, files: Vec<FileToAttach>, answer: Answer<Vec<AttachedFile>>) {
+        checked!(self, answer, self.changeable(id));
+        let attach = move |work: &WorkFolder| work.attach(id, files);
+        self.work_on(StoryWork::on(id), attach, move |this, attached| {
+            if attached.is_ok() {
+                this.memos.change(id, |memo| memo.is_edited = true);
+                // The board's branch keeps them also while it does not keep the story.
+                this.stories.commits.want();
+            }
+            this.publisher.answer(answer, attached.map_err(Into::into));
+        });
     }
 
     fn check_change(&self, id: StoryId, change: &StoryChange) -> Done<()> {
@@ -359,6 +378,7 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         PipelineOrder::Stop(.., answer) => no(answer, why),
         PipelineOrder::Delete(.., answer) => no(answer, why),
         PipelineOrder::Merge(.., answer) => no(answer, why),
+        PipelineOrder::Attach(.., answer) => no(answer, why),
         PipelineOrder::Land(.., answer) => no(answer, why),
         PipelineOrder::EnterRoom(_, answer) => {
             reply(answer, Ok(RoomReadiness::NoBase(why.to_owned())));

@@ -83,6 +83,9 @@ impl Orchestrator {
             Role::Coder | Role::Qa | Role::Supervisor => self.memos.read(id),
         };
         let coder = slot.role == Role::Coder;
+        if coder {
+            self.memos.change(id, |memo| memo.is_edited = false);
+        }
         let info = RunInfo {
             id: self.context.ledger.next(id, &slot.name),
             story: id,
@@ -112,6 +115,7 @@ impl Orchestrator {
             budget_usd,
             read,
             in_quarantine,
+            is_edited: memo.is_edited,
         };
         self.holds.begun(id);
         let (control, told, ended) = run::start(self.context.clone(), Arc::clone(&self.stories.work), plan);

@@ -154,6 +154,7 @@ impl RunFixture {
             base: "main".into(),
             feedback: None,
             resume: None,
+            is_edited: false,
             budget_usd: None,
             read: StrangersRead::default(),
             in_quarantine: false,

@@ -48,6 +48,8 @@ pub(crate) struct RunPlan {
     /// What its agent has read by strangers.
     pub read: StrangersRead,
     pub in_quarantine: bool,
+    /// Whether its text is another one than the session knows that goes on.
+    pub is_edited: bool,
 }
 
 /// An update from a running agent.

@@ -1,9 +1,16 @@
 //! Templates for the files of new stories, by kind.
 
-use crate::story::{KeyValue, StoryKind};
+use crate::story::{KeyValue, StoryId, StoryKind};
 
 /// The heading of the section with the criteria, in every template.
 const CRITERIA: &str = "Acceptance criteria";
+
+/// The section with the links to a story's files, and their folder beside those of the stages.
+const FILES_HEADING: &str = "## Files";
+pub(crate) const FILES_FOLDER: &str = "files";
+
+/// Files that Markdown shows in place.
+const PICTURES: [&str; 6] = ["png", "jpg", "jpeg", "gif", "webp", "svg"];
 
 /// The body a story of this kind begins with: its sections, and its criteria as checkboxes.
 pub fn body(kind: StoryKind) -> &'static str {
@@ -52,6 +59,36 @@ pub fn with_criteria(body: &str, criteria: &[String]) -> String {
         rest if rest.trim().is_empty() => format!("{head}\n\n{list}"),
         rest => format!("{head}\n\n{list}\n{rest}\n"),
     }
+}
+
+/// The body with links to those of a story's files that it does not name, in a section of their own; `None` if it names all. The links lead
+/// from the folder of every stage.
+pub(crate) fn with_files(body: &str, story: StoryId, names: &[&str]) -> Option<String> {
+    let target = |name: &str| format!("(../{FILES_FOLDER}/{story}/{name})");
+    let unnamed: Vec<&&str> = names.iter().filter(|name| !body.contains(&target(name))).collect();
+    if unnamed.is_empty() {
+        return None;
+    }
+    let link = |name: &str| {
+        let ending = name.rsplit('.').next().unwrap_or_default().to_lowercase();
+        let mark = if PICTURES.contains(&ending.as_str()) { "!" } else { "" };
+        format!("- {mark}[{name}]{}", target(name))
+    };
+    let mut lines: Vec<String> = body.trim_end().split('\n').map(str::to_owned).collect();
+    let is_section = |line: &String| line.trim_end() == FILES_HEADING;
+    let end = match lines.iter().position(is_section) {
+        Some(at) => {
+            let next = lines[at + 1..].iter().position(|line| line.starts_with('#'));
+            let end = next.map_or(lines.len(), |next| at + 1 + next);
+            lines[..end].iter().rposition(|line| !line.trim().is_empty()).map_or(end, |last| last + 1)
+        }
+        None => {
+            lines.extend([String::new(), FILES_HEADING.to_owned(), String::new()]);
+            lines.len()
+        }
+    };
+    lines.splice(end..end, unnamed.into_iter().map(|name| link(name)));
+    Some(format!("{}\n", lines.join("\n")))
 }
 
 fn checklist(criteria: &[String]) -> String {
@@ -132,6 +169,20 @@ mod tests {
         );
         assert_eq!(of("## Acceptance criteria\n"), "## Acceptance criteria\n\n- [ ] It rings\n");
         assert_eq!(of("A bell.\n"), "A bell.\n\n## Acceptance criteria\n\n- [ ] It rings\n");
+    }
+
+    #[test]
+    fn files_are_named_once_in_a_section_of_their_own() {
+        let one = with_files("# T\n\nSee it.\n", StoryId(7), &["door.png"]).unwrap();
+        assert_eq!(one, "# T\n\nSee it.\n\n## Files\n\n- ![door.png](../files/7/door.png)\n");
+        assert_eq!(with_files(&one, StoryId(7), &["door.png"]), None);
+        let more = format!("{one}\n## Notes\n\nNone.\n");
+        assert_eq!(
+            with_files(&more, StoryId(7), &["door.png", "plan.pdf"]).unwrap(),
+            "# T\n\nSee it.\n\n## Files\n\n- ![door.png](../files/7/door.png)\n- [plan.pdf](../files/7/plan.pdf)\n\n## Notes\n\nNone.\n"
+        );
+        let own = "See ![the door](../files/7/door.png).\n";
+        assert_eq!(with_files(own, StoryId(7), &["door.png"]), None, "the text names it where it belongs");
     }
 
     #[test]

@@ -19,6 +19,9 @@ const PRIVATE: [&str; 2] = ["/tmp", "/var/tmp"];
 /// What storkit shows of its own folder. The stories say themselves whether a stranger wrote them.
 const OF_STORKIT: &str = ".storkit";
 
+/// Not the files that people attach to stories: nobody knows who made a picture or a log.
+const ATTACHED: &str = ".storkit/work/files";
+
 /// Where an agent works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentPlace {
@@ -79,11 +82,15 @@ impl FamiliarFiles {
             return None;
         }
         let Ok(inside) = path.strip_prefix(&self.folder) else {
-            let is_of_storkit = path.starts_with(self.root.join(OF_STORKIT));
-            return (!is_of_storkit).then(|| path.display().to_string());
+            let of_project =
+                path.strip_prefix(&self.root).ok().filter(|inside| inside.starts_with(OF_STORKIT));
+            return match of_project {
+                Some(inside) => inside.starts_with(ATTACHED).then(|| inside.display().to_string()),
+                None => Some(path.display().to_string()),
+            };
         };
         let is_known = inside.as_os_str().is_empty()
-            || inside.starts_with(OF_STORKIT)
+            || (inside.starts_with(OF_STORKIT) && !inside.starts_with(ATTACHED))
             || self.is_tracked(base, inside).unwrap_or(false);
         (!is_known).then(|| inside.display().to_string())
     }
@@ -194,6 +201,13 @@ mod tests {
         for known in ["src/a.rs", "src", "./src/../src/a.rs", ".", "/usr/include/stdio.h", ".storkit/work"] {
             assert_eq!(files.unfamiliar(known), None, "{known}");
         }
+        git.write(".storkit/work/files/7/door.png", "x");
+        let attached = files.unfamiliar(".storkit/work/files/7/door.png");
+        assert_eq!(
+            attached.as_deref(),
+            Some(".storkit/work/files/7/door.png"),
+            "people send what others made"
+        );
         git.write("src/a.rs", "a person's own change");
         assert_eq!(files.unfamiliar("src/a.rs"), None);
         assert_eq!(files.unfamiliar("downloaded.html").as_deref(), Some("downloaded.html"));

@@ -261,7 +261,7 @@ impl RoomFixture {
     /// Somebody who wrote a message, as a command or an answer.
     pub(super) fn call(&self, person: &str, addressed: Option<Addressed>) -> CommandCall {
         let sender = Sender { id: person.into(), name: person.into(), is_bot: false };
-        CommandCall { sender, message: Some(MessageId::new("m")), addressed, number: None }
+        CommandCall { sender, message: Some(MessageId::new("m")), addressed, files: Vec::new(), number: None }
     }
 
     /// The room's session asks for a tool call, and the room shows the question.

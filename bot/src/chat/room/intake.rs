@@ -71,6 +71,7 @@ impl RoomTask {
             sender: incoming.sender.clone(),
             message: Some(incoming.id.clone()),
             addressed: incoming.addressed,
+            files: incoming.enclosed.files.clone(),
             number: None,
         };
         let sent_at = self.activity.sent_times.sent(incoming.sent_at, self.services.clock.now());
@@ -82,7 +83,7 @@ impl RoomTask {
         }
         let said = SaidText { text, reply_to: incoming.reply_to.as_ref(), sent_at };
         if self.answers_question(&call, &said) {
-            self.tell_unused_files(incoming);
+            self.tell_unused_files(&call);
             return self.mark_acted_on(&incoming.id);
         }
         let services = self.services.clone();
@@ -100,8 +101,11 @@ impl RoomTask {
                     && self.may_answer_in_thread(&call, text) => {}
             ParsedText::Command(command, args) if is_meant(&*command, args) => {
                 self.mark_acted_on(&incoming.id);
+                let unused = (!command.spec().takes_files).then(|| call.clone());
                 self.call_command(command, args.to_owned(), call).await;
-                self.tell_unused_files(incoming);
+                if let Some(call) = unused {
+                    self.tell_unused_files(&call);
+                }
             }
             // Not acted on: an edit that mends the word runs it.
             ParsedText::Unknown(word, near) => {
@@ -112,7 +116,6 @@ impl RoomTask {
             }
             ParsedText::Prompt | ParsedText::Command(..) if self.take_awaited(&call, text) => {
                 self.mark_acted_on(&incoming.id);
-                self.tell_unused_files(incoming);
             }
             ParsedText::Prompt | ParsedText::Command(..) if self.may_answer_in_thread(&call, text) => {}
             ParsedText::Prompt | ParsedText::Command(..) => {
@@ -122,11 +125,11 @@ impl RoomTask {
         }
     }
 
-    /// Only a prompt brings its files to the agent.
-    fn tell_unused_files(&self, incoming: &Incoming) {
-        let names = incoming.enclosed.files.iter().map(|file| file.name.as_str());
+    /// Only a prompt brings its files to the agent, and only some commands take any.
+    pub(super) fn tell_unused_files(&self, call: &CommandCall) {
+        let names = call.files.iter().map(|file| file.name.as_str());
         if let Some(told) = replies::files_not_passed_on(names) {
-            self.say(told, Tone::Notice, Some(incoming.id.clone()));
+            self.say(told, Tone::Notice, call.message.clone());
         }
     }
 
@@ -176,6 +179,7 @@ impl RoomTask {
             message,
             // A button is as explicit as a prefix: it must never be taken for a prompt.
             addressed: Some(Addressed::Prefix),
+            files: Vec::new(),
             number: None,
         };
         if let Some((id, answer)) = Question::parse_key(key) {
@@ -362,11 +366,13 @@ mod tests {
         fixture.handles_answer().await;
         let criteria = with_file(&fixture, "- It looks like this");
         fixture.gets(criteria).await;
+        fixture.handles_answer().await;
         let prompt = with_file(&fixture, "paint it like this");
         fixture.gets(prompt).await;
         assert!(fixture.task.turn.is_running());
         let shown = fixture.transcript().await;
-        assert_eq!(shown.matches(told).count(), 3, "none for the prompt: {shown}");
+        assert_eq!(shown.matches(told).count(), 2, "none for the criteria and the prompt: {shown}");
+        assert!(shown.contains("I did not get `door.png`: it is gone."), "the story would have it: {shown}");
     }
 
     #[tokio::test]

@@ -122,7 +122,7 @@ impl RoomTask {
             is_bot: false,
         };
         let (message, addressed) = (kept.message.clone(), kept.addressed);
-        let call = CommandCall { sender, message, addressed, number: Some(number) };
+        let call = CommandCall { sender, message, addressed, files: Vec::new(), number: Some(number) };
         Ok(QueuedWork::Command { command, args: args.to_owned(), call })
     }
 

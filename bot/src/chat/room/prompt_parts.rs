@@ -8,10 +8,11 @@ use super::{RoomTask, turn::CurrentTurn};
 use crate::{
     chat::{
         prompt,
-        received_files::{FileLoss, ReceivedFile},
+        received_files::ReceivedFile,
         thread::{ReadThread, ThreadExtent, UnreadThread},
     },
     replies,
+    sent_files::FileLoss,
     store::{OverheardTalk, QueuedPrompt},
 };
 

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use adapters::{Addressed, MessageId, Room, Sender};
+use adapters::{Addressed, MessageId, Room, Sender, SentFile};
 
 use super::log_store_error;
 use crate::{
@@ -26,6 +26,8 @@ pub(super) struct CommandCall {
     pub(super) sender: Sender,
     pub(super) message: Option<MessageId>,
     pub(super) addressed: Option<Addressed>,
+    /// What came with the message.
+    pub(super) files: Vec<SentFile>,
     /// Its row in the store until it is answered.
     pub(super) number: Option<i64>,
 }
@@ -171,7 +173,8 @@ mod tests {
         let kept = QueuedPrompt { is_command: true, message: Some(message.clone()), ..prompt(0) };
         let number = queue.store.queue_prompt(&queue.room, &kept).ok();
         let sender = Sender { id: "@ann".into(), name: "Ann".into(), is_bot: false };
-        let call = CommandCall { sender, message: Some(message), addressed: None, number };
+        let files = Vec::new();
+        let call = CommandCall { sender, message: Some(message), addressed: None, files, number };
         let command = commands::all().get("status").unwrap().clone();
         QueuedWork::Command { command, args: "all".into(), call }
     }

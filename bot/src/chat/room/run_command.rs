@@ -2,7 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, pin::pin, sync::Arc, task::Poll};
 
-use adapters::{Outgoing, Tone};
+use adapters::{Outgoing, SentFile, Tone};
 use agents::prompt::AgentCommand;
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use pipeline::{Pipeline, PipelineError, event::Actor, handle::Author};
@@ -14,6 +14,7 @@ use super::{
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, Reply, RoomAction},
     replies,
+    sent_files::FileDelivery,
     store::QueuedPrompt,
 };
 
@@ -107,10 +108,16 @@ impl RoomTask {
             room: &self.room,
             sender: &call.sender,
             message: call.message.as_ref(),
+            files: self.delivery(call.files.clone()),
             capabilities: self.adapter.capabilities(),
             view: self.view(),
             args,
         }
+    }
+
+    /// These files, from the room's messenger.
+    pub(super) fn delivery(&self, files: Vec<SentFile>) -> FileDelivery {
+        FileDelivery { adapter: self.adapter.clone(), files }
     }
 
     // A preliminary answer ("building …") leaves the row in the store: a restart must still report that
@@ -289,6 +296,7 @@ impl RoomTask {
         let services = self.services.clone();
         let room = self.room.clone();
         let (view, capabilities) = (self.view(), self.adapter.capabilities());
+        let delivery = self.delivery(call.files.clone());
         let name = command.spec().name;
         self.commands.has_room = true;
         self.commands.push(async move {
@@ -297,6 +305,7 @@ impl RoomTask {
                 room: &room,
                 sender: &call.sender,
                 message: call.message.as_ref(),
+                files: delivery,
                 capabilities,
                 view,
                 args: &args,
@@ -339,7 +348,7 @@ mod tests {
         let mut commands = RunningCommands::default();
         assert!(commands.is_empty() && commands.next_answer().await.is_none());
         let sender = Sender { id: "@ann".into(), name: "Ann".into(), is_bot: false };
-        let call = CommandCall { sender, message: None, addressed: None, number: None };
+        let call = CommandCall { sender, message: None, addressed: None, files: Vec::new(), number: None };
         commands
             .push(async { LateAnswer { call, name: "status", result: Ok(Reply::default()), queued: false } });
         assert!(!commands.is_empty() && !commands.has_room());

@@ -23,17 +23,12 @@ use super::{
 };
 use crate::{
     chat::{
-        network::RoomSpending,
-        outbox::LiveSlot,
-        prompt,
-        received_files::{FileLoss, ReceivedFile},
-        session::RoomSession,
-        thread::UnreadThread,
-        transcript::TurnTranscript,
-        workspace::EnteredRoom,
+        network::RoomSpending, outbox::LiveSlot, prompt, received_files::ReceivedFile, session::RoomSession,
+        thread::UnreadThread, transcript::TurnTranscript, workspace::EnteredRoom,
     },
     permission::Asker,
     replies,
+    sent_files::FileLoss,
     store::QueuedPrompt,
 };
 

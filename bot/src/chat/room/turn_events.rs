@@ -20,7 +20,6 @@ use crate::{
     chat::{
         network::RoomConnection,
         prompt,
-        received_files::FileDelivery,
         rooms::RoomInput,
         session::{SessionEvent, SessionPrompt, SessionUpdate},
         thread::{ThreadExtent, UnreadThread},
@@ -30,6 +29,7 @@ use crate::{
     live_agents::AgentEntry,
     permission::WithdrawReason,
     replies::{self, RoomPlace},
+    sent_files::FileDelivery,
     store::{PromptState, QueuedPrompt},
 };
 

@@ -10,6 +10,7 @@ const ONE: &str = ".storkit/work/1_backlog/1_story_a.md";
 const MOVED: &str = ".storkit/work/5_done/1_story_a.md";
 const TWO: &str = ".storkit/work/1_backlog/2_story_b.md";
 const THREE: &str = ".storkit/work/1_backlog/3_story_c.md";
+const FILE: &str = ".storkit/work/files/3/door.png";
 
 /// A migrated project. The branch `old` is from before: it has story 1 in the backlog, and an older text of story 2. On the board, story 1 is
 /// done, story 2 was edited, and story 3 is new.
@@ -39,8 +40,8 @@ impl Checkout {
         let repository = Repository::open(self.0.root()).unwrap();
         let tip = crate::board::branch::board_tip(&repository).unwrap();
         let mut changes: crate::board::branch::BoardChanges =
-            stories_at(&repository, tip).unwrap().into_keys().map(|path| (path, None)).collect();
-        for path in [ONE, MOVED, TWO, THREE] {
+            board_at(&repository, tip).unwrap().into_keys().map(|path| (path, None)).collect();
+        for path in [ONE, MOVED, TWO, THREE, FILE] {
             if let Ok(text) = fs::read(self.0.root().join(path)) {
                 changes.insert(path.into(), Some(repository.blob(&text).unwrap()));
             }
@@ -313,7 +314,22 @@ fn a_board_that_somebody_made_by_hand_writes_nothing_but_stories() {
         (b"4_story_good.md", blob, 0o100_644),
         (b"run.sh", blob, 0o100_755),
     ]);
-    let work = tree_of(&[(b"1_backlog", stage, 0o40_000), (b"evil", blob, 0o100_644)]);
+    let attached = tree_of(&[
+        (b"../../../../../out.md", blob, 0o100_644),
+        (b".gitattributes", blob, 0o100_644),
+        (b"-rf", blob, 0o100_644),
+        (b"a b", blob, 0o100_644),
+        (b"key.txt", blob, 0o120_000),
+        (b"run.sh", blob, 0o100_755),
+    ]);
+    let files = tree_of(&[
+        (b"..", attached, 0o40_000),
+        (b"04", attached, 0o40_000),
+        (b"4", attached, 0o40_000),
+        (b"5", blob, 0o100_644),
+    ]);
+    let work =
+        tree_of(&[(b"1_backlog", stage, 0o40_000), (b"evil", blob, 0o100_644), (b"files", files, 0o40_000)]);
     let storkit = tree_of(&[(b"bot.toml", blob, 0o100_644), (b"work", work, 0o40_000)]);
     let top = tree_of(&[(b".storkit", storkit, 0o40_000), (b"a.txt", blob, 0o100_644)]);
     let commit = fixture.git(&["commit-tree", &top.to_string(), "-m", "board"]);
@@ -323,12 +339,40 @@ fn a_board_that_somebody_made_by_hand_writes_nothing_but_stories() {
     let backlog = fs::read_dir(fixture.root().join(".storkit/work/1_backlog")).unwrap();
     let names: Vec<_> = backlog.map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["4_story_good.md"]);
+    let below = |path: &str| -> Vec<_> {
+        fs::read_dir(fixture.root().join(path)).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    };
+    assert_eq!(below(".storkit/work/files"), ["4"]);
+    assert_eq!(below(".storkit/work/files/4"), ["run.sh"]);
+    let script = fixture.root().join(".storkit/work/files/4/run.sh").metadata().unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&script.permissions()) & 0o111, 0, "no program");
     assert!(
         !fixture.root().join(".storkit/bot.toml").exists()
             && !fixture.root().join(".storkit/work/evil").exists()
     );
     assert!(!fixture.root().with_file_name("out.md").exists());
     assert_eq!(fixture.read("a.txt"), "a\n");
+}
+
+#[test]
+fn a_storys_files_come_back_where_git_took_them_away_or_the_folder_is_new() {
+    let checkout = Checkout::new();
+    checkout.0.write(FILE, "a door\n");
+    checkout.commit_board();
+    checkout.0.git(&["switch", "-q", "-c", "tracks"]);
+    checkout.0.git(&["add", "-f", FILE]);
+    checkout.0.git(&["commit", "-q", "-m", "a file of a story"]);
+    checkout.0.git(&["switch", "-q", "main"]);
+    assert!(!checkout.0.root().join(FILE).exists(), "git takes it along");
+    assert!(matches!(checkout.sync(), BoardSync::Restored(_)));
+    assert_eq!(checkout.0.read(FILE), "a door\n");
+    fs::remove_dir_all(checkout.0.root().join(".storkit/work/files")).unwrap();
+    fs::remove_file(checkout.0.project.run_dir().join("board.json")).unwrap();
+    checkout.is_whole();
+    assert_eq!(checkout.0.read(FILE), "a door\n");
+    fs::remove_file(checkout.0.root().join(FILE)).unwrap();
+    checkout.is_whole();
+    assert!(!checkout.0.root().join(FILE).exists(), "a person took it away");
 }
 
 #[test]

@@ -60,5 +60,6 @@ async fn clear_away(
     for name in own.into_iter().map(|(name, _)| name).chain(name) {
         remover.remove(&name, BranchFate::Delete).await?;
     }
-    Ok(DeletedStory { name: removed.name, stage: removed.stage, stopped, worktree, branch })
+    let RemovedStory { name, stage, files, .. } = removed;
+    Ok(DeletedStory { name, stage, stopped, worktree, branch, files })
 }

@@ -2,8 +2,10 @@
 
 use super::fixture::{Fixture, ann};
 use crate::{
+    board::FileToAttach,
     handle::StoryChange,
     story::{StoryId, stage::Stage},
+    verdict::ReviewDecision,
 };
 
 async fn change(fixture: &Fixture, id: StoryId, change: StoryChange) -> Result<(), String> {
@@ -38,6 +40,31 @@ async fn a_change_that_nobody_could_work_by_is_refused_and_the_file_stays() {
     change(&fixture, two, after(&[])).await.expect("it waits for nothing now");
     assert!(!fixture.pipeline.text(two).await.expect("a text").contains("depends_on"));
     change(&fixture, one, after(&[two])).await.expect("and so nothing waits in a circle");
+}
+
+#[tokio::test]
+async fn a_new_text_keeps_the_names_of_the_storys_files_and_a_session_that_goes_on_reads_both() {
+    let mut fixture = Fixture::new().await;
+    let work = "do: echo x > x.txt && git add x.txt && git commit -qm x\nagain: git commit -q --allow-empty -m again";
+    let id = fixture.create("Sent back", work).await;
+    let held = StoryChange { manual_qa: Some(true), ..StoryChange::default() };
+    change(&fixture, id, held).await.expect("a person reviews it");
+    fixture.pipeline.start(id, None, ann()).await.expect("it starts");
+    fixture.until_asked(id).await;
+    let file = FileToAttach { name: "door.png".into(), content: b"x".to_vec() };
+    let stored = fixture.pipeline.attach(id, vec![file]).await.expect("it is attached").remove(0).stored;
+    assert_eq!(stored.as_deref(), Ok("door.png"));
+    let another = StoryChange { body: Some("Another text.".into()), ..StoryChange::default() };
+    change(&fixture, id, another).await.expect("another text");
+    let text = fixture.pipeline.text(id).await.expect("a text");
+    assert!(text.contains("Another text.") && text.contains("(../files/1/door.png)"), "{text}");
+    fixture.pipeline.review(id, ReviewDecision::Rejected("too short".into()), ann()).await.expect("rejected");
+    let reads = |prompt: &String| {
+        prompt.starts_with("Story 1 came back")
+            && prompt.contains("Another text.")
+            && prompt.contains(".storkit/work/files/1/door.png\n")
+    };
+    fixture.until_true("the session reads it", || fixture.prompts().iter().any(reads)).await;
 }
 
 #[tokio::test]

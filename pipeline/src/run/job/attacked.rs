@@ -99,6 +99,7 @@ impl AttackedRun {
             budget_usd: None,
             read: StrangersRead::default(),
             in_quarantine: false,
+            is_edited: false,
         };
         let (settings, own) = (Arc::new(settings), OwnCommits::default());
         let context = RunContext { project, settings, host, own, ledger, worktrees };

@@ -14,6 +14,7 @@ use agents::{
 
 use super::{RunJob, blocking, panicked};
 use crate::{
+    board::attached_paths,
     gates::{GATE_NETWORK, GateRunner},
     host::HostAsker,
     open_hosts::registries,
@@ -32,7 +33,10 @@ impl RunJob {
             RunOutcome::NotStarted(format!("a prompt in `.storkit/project.toml` is wrong: {error}."))
         };
         let (start, text) = match &self.plan.resume {
-            Some(session) => (SessionStart::Resume(session.clone()), prompt::resumed_prompt(&self.plan)),
+            Some(session) => (
+                SessionStart::Resume(session.clone()),
+                prompt::resumed_prompt(&self.plan, &self.context.project),
+            ),
             None => {
                 let text = prompt::prompt(&self.plan, &self.context.project, &path).map_err(wrong)?;
                 (SessionStart::New(SessionId::random()), text)
@@ -91,7 +95,12 @@ impl RunJob {
             },
             mode: PromptMode::OneShot { prompt },
             // Edits inside its worktree need no question; commands do.
-            permissions: LaunchPermissions { route, accept_edits: true, offers_tools: false },
+            permissions: LaunchPermissions {
+                route,
+                accept_edits: true,
+                offers_tools: false,
+                readable: attached_paths(&self.context.project, self.plan.run.story),
+            },
             limits: LaunchLimits { max_turns: agent.max_turns, max_budget_usd: self.budget_usd() },
             model: model_way,
             servers: OperatorServers::default(),
@@ -219,7 +228,10 @@ mod tests {
         let mut job = prepared(&fixture).await;
         let launch = job.first_launch().await.unwrap();
         assert_eq!(launch.session.start, SessionStart::Resume(SessionId::new("old")));
-        assert_eq!(launch.mode, PromptMode::OneShot { prompt: prompt::resumed_prompt(&fixture.plan) });
+        assert_eq!(
+            launch.mode,
+            PromptMode::OneShot { prompt: prompt::resumed_prompt(&fixture.plan, &fixture.context.project) }
+        );
         let reminder = job.reminder_launch().await.unwrap();
         assert_eq!(reminder.session.start, SessionStart::Resume(SessionId::new("old")));
         assert_eq!(reminder.session.append_system_prompt, None);
