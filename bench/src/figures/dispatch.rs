@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use bot::{
     commands,
     commands::command::{Command, CommandContext, CommandRegistry, CommandResult, CommandSpec, Reply},
-    config::access::UserRole,
 };
 use futures::FutureExt as _;
 
@@ -126,18 +125,7 @@ struct Constant(CommandSpec);
 
 impl Constant {
     fn named(name: &'static str) -> Self {
-        Self(CommandSpec {
-            name,
-            aliases: &[],
-            args: "",
-            summary: "Answer",
-            details: "Answers.",
-            examples: &[],
-            role: UserRole::User,
-            takes_text: false,
-            begins: None,
-            immediate: true,
-        })
+        Self(CommandSpec { name, summary: "Answer", details: "Answers.", ..CommandSpec::PLAIN })
     }
 }
 
