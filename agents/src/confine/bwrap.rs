@@ -382,6 +382,7 @@ mod tests {
         insta::assert_snapshot!(writable.join("\n"), @r"
         --bind /p/.storkit/worktrees/7_x /p/.storkit/worktrees/7_x
         --bind PRIVATE/admin /p/.git/worktrees/7_x
+        --bind PRIVATE/lfs /p/.git/lfs
         --bind PRIVATE/objects /p/.git/objects
         --bind PRIVATE/refs/heads/feature/story-7_x /p/.git/refs/heads/feature/story-7_x
         --bind SCRATCH/git /p/.git
