@@ -166,10 +166,12 @@ fn without_reminders(text: &str) -> (String, String) {
     (words.trim().to_owned(), reminders)
 }
 
-/// The types of the images in all messages.
+/// The types of the images in all messages, also in the results of tools.
 pub fn images(messages: &[Value]) -> Vec<String> {
-    let blocks = messages.iter().filter_map(|message| message["content"].as_array()).flatten();
-    blocks.filter_map(|block| Some(block["source"]["media_type"].as_str()?.to_owned())).collect()
+    let content = |value: &Value| value["content"].as_array().cloned().unwrap_or_default();
+    let blocks = messages.iter().flat_map(content);
+    let all = blocks.flat_map(|block| content(&block).into_iter().chain([block]));
+    all.filter_map(|block| Some(block["source"]["media_type"].as_str()?.to_owned())).collect()
 }
 
 #[cfg(test)]
