@@ -168,7 +168,7 @@ pub(super) fn remove_attached(work: &Path, story: StoryId) -> io::Result<usize> 
     let folder = folder_of(work, story);
     unlinked::check(&folder)?;
     match fs::read_dir(&folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
         listed => {
             let count = listed?.count();
             // A link inside is removed, and not what it leads to.
