@@ -387,7 +387,7 @@ mod tests {
         symlink(&elsewhere, work.join(FILES)).unwrap();
         fs::create_dir_all(elsewhere.join("12")).unwrap();
         fs::write(elsewhere.join("12/key.txt"), "secret").unwrap();
-        assert_eq!(paths(), [Path::new(""); 0]);
+        assert!(paths().is_empty());
         assert!(attached_files(&work, TWELVE).is_err());
     }
 

@@ -299,7 +299,7 @@ impl World {
             let text = fs::read_to_string(entry.path()).unwrap_or_default();
             let name = entry.file_name().into_string().unwrap_or_default();
             if let Some(id) = name.split('_').next().filter(|_| text.contains("\nmerge_failure: ")) {
-                self.program.run(&["chat"], &format!("retry {id}\n"));
+                self.program.run(&["chat"], format!("retry {id}\n"));
             }
         }
     }
