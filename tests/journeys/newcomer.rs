@@ -80,14 +80,19 @@ fn init_takes_the_branch_that_people_work_on_and_the_parts_of_its_folder_and_lat
     assert_eq!(e2e::git(&project, &["rev-parse", "main"]), main);
     assert_eq!(e2e::git(&project, &["log", "-1", "--format=%s", "develop"]).trim(), "storkit: set up");
     write("web/package-lock.json", "{}");
-    commit("a front end");
+    write("services/api/page/package.json", "{}");
+    write("services/api/page/package-lock.json", "{}");
+    commit("two front ends, of which one is in the folder");
     let (_, text) = said(&program, &["doctor"]);
-    assert!(text.contains("The project has web npm, and no") && text.contains("storkit init"), "{text}");
+    assert!(
+        text.contains("The project has services/api/page npm, and no") && text.contains("storkit init"),
+        "{text}"
+    );
     let (code, text) = said(&program, &["init", "--yes"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("commit storkit: set up new parts"), "{text}");
     let (_, text) = said(&program, &["doctor"]);
-    assert!(!text.contains("The project has web npm"), "{text}");
+    assert!(!text.contains("The project has services/api/page npm"), "{text}");
     let (code, text) = said(&program, &["trust"]);
     assert_eq!(code, Some(0), "what init added is confirmed: {text}");
 }

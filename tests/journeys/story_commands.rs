@@ -224,7 +224,7 @@ fn a_file_that_is_named_in_the_terminal_lies_beside_the_story() {
     let lines = format!("new bug The door squeaks, see '@{}'\nedit 1 qa on\n", picture.display());
     let output = program.run(&["chat"], &lines);
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("has my_door.png beside it now"), "{said}");
+    assert!(said.contains("has `my_door.png` beside it now"), "{said}");
     assert!(said.contains("review by a person off → on"), "{said}");
     let file = program.file(".storkit/work/files/1/my_door.png");
     assert_eq!(fs::read(file).expect("the picture"), PNG);
