@@ -2,8 +2,13 @@
 
 use std::{
     fs,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Command, Output},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use crate::{
@@ -101,6 +106,15 @@ impl WorktreeFixture {
     pub(crate) fn prepare(&self, name: &str) -> Worktree {
         self.try_prepare(name).expect("a worktree")
     }
+}
+
+/// A server that hangs up on everybody, and whether anybody has called.
+pub(crate) fn stranger() -> (SocketAddr, Arc<AtomicBool>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let (address, called) = (listener.local_addr().expect("an address"), Arc::new(AtomicBool::new(false)));
+    let noted = Arc::clone(&called);
+    std::thread::spawn(move || listener.incoming().for_each(|_| noted.store(true, Ordering::SeqCst)));
+    (address, called)
 }
 
 /// A small disk, gone with its value. `None` where this user may not mount.
