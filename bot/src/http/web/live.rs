@@ -195,7 +195,6 @@ impl Browser {
             if !follows && self.tails.is_none() {
                 continue;
             }
-            // What was printed before the page followed is in the log.
             if !follows && !self.followed.is_empty() {
                 events = services.pipeline.follow().1;
             }
@@ -367,7 +366,8 @@ impl Browser {
         let lines = FromServer::Lines { run: run.to_string(), from: page.from, lines: page.lines, over };
         self.send(&lines).await?;
         if !over {
-            self.followed.insert(run, FollowedRun { next, waiting: Vec::new(), has_gap: false, over: false });
+            // What was printed since the log was read, and before events are heard, is in the log.
+            self.followed.insert(run, FollowedRun { next, waiting: Vec::new(), has_gap: true, over: false });
         }
         Ok(())
     }
@@ -411,18 +411,25 @@ impl Browser {
             .collect();
         for run in due {
             let Some(followed) = self.followed.get_mut(&run) else { continue };
-            let (from, mut lines, over) =
+            let (mut from, mut lines, mut over) =
                 (followed.next, std::mem::take(&mut followed.waiting), followed.over);
-            // The last lines may not have come as events.
-            if std::mem::take(&mut followed.has_gap) || over {
+            let mut has_gap = std::mem::take(&mut followed.has_gap);
+            // The last lines may not have come as events, and its end may have come before the page followed.
+            if has_gap || over {
+                over |= !self.services.is_living(&run);
                 let page = self.services.pipeline.run_log(&run, Some(from), LOG_LINES).await.ok().flatten();
-                lines = page.map(|page| page.lines).unwrap_or(lines);
+                if let Some(page) = page {
+                    // Later than asked for where the log has lost its beginning.
+                    (from, lines) = (page.from.max(from), page.lines);
+                }
+                has_gap = lines.len() == LOG_LINES;
+                over &= !has_gap;
             }
             let next = from + lines.len() as u64;
             if over {
                 self.followed.remove(&run);
             } else if let Some(followed) = self.followed.get_mut(&run) {
-                followed.next = next;
+                (followed.next, followed.has_gap) = (next, has_gap);
             }
             if over || !lines.is_empty() {
                 self.send(&FromServer::Lines { run: run.to_string(), from, lines, over }).await?;

@@ -59,7 +59,7 @@ pub async fn login(State(services): State<Arc<WebServices>>, request: Request) -
     }
 }
 
-/// Ends the session that asks for it, or another one of the same person.
+/// Ends the session that asks for it.
 pub async fn logout(
     State(services): State<Arc<WebServices>>,
     Extension(visitor): Extension<Visitor>,
