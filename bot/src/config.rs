@@ -273,6 +273,14 @@ impl Default for WebSection {
     }
 }
 
+/// An address of the page as browsers write its origin, without a path; `None` for what is no such address.
+pub fn page_origin(text: &str) -> Option<String> {
+    let url = url::Url::parse(text).ok()?;
+    let is_bare =
+        url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    (matches!(url.scheme(), "http" | "https") && is_bare).then(|| url.origin().ascii_serialization())
+}
+
 impl WebSection {
     /// Where the page listens if nothing else is said.
     pub const USUAL: &'static str = "127.0.0.1:3003";
@@ -296,10 +304,7 @@ impl WebSection {
                 "it is an address with a port, like \"127.0.0.1:3003\", or empty for no page.",
             );
         };
-        let is_origin = |origin: &String| {
-            let url = url::Url::parse(origin).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-            url.is_some_and(|url| url.path() == "/" && url.query().is_none() && url.username().is_empty())
-        };
+        let is_origin = |origin: &String| page_origin(origin).is_some();
         if !self.origin.iter().all(is_origin) {
             return wrong(
                 "web.origin",

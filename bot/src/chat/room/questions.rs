@@ -387,13 +387,8 @@ impl RoomTask {
         let address = prefix.map(String::as_str).unwrap_or_default();
         let files = self.adapter.capabilities().files;
         // Without an address that was named, the page is this machine's alone.
-        let page = self
-            .services
-            .commands
-            .web
-            .as_ref()
-            .and(config.web.origin.first())
-            .map(|page| page.trim_end_matches('/'));
+        let is_named = !config.web.origin.is_empty();
+        let page = self.services.commands.web.as_ref().filter(|_| is_named).map(|page| page.address.as_str());
         replies::question(question, replies::AnswerStyle { files, address, page })
     }
 

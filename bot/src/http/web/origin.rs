@@ -9,9 +9,8 @@ use axum::{
     http::{HeaderValue, Method, Response, StatusCode, Version, header, request::Parts},
     middleware::Next,
 };
-use url::Url;
 
-use crate::http::connections::refuse;
+use crate::{config::page_origin, http::connections::refuse};
 
 /// The page loads nothing from elsewhere, and nobody may frame it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; font-src 'none'; \
@@ -27,7 +26,7 @@ impl PageOrigins {
     pub fn new(named: &[String], port: u16) -> Self {
         match named {
             [] => Self(["127.0.0.1", "localhost"].map(|host| format!("http://{host}:{port}")).into()),
-            named => Self(named.iter().filter_map(|origin| normal(origin)).collect()),
+            named => Self(named.iter().filter_map(|origin| page_origin(origin)).collect()),
         }
     }
 
@@ -43,14 +42,6 @@ impl PageOrigins {
     fn has_host(&self, host: &str) -> bool {
         self.0.iter().any(|ours| ours.split_once("://").is_some_and(|(_, ours)| ours == host))
     }
-}
-
-/// An origin as browsers write it; `None` for what is none.
-pub fn normal(origin: &str) -> Option<String> {
-    let url = Url::parse(origin).ok()?;
-    let is_bare =
-        url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    (matches!(url.scheme(), "http" | "https") && is_bare).then(|| url.origin().ascii_serialization())
 }
 
 /// Refuses what another page or another name leads here.
@@ -157,11 +148,11 @@ mod tests {
 
     #[test]
     fn named_origins_are_written_as_browsers_write_them() {
-        assert_eq!(normal("https://Farm.Example.org:443/").as_deref(), Some("https://farm.example.org"));
+        assert_eq!(page_origin("https://Farm.Example.org:443/").as_deref(), Some("https://farm.example.org"));
         for wrong in
             ["farm.example.org", "ftp://x", "https://x/path", "https://u@x", "https://x/?q", "data:x"]
         {
-            assert_eq!(normal(wrong), None, "{wrong}");
+            assert_eq!(page_origin(wrong), None, "{wrong}");
         }
         let origins = PageOrigins::new(&["https://farm.example.org".into()], 3003);
         assert_eq!(origins.first(), "https://farm.example.org");
