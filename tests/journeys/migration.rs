@@ -164,7 +164,6 @@ exit $code
 "#;
 
 #[test]
-#[ignore = "story 7, whose reviewer was at work, stays in QA; it is not known yet whether the recording or storkit is at fault"]
 fn a_project_in_the_middle_of_everything_migrates_and_all_of_its_stories_go_on() {
     needs!(Bubblewrap);
     let old = Migration::new();
@@ -185,6 +184,8 @@ fn a_project_in_the_middle_of_everything_migrates_and_all_of_its_stories_go_on()
     let migrated = refs();
     let (code, said) = old.says(&["migrate"]);
     assert_eq!((code, said.trim(), refs()), (Some(0), "There is nothing to migrate.", migrated));
+    // The recorded reviewer of story 7 waits for this file.
+    fs::write(old.program.file(".storkit/worktrees/7_number/go.marker"), "").expect("its worktree is there");
     let serving = old.program.serve();
     // Agents at work, an open merge and a conflict go on by themselves.
     old.until("2, 4, 6, 7 and 8 are done", |stages| {
