@@ -5,6 +5,7 @@ pub mod current;
 pub mod redact;
 mod relay;
 mod servers;
+mod web;
 
 use std::{
     collections::BTreeMap,
@@ -28,6 +29,7 @@ use settings::{
 };
 pub use settings::{duration::ConfigDuration, reader::FileError};
 use toml::{Table, Value};
+pub use web::{WebSection, page_origin};
 
 /// The settings of one bot. Every key has a default, so that no file at all is a valid file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -94,16 +96,6 @@ pub struct HttpSection {
     pub webhook_listen: String,
     /// A bearer token for `/metrics` and `/ws`; empty for the operator's alone, which changes with each start.
     pub monitor_token: Secret,
-}
-
-/// The section `[web]` of the file: the page.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(default)]
-pub struct WebSection {
-    /// Address and port of the page; empty for no page.
-    pub listen: String,
-    /// The addresses by which browsers reach it, like "https://farm.example.org"; none: those of this machine.
-    pub origin: Vec<String>,
 }
 
 /// The section `[console]` of the file.
@@ -264,62 +256,6 @@ impl Default for ClaudeSection {
 impl Default for HttpSection {
     fn default() -> Self {
         Self { port: 3001, webhook_listen: String::new(), monitor_token: Secret::default() }
-    }
-}
-
-impl Default for WebSection {
-    fn default() -> Self {
-        Self { listen: Self::USUAL.into(), origin: Vec::new() }
-    }
-}
-
-/// An address of the page as browsers write its origin, without a path; `None` for what is no such address.
-pub fn page_origin(text: &str) -> Option<String> {
-    let url = url::Url::parse(text).ok()?;
-    let is_bare =
-        url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
-    (matches!(url.scheme(), "http" | "https") && is_bare).then(|| url.origin().ascii_serialization())
-}
-
-impl WebSection {
-    /// Where the page listens if nothing else is said.
-    pub const USUAL: &'static str = "127.0.0.1:3003";
-
-    /// Where the page of a storkit listens that lasts as long as its terminal.
-    pub const FREE_PORT: &'static str = "127.0.0.1:0";
-
-    /// Where the page listens, if there is to be one. [`BotConfig::load`] refuses what is no address.
-    pub fn address(&self) -> Option<SocketAddr> {
-        self.listen.parse().ok()
-    }
-
-    fn check(&self) -> Result<(), KeyError> {
-        let wrong = |key: &str, why: &str| Err(KeyError { key: key.into(), why: why.into() });
-        if self.listen.is_empty() {
-            return Ok(());
-        }
-        let Some(address) = self.address() else {
-            return wrong(
-                "web.listen",
-                "it is an address with a port, like \"127.0.0.1:3003\", or empty for no page.",
-            );
-        };
-        let is_origin = |origin: &String| page_origin(origin).is_some();
-        if !self.origin.iter().all(is_origin) {
-            return wrong(
-                "web.origin",
-                "it is a list of addresses without a path, like [\"https://farm.example.org\"].",
-            );
-        }
-        let is_secure = |origin: &String| origin.starts_with("https://");
-        if !address.ip().is_loopback() && (self.origin.is_empty() || !self.origin.iter().all(is_secure)) {
-            return wrong(
-                "web.listen",
-                "the page has no TLS of its own, so it listens on this machine only, like \"127.0.0.1:3003\". Behind a proxy that has TLS, \
-                 name the proxy's address in `[web] origin`, like [\"https://farm.example.org\"]; then it may listen on others, too.",
-            );
-        }
-        Ok(())
     }
 }
 

@@ -4,6 +4,7 @@ mod folder;
 mod open;
 mod origins;
 mod records;
+mod web_chat;
 mod web_sessions;
 
 use std::{

@@ -196,7 +196,7 @@ fn a_project_in_the_middle_of_everything_migrates_and_all_of_its_stories_go_on()
     assert!(is(&stages, 3, "2_current") && is(&stages, 5, "3_qa"), "one is blocked, one waits: {stages:?}");
     let mut terminal = old.program.terminal();
     terminal.say("rules");
-    terminal.see("touch made");
+    terminal.see("1: `touch` with any files of its folder");
     terminal.say("retry 3");
     terminal.say("accept 5");
     old.until("3 and 5 are done", |stages| [3, 5].iter().all(|id| is(stages, *id, "5_done")));

@@ -370,3 +370,42 @@ async fn a_question_elsewhere_has_its_address_on_the_page_where_people_can_reach
     assert!(!question.text.contains("/q/1"), "nobody elsewhere reaches this machine: {}", question.text);
     bot.app.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chat_is_there_after_a_restart_and_a_second_one_has_a_session_of_its_own() {
+    let bot = start().await;
+    let ann = Browser::sign_in(&bot, "ann").await;
+    let mut live = ann.live(Value::Null).await;
+    let titles = |frame: &Value| -> Vec<String> {
+        let rooms = frame["me"]["rooms"].as_array().map(Vec::as_slice).unwrap_or_default();
+        rooms.iter().filter_map(|room| room["title"].as_str().map(str::to_owned)).collect()
+    };
+    let hello = live.next().await;
+    assert_eq!(titles(&hello), ["Me and the bot", "New chat", "Everybody"]);
+    let second = hello["me"]["rooms"][1]["room"].as_str().expect("a room").to_owned();
+    for (ticket, room) in [(1, ANN), (2, &*second)] {
+        live.say(json!({ "type": "open", "room": room, "before": null })).await;
+        live.say(
+            json!({ "type": "say", "ticket": ticket, "room": room, "text": format!("echo I am {room}") }),
+        )
+        .await;
+        live.see(&format!("echo: I am {room}")).await;
+    }
+    assert_eq!(bot.sessions(), 2);
+    live.say(json!({ "type": "open", "room": "web:fake:bob", "before": null })).await;
+    live.say(json!({ "type": "say", "ticket": 3, "room": "web:fake:bob#2", "text": "status" })).await;
+    assert_eq!(live.until_type("refused").await["why"], "That room is not yours.");
+    let bot = bot.restart().await;
+    let ann = Browser::sign_in(&bot, "ann").await;
+    let mut live = ann.live(Value::Null).await;
+    assert_eq!(titles(&live.next().await), ["Me and the bot", "Chat 2", "New chat", "Everybody"]);
+    live.say(json!({ "type": "open", "room": second, "before": null })).await;
+    let asked = live.until_type("message").await;
+    assert_eq!(
+        (asked["message"]["by"].as_str(), asked["message"]["room"].as_str()),
+        (Some("ann"), Some(&*second))
+    );
+    live.see(&format!("echo: I am {second}")).await;
+    assert_eq!(live.until_type("opened").await["more"], false);
+    bot.app.shutdown().await;
+}

@@ -76,8 +76,10 @@ export class Browser {
         return void this.rooms.delete(frame.room);
       case "say": {
         const said = message(frame.room, "Ann", `<p>${frame.text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/\n/g, "<br />")}</p>`);
+        const begins = !project.messages.has(frame.room);
         project.post(said);
         this.send({ type: "taken", ticket: frame.ticket, message: said.id });
+        if (begins) this.send({ type: "me", me: this.server.me() });
         return obey(project, frame.room, "Ann", frame.text, said.id);
       }
       case "choose": {

@@ -90,15 +90,22 @@ export class DevServer {
       who: "slack:U01",
       name: "Ann",
       role: this.options.role ?? "operator",
-      rooms: [
-        { room: "web:ann", title: "You and storkit" },
-        { room: "web:team", title: "Team" },
-      ],
+      rooms: [...this.chats(), { room: "web:team", title: "Everybody" }],
       sessions: [
         { number: 2, browser: "Chromium on Linux", created: now - 60_000, used: now, this_one: true },
         { number: 1, browser: "Safari on iPhone", created: now - 86_400_000 * 3, used: now - 7_200_000, this_one: false },
       ],
     };
+  }
+
+  /** Ann's chats, then one that is new. */
+  private chats(): Me["rooms"] {
+    const chats = [{ room: "web:ann", title: "Me and the bot" }];
+    for (let number = 2; ; number += 1) {
+      const room = `web:ann#${number}`;
+      if (!this.project.messages.has(room)) return [...chats, { room, title: "New chat" }];
+      chats.push({ room, title: `Chat ${number}` });
+    }
   }
 
   private accept(socket: WebSocket): void {

@@ -439,7 +439,7 @@ export type FromServer = { "type": "hello", boot: string, seq: number,
 /**
  * The version of the page that this server has.
  */
-build: string, at: number, me: Me, } | { "type": "anew" } | { "type": "changed" } & Changes | { "type": "lines", run: string, 
+build: string, at: number, me: Me, } | { "type": "anew" } | { "type": "me", me: Me, } | { "type": "changed" } & Changes | { "type": "lines", run: string, 
 /**
  * The number of the first of them.
  */

@@ -1,6 +1,8 @@
-//! The last messages of one room, in memory.
+//! The last messages of one room.
 
 use std::{collections::VecDeque, sync::Arc, time::SystemTime};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{ActivityState, Choice, MessageId, Outgoing, Tone};
 
@@ -11,7 +13,7 @@ const REMEMBERED: usize = 500;
 const REMEMBERED_BYTES: usize = 16 * 1024 * 1024;
 
 /// A message in its present state.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WebMessage {
     pub id: MessageId,
     /// When it was sent first.
@@ -29,9 +31,11 @@ pub struct WebMessage {
 }
 
 /// A file that the bot showed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShownFile {
     pub name: String,
+    /// An archive keeps them beside the message.
+    #[serde(skip)]
     pub bytes: Vec<u8>,
 }
 
@@ -70,8 +74,21 @@ impl Default for MessageLog {
 }
 
 impl MessageLog {
-    /// Adds a message, or replaces it by its new state.
-    pub(super) fn put(&mut self, message: Arc<WebMessage>) {
+    /// The log that an archive kept. Whoever was still writing a message when the program ended writes no more of it.
+    pub(super) fn restored(messages: Vec<WebMessage>) -> Self {
+        let mut log = Self::default();
+        for message in messages {
+            log.put(Arc::new(WebMessage { live: false, ..message }));
+        }
+        log
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// Adds a message, or replaces it by its new state. Returns those that are forgotten for it.
+    pub(super) fn put(&mut self, message: Arc<WebMessage>) -> Vec<MessageId> {
         self.bytes += message.bytes();
         // The newest are edited.
         match self.messages.iter_mut().rev().find(|known| known.id == message.id) {
@@ -81,9 +98,13 @@ impl MessageLog {
             }
             None => self.messages.push_back(message),
         }
+        let mut forgotten = Vec::new();
         while self.messages.len() > 1 && (self.messages.len() > REMEMBERED || self.bytes > REMEMBERED_BYTES) {
-            self.bytes -= self.messages.pop_front().map_or(0, |oldest| oldest.bytes());
+            let Some(oldest) = self.messages.pop_front() else { break };
+            self.bytes -= oldest.bytes();
+            forgotten.push(oldest.id.clone());
         }
+        forgotten
     }
 
     pub(super) fn find(&self, id: &MessageId) -> Option<Arc<WebMessage>> {
@@ -143,9 +164,14 @@ mod tests {
     #[test]
     fn a_room_forgets_its_oldest_messages_by_number_and_by_size() {
         let mut log = MessageLog::default();
+        let mut forgotten = Vec::new();
         for number in 0..REMEMBERED + 10 {
-            log.put(message(&number.to_string(), "x"));
+            forgotten.extend(log.put(message(&number.to_string(), "x")));
         }
+        assert_eq!(
+            forgotten,
+            [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(|number| MessageId::new(number.to_string()))
+        );
         assert_eq!((log.messages.len(), log.bytes), (REMEMBERED, REMEMBERED));
         assert_eq!(log.messages[0].id.as_str(), "10");
         log.put(message("long", &"x".repeat(REMEMBERED_BYTES + 1)));

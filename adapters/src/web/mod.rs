@@ -1,12 +1,13 @@
 //! The web page's chat: a messenger without an account and without a network of its own. Whoever serves the page hands over what
 //! signed-in people do, and follows what there is to show. Knows no HTTP.
 
+mod archive;
 mod log;
 
 use std::{
     collections::HashMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
@@ -17,7 +18,10 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, mpsc};
 
 use self::log::{MessageLog, MessagePage};
-pub use self::log::{ShownFile, WebMessage};
+pub use self::{
+    archive::ChatArchive,
+    log::{ShownFile, WebMessage},
+};
 use crate::{
     Activity, ActivityState, Adapter, AdapterError, Addressed, Attachment, Capabilities, ChoiceForm,
     Enclosed, Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender, text::address,
@@ -35,6 +39,9 @@ const MAX_LEN: usize = 1024 * 1024;
 /// What people did and the bot has not taken yet. Beyond this a browser waits.
 const WAITING_ACTS: usize = 64;
 
+/// Chats that one person may have, each with a session of its own.
+const CHATS: u32 = 9;
+
 /// News that a follower may be behind. After more it reads the rooms again.
 const NEWS: usize = 4096;
 
@@ -44,6 +51,7 @@ pub struct Web {
     started: SystemTime,
     given: AtomicU64,
     rooms: Mutex<HashMap<Arc<str>, MessageLog>>,
+    archive: OnceLock<Arc<dyn ChatArchive>>,
     is_attended: AtomicBool,
     news: broadcast::Sender<Arc<WebNews>>,
     acts: mpsc::Sender<Incoming>,
@@ -65,6 +73,16 @@ pub enum WebChange {
     Activity(ActivityState),
 }
 
+/// One of a person's own rooms.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonalChat {
+    /// From 1.
+    pub number: u32,
+    pub room: Room,
+    /// Nobody has said anything in it.
+    pub is_new: bool,
+}
+
 /// Somebody who is signed in at the page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebSpeaker {
@@ -82,6 +100,7 @@ impl Web {
             started: SystemTime::now(),
             given: AtomicU64::new(0),
             rooms: Mutex::default(),
+            archive: OnceLock::new(),
             is_attended: AtomicBool::new(false),
             news: broadcast::Sender::new(NEWS),
             acts,
@@ -89,10 +108,35 @@ impl Web {
         })
     }
 
+    /// Keeps the messages of all rooms here from now on, and shows those that it has. To be called before anything is said.
+    pub fn keep_in(&self, archive: Arc<dyn ChatArchive>) {
+        let _ = self.archive.set(archive);
+    }
+
     /// The room of a person alone. Its id is that of their account, so nobody else can have it.
     pub fn room_of(person: &str) -> Room {
-        // Some ids have a `/`, which would make it a thread of another room.
-        Room::new(NAME, person.replace('%', "%25").replace('/', "%2F"))
+        Self::chat_of(person, 1)
+    }
+
+    /// A person's own rooms: those in which somebody has said something, then one that is new.
+    pub fn chats_of(&self, person: &str) -> Vec<PersonalChat> {
+        let mut chats = Vec::new();
+        for number in 1..=CHATS {
+            let room = Self::chat_of(person, number);
+            let is_new = self.with_log(&room, |log| log.is_empty());
+            chats.push(PersonalChat { number, room, is_new });
+            if is_new && number > 1 {
+                break;
+            }
+        }
+        chats
+    }
+
+    // Some ids have a `/`, which would make it a thread of another room; and so would a number after one: threads of a conversation
+    // share its session.
+    fn chat_of(person: &str, number: u32) -> Room {
+        let id = person.replace('%', "%25").replace('/', "%2F").replace('#', "%23");
+        Room::new(NAME, if number == 1 { id } else { format!("{id}#{number}") })
     }
 
     /// The room of everybody.
@@ -112,17 +156,17 @@ impl Web {
 
     /// The newest messages of a room before this one, oldest first, and whether there are more.
     pub fn page(&self, room: &Room, before: Option<&MessageId>, most: usize) -> MessagePage {
-        self.rooms.lock().get(room.id()).map(|log| log.page(before, most)).unwrap_or_default()
+        self.with_log(room, |log| log.page(before, most))
     }
 
     /// A file that was shown in a room.
     pub fn file(&self, room: &Room, message: &MessageId) -> Option<Arc<ShownFile>> {
-        self.rooms.lock().get(room.id())?.file(message)
+        self.with_log(room, |log| log.file(message))
     }
 
     /// What the room does now.
     pub fn activity_of(&self, room: &Room) -> ActivityState {
-        self.rooms.lock().get(room.id()).map_or(ActivityState::Idle, MessageLog::activity)
+        self.with_log(room, |log| log.activity())
     }
 
     /// Somebody writes to the bot. Returns the message's id, or `None` while the bot shuts down.
@@ -189,10 +233,29 @@ impl Web {
 
     fn show(&self, room: &Room, message: WebMessage) {
         let message = Arc::new(message);
+        self.with_log(room, |log| {
+            let is_known = log.find(&message.id).is_some();
+            let forgotten = log.put(message.clone());
+            if let Some(archive) = self.archive.get() {
+                // What is still being written is kept as it began, and as it ends.
+                if !is_known || !message.live {
+                    archive.keep(room, &message);
+                }
+                archive.forget(room, &forgotten);
+            }
+            // Under the lock, so that news come in the order of the log.
+            self.tell(room, WebChange::Message(message));
+        });
+    }
+
+    /// The log of a room: in memory, or else as the archive has it.
+    fn with_log<T>(&self, room: &Room, act: impl FnOnce(&mut MessageLog) -> T) -> T {
         let mut rooms = self.rooms.lock();
-        rooms.entry(room.id().into()).or_default().put(message.clone());
-        // Under the lock, so that news come in the order of the log.
-        self.tell(room, WebChange::Message(message));
+        let log = rooms.entry(room.id().into()).or_insert_with(|| {
+            let kept = self.archive.get().map(|archive| archive.messages(room));
+            MessageLog::restored(kept.unwrap_or_default())
+        });
+        act(log)
     }
 
     fn tell(&self, room: &Room, change: WebChange) {
@@ -250,10 +313,8 @@ impl Adapter for Web {
 
     async fn edit(&self, room: &Room, id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
         fits(message)?;
-        let known = self.rooms.lock().get(room.id()).and_then(|log| log.find(id));
-        // Rooms are in memory only, so one of before the restart is on no page that could show the edit.
-        let Some(known) = known else {
-            return Err(AdapterError::Rejected(format!("no message `{id}` since this page started")));
+        let Some(known) = self.with_log(room, |log| log.find(id)) else {
+            return Err(AdapterError::Rejected(format!("this room remembers no message `{id}`")));
         };
         let edited =
             WebMessage { reply_to: known.reply_to.clone(), ..WebMessage::new(id.clone(), known.at, message) };
@@ -277,7 +338,7 @@ impl Adapter for Web {
     }
 
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
-        self.rooms.lock().entry(room.id().into()).or_default().set_activity(activity.state);
+        self.with_log(room, |log| log.set_activity(activity.state));
         self.tell(room, WebChange::Activity(activity.state));
         Ok(())
     }
@@ -287,5 +348,83 @@ fn fits(message: &Outgoing) -> Result<(), AdapterError> {
     match message.markdown.len() > MAX_LEN {
         true => Err(AdapterError::Rejected(format!("the message has more than {MAX_LEN} bytes"))),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type KeptMessages = Vec<(Room, WebMessage)>;
+
+    #[derive(Default)]
+    struct MemoryArchive(Mutex<KeptMessages>);
+
+    impl ChatArchive for MemoryArchive {
+        fn messages(&self, room: &Room) -> Vec<WebMessage> {
+            let kept = self.0.lock();
+            kept.iter().filter(|(of, _)| of == room).map(|(_, message)| message.clone()).collect()
+        }
+
+        fn keep(&self, room: &Room, message: &WebMessage) {
+            let mut kept = self.0.lock();
+            match kept.iter_mut().find(|(of, known)| of == room && known.id == message.id) {
+                Some((_, known)) => *known = message.clone(),
+                None => kept.push((room.clone(), message.clone())),
+            }
+        }
+
+        fn forget(&self, room: &Room, messages: &[MessageId]) {
+            self.0.lock().retain(|(of, message)| of != room || !messages.contains(&message.id));
+        }
+    }
+
+    fn page_with(archive: &Arc<MemoryArchive>) -> Arc<Web> {
+        let page = Web::new(Identity::default());
+        page.keep_in(archive.clone());
+        page
+    }
+
+    fn texts(page: &Web, room: &Room) -> Vec<String> {
+        page.page(room, None, 50).messages.iter().map(|message| message.text.clone()).collect()
+    }
+
+    fn ann() -> WebSpeaker {
+        WebSpeaker { id: "slack:U01".into(), name: "Ann".into() }
+    }
+
+    #[tokio::test]
+    async fn a_room_has_its_messages_after_a_restart_and_they_can_still_be_edited() {
+        let archive = Arc::new(MemoryArchive::default());
+        let room = Web::room_of("slack:U01");
+        let first = page_with(&archive);
+        first.say(&ann(), &room, "status", None).await.unwrap();
+        let question = first.send(&room, &Outgoing::text("May I?")).await.unwrap();
+        let live = Outgoing { live: true, ..Outgoing::text("I lo") };
+        let answer = first.send(&room, &live).await.unwrap();
+        first.edit(&room, &answer, &Outgoing { live: true, ..Outgoing::text("I look") }).await.unwrap();
+        drop(first);
+        let second = page_with(&archive);
+        assert_eq!(texts(&second, &room), ["status", "May I?", "I lo"]);
+        assert!(second.page(&room, None, 50).messages.iter().all(|message| !message.live));
+        second.edit(&room, &question, &Outgoing::text("Nobody answered.")).await.unwrap();
+        assert_eq!(texts(&page_with(&archive), &room), ["status", "Nobody answered.", "I lo"]);
+    }
+
+    #[tokio::test]
+    async fn a_person_has_as_many_chats_as_they_began_and_one_that_is_new() {
+        let page = page_with(&Arc::default());
+        let numbers = |page: &Web| -> Vec<(u32, bool)> {
+            page.chats_of("slack:U01").iter().map(|chat| (chat.number, chat.is_new)).collect()
+        };
+        assert_eq!(numbers(&page), [(1, true), (2, true)]);
+        for number in 2..=CHATS {
+            let room = Web::chat_of("slack:U01", number);
+            assert_eq!(room.above(), None, "a thread would share the session of the first chat");
+            page.say(&ann(), &room, "hello", None).await.unwrap();
+            assert_eq!(numbers(&page).len(), CHATS.min(number + 1) as usize);
+        }
+        assert_eq!(page.chats_of("slack:U02").len(), 2, "they are Ann's alone");
+        assert_ne!(Web::chat_of("slack:U01", 2), Web::room_of("slack:U01#2"));
     }
 }

@@ -171,6 +171,9 @@ impl App {
         let (listener, port) = bind_loopback(options.loaded.config.http.port).await?;
         let public = bind_public(&options).await?;
         let page = bind_page(&options).await?;
+        if let Some(page) = &page {
+            page.chat.keep_in(Arc::new(store.clone()));
+        }
         let sessions = WebSessions::new(store.clone(), options.clock.clone());
         let address = page.as_ref().map(|page| page.origins.first().to_owned());
         let web = address.map(|address| WebPage { sessions: sessions.clone(), address });

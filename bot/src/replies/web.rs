@@ -10,12 +10,20 @@ use crate::{
     web_sessions::{LINK_LASTS, SignInLink, SignInRefused},
 };
 
-/// The titles of a person's own room and of everybody's.
-pub const OWN_ROOM: &str = "Me and the bot";
+/// The title of everybody's room.
 pub const TEAM_ROOM: &str = "Everybody";
 
 pub const WEB_SESSION_ENDED: &str = "Your session has ended. Send `web` to the bot in a direct message, or run `storkit web`, and open the link.";
 pub const WEB_NOT_ALLOWED: &str = "You are on no list of people in bot.toml any more, so this page shows you nothing. Ask whoever runs this storkit.";
+
+/// The title of a person's own room of this number.
+pub fn own_room(number: u32, is_new: bool) -> String {
+    match number {
+        1 => "Me and the bot".into(),
+        _ if is_new => "New chat".into(),
+        _ => format!("Chat {number}"),
+    }
+}
 
 /// Somebody could not sign in.
 pub fn sign_in_refused(why: SignInRefused) -> &'static str {

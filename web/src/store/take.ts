@@ -28,6 +28,8 @@ export function take(state: State, frame: FromServer, now: number): State {
     }
     case "anew":
       return { ...state, held: [] };
+    case "me":
+      return { ...state, me: frame.me };
     case "changed":
       return takeChanged(state, frame);
     case "tails":

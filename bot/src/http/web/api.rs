@@ -273,7 +273,7 @@ pub async fn file(
     Extension(visitor): Extension<Visitor>,
     Query(query): Query<FileQuery>,
 ) -> Result<Response, ApiError> {
-    let room = visitor.room(&query.room);
+    let room = visitor.room(&services.chat, &query.room);
     let found = room.and_then(|room| services.chat.file(&room, &MessageId::new(query.message)));
     let found = found.ok_or(ApiError::NotFound("There is no such file, or not any more."))?;
     let fixed = [

@@ -271,7 +271,7 @@ impl Browser {
         reply_to: Option<String>,
     ) -> Result<(), Ended> {
         self.check_visitor()?;
-        let Some(room) = self.visitor.room(room) else {
+        let Some(room) = self.visitor.room(&self.services.chat, room) else {
             return self.refuse(ticket, replies::WEB_NOT_YOUR_ROOM).await;
         };
         if said.trim().is_empty() {
@@ -279,7 +279,12 @@ impl Browser {
         }
         let (speaker, reply_to) = (self.visitor.speaker(), reply_to.map(adapters::MessageId::new));
         let chat = self.services.chat.clone();
-        self.taken(ticket, chat.say(&speaker, &room, said, reply_to).await).await
+        let begins_chat = chat.page(&room, None, 1).messages.is_empty();
+        self.taken(ticket, chat.say(&speaker, &room, said, reply_to).await).await?;
+        if begins_chat {
+            self.send(&FromServer::Me { me: self.visitor.me(&self.services) }).await?;
+        }
+        Ok(())
     }
 
     async fn choose(
@@ -290,7 +295,7 @@ impl Browser {
         key: String,
     ) -> Result<(), Ended> {
         self.check_visitor()?;
-        let Some(room) = self.visitor.room(room) else {
+        let Some(room) = self.visitor.room(&self.services.chat, room) else {
             return self.refuse(ticket, replies::WEB_NOT_YOUR_ROOM).await;
         };
         // A question's card has no message: its key names the question.
@@ -311,7 +316,7 @@ impl Browser {
     }
 
     async fn open(&mut self, name: &str, before: Option<String>) -> Result<(), Ended> {
-        let Some(room) = self.visitor.room(name) else { return Ok(()) };
+        let Some(room) = self.visitor.room(&self.services.chat, name) else { return Ok(()) };
         let before = before.map(adapters::MessageId::new);
         if !self.open.contains(&room) && self.open.len() < OPEN_AT_ONCE {
             self.open.push(room.clone());

@@ -564,6 +564,10 @@ pub enum FromServer {
     },
     /// What was missed is not kept: the board has to be fetched again.
     Anew,
+    /// This person as they are now: they have one more chat.
+    Me {
+        me: Me,
+    },
     Changed(BoardChange),
     Lines {
         run: String,

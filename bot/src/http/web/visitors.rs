@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use adapters::{
     Room,
-    web::{Web, WebSpeaker},
+    web::{PersonalChat, Web, WebSpeaker},
 };
 use axum::{
     extract::{Request, State},
@@ -46,14 +46,10 @@ impl WebServices {
 }
 
 impl Visitor {
-    /// The rooms that this person may open: their own, and everybody's.
-    pub fn rooms(&self) -> [Room; 2] {
-        [Web::room_of(&self.session.person), Web::team()]
-    }
-
-    /// The room of this name, if this person may open it.
-    pub fn room(&self, name: &str) -> Option<Room> {
-        self.rooms().into_iter().find(|room| room.to_string() == name)
+    /// The room of this name, if this person may open it: one of their own, or everybody's.
+    pub fn room(&self, web: &Web, name: &str) -> Option<Room> {
+        let own = web.chats_of(&self.session.person).into_iter().map(|chat| chat.room);
+        own.chain([Web::team()]).find(|room| room.to_string() == name)
     }
 
     pub fn speaker(&self) -> WebSpeaker {
@@ -74,15 +70,16 @@ impl Visitor {
             used: millis(it.used),
             this_one: it.number == self.session.number,
         };
-        let [own, team] = self.rooms();
+        let own = services.chat.chats_of(&self.session.person).into_iter().map(|chat| {
+            let PersonalChat { number, room, is_new } = chat;
+            PageRoom { room: room.to_string(), title: replies::own_room(number, is_new) }
+        });
+        let team = PageRoom { room: Web::team().to_string(), title: replies::TEAM_ROOM.into() };
         Me {
             who: self.session.person.clone(),
             name: self.session.name.clone(),
             role: self.role,
-            rooms: vec![
-                PageRoom { room: own.to_string(), title: replies::OWN_ROOM.into() },
-                PageRoom { room: team.to_string(), title: replies::TEAM_ROOM.into() },
-            ],
+            rooms: own.chain([team]).collect(),
             sessions: sessions.iter().map(session).collect(),
         }
     }
