@@ -1,7 +1,7 @@
 //! A project with stories that keep coming, and what must hold of it while nobody runs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
@@ -268,8 +268,9 @@ impl World {
     pub fn finish(&mut self) -> Holds {
         let mut serving = self.program.serve();
         let until = Instant::now() + PATIENCE;
-        self.retry_merges();
+        let mut retried = BTreeSet::new();
         while self.places().values().any(|stages| stages.as_slice() != ["5_done"]) {
+            self.retry_merges(&mut retried);
             if Instant::now() > until {
                 return Err(format!("not all stories are done: {:?}", self.open()));
             }
@@ -292,13 +293,16 @@ impl World {
         self.nothing_is_left()
     }
 
-    /// As a person does who is told. A kill in an attempt to resolve conflicts counts as one, so that what crashes storkit is not tried
-    /// for ever; on a slow machine some story has all of its attempts ended so.
-    fn retry_merges(&self) {
+    /// As a person does who is told, once. A kill in an attempt to resolve conflicts counts as one, so that what crashes storkit is not
+    /// tried for ever; on a slow machine some story has all of its attempts ended so.
+    fn retry_merges(&self, retried: &mut BTreeSet<String>) {
         for entry in fs::read_dir(self.folder("4_merge")).into_iter().flatten().flatten() {
             let text = fs::read_to_string(entry.path()).unwrap_or_default();
             let name = entry.file_name().into_string().unwrap_or_default();
-            if let Some(id) = name.split('_').next().filter(|_| text.contains("\nmerge_failure: ")) {
+            let Some(id) = name.split('_').next().filter(|_| text.contains("\nmerge_failure: ")) else {
+                continue;
+            };
+            if retried.insert(id.to_owned()) {
                 self.program.run(&["chat"], format!("retry {id}\n"));
             }
         }
