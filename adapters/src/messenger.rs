@@ -252,6 +252,9 @@ pub struct Outgoing {
     pub live: bool,
     /// People to notify, by [`Sender::id`]; nobody else is pinged, whatever the text contains.
     pub mentions: Vec<Arc<str>>,
+    /// It holds a secret: no copy of it is kept on this machine's disk.
+    #[serde(default)]
+    pub is_secret: bool,
 }
 
 impl Outgoing {

@@ -392,6 +392,8 @@ async fn a_chat_is_there_after_a_restart_and_a_second_one_has_a_session_of_its_o
         live.see(&format!("echo: I am {room}")).await;
     }
     assert_eq!(bot.sessions(), 2);
+    live.say(json!({ "type": "say", "ticket": 4, "room": second, "text": "web" })).await;
+    live.see("It works once").await;
     live.say(json!({ "type": "open", "room": "web:fake:bob", "before": null })).await;
     live.say(json!({ "type": "say", "ticket": 3, "room": "web:fake:bob#2", "text": "status" })).await;
     assert_eq!(live.until_type("refused").await["why"], "That room is not yours.");
@@ -406,6 +408,11 @@ async fn a_chat_is_there_after_a_restart_and_a_second_one_has_a_session_of_its_o
         (Some("ann"), Some(&*second))
     );
     live.see(&format!("echo: I am {second}")).await;
-    assert_eq!(live.until_type("opened").await["more"], false);
+    let last = live.until_type("message").await;
+    assert_eq!(
+        (last["message"]["by"].as_str(), last["message"]["html"].as_str()),
+        (Some("ann"), Some("<p>web</p>\n"))
+    );
+    assert_eq!(live.until_type("opened").await["more"], false, "the link is on no disk");
     bot.app.shutdown().await;
 }

@@ -221,6 +221,7 @@ fn part_of(message: &Outgoing, markdown: String, replies: bool, last: bool) -> O
         reply_to: message.reply_to.clone().filter(|_| replies),
         choices: if last { message.choices.clone() } else { Vec::new() },
         mentions: if last { message.mentions.clone() } else { Vec::new() },
+        is_secret: message.is_secret,
     }
 }
 

@@ -28,6 +28,9 @@ pub struct WebMessage {
     pub live: bool,
     pub reply_to: Option<MessageId>,
     pub file: Option<Arc<ShownFile>>,
+    /// No archive keeps it.
+    #[serde(default)]
+    pub is_secret: bool,
 }
 
 /// A file that the bot showed.
@@ -42,8 +45,8 @@ pub struct ShownFile {
 impl WebMessage {
     /// `message` of the bot as it is sent under `id`.
     pub(super) fn new(id: MessageId, at: SystemTime, message: &Outgoing) -> Self {
-        let Outgoing { markdown, tone, choices, live, reply_to, mentions: _ } = message.clone();
-        Self { id, at, by: None, text: markdown, tone, choices, live, reply_to, file: None }
+        let Outgoing { markdown, tone, choices, live, reply_to, mentions: _, is_secret } = message.clone();
+        Self { id, at, by: None, text: markdown, tone, choices, live, reply_to, file: None, is_secret }
     }
 
     fn bytes(&self) -> usize {

@@ -238,7 +238,7 @@ impl Web {
             let forgotten = log.put(message.clone());
             if let Some(archive) = self.archive.get() {
                 // What is still being written is kept as it began, and as it ends.
-                if !is_known || !message.live {
+                if !message.is_secret && (!is_known || !message.live) {
                     archive.keep(room, &message);
                 }
                 archive.forget(room, &forgotten);
@@ -402,6 +402,7 @@ mod tests {
         let question = first.send(&room, &Outgoing::text("May I?")).await.unwrap();
         let live = Outgoing { live: true, ..Outgoing::text("I lo") };
         let answer = first.send(&room, &live).await.unwrap();
+        first.send(&room, &Outgoing { is_secret: true, ..Outgoing::text("a link") }).await.unwrap();
         first.edit(&room, &answer, &Outgoing { live: true, ..Outgoing::text("I look") }).await.unwrap();
         drop(first);
         let second = page_with(&archive);

@@ -172,6 +172,8 @@ pub struct Reply {
     pub choices: Vec<Choice>,
     /// An action for the room.
     pub then: Option<RoomAction>,
+    /// [`Outgoing::is_secret`](adapters::Outgoing::is_secret).
+    pub is_secret: bool,
 }
 
 /// An action of the room that a command asks for.

@@ -41,7 +41,8 @@ impl Command for WebCommand {
             [] if cx.view.company.shared => Err(CommandError::User(replies::WEB_ASK_ALONE.into())),
             [] => {
                 let link = page.sessions.link(person);
-                Ok(Reply::text(replies::web_link(&page.address, &link)))
+                let text = replies::web_link(&page.address, &link);
+                Ok(Reply { is_secret: true, ..Reply::text(text) })
             }
             ["sessions"] => {
                 let sessions = page.sessions.of(&person.id).map_err(anyhow::Error::from)?;

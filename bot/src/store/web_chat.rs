@@ -97,6 +97,7 @@ mod tests {
             live: true,
             reply_to: Some(MessageId::new("0")),
             file: None,
+            is_secret: false,
         }
     }
 

@@ -135,14 +135,14 @@ impl RoomTask {
             Ok(reply) => reply,
             Err(error) => return self.say(self.explain(name, error), Tone::Failure, call.message.clone()),
         };
-        let Reply { text, tone, choices, then } = reply;
+        let Reply { text, tone, choices, then, is_secret } = reply;
         // Before the reply: the router reads the mode for the next message, which may come as soon
         // as people see the reply.
         if let Some(RoomAction::SetAmbient(on)) = then {
             self.set_ambient(on);
         }
         if !text.is_empty() {
-            let message = Outgoing { choices, ..Outgoing::text(text) };
+            let message = Outgoing { choices, is_secret, ..Outgoing::text(text) };
             self.outbox.say(message.with_tone(tone).replying_to(call.message.clone()));
         }
         if let Some(action) = then {
