@@ -411,7 +411,7 @@ async fn a_chat_is_there_after_a_restart_and_a_second_one_has_a_session_of_its_o
     let last = live.until_type("message").await;
     assert_eq!(
         (last["message"]["by"].as_str(), last["message"]["html"].as_str()),
-        (Some("ann"), Some("<p>web</p>\n"))
+        (Some("ann"), Some("<p>web</p>"))
     );
     assert_eq!(live.until_type("opened").await["more"], false, "the link is on no disk");
     bot.app.shutdown().await;
