@@ -211,7 +211,7 @@ fn a_projects_hooks_are_not_run_by_storkit() {
          printf '#!/bin/sh\\ntouch \"$HOME/ran\"; exit 1\\n' > .husky/$hook; chmod +x .husky/$hook; done; \
          git add .; git commit -qm hooks; git config core.hooksPath .husky",
     ));
-    assert_eq!(life.sh("ls \"$HOME/ran\" 2>&1 || true").contains("No such file"), true);
+    assert!(life.sh("ls \"$HOME/ran\" 2>&1 || true").contains("No such file"));
     life.end("");
 }
 

@@ -147,8 +147,9 @@ impl KindLife {
         let private = self.program.file(".storkit/worktrees/.private");
         let until = Instant::now() + PATIENCE;
         let is_left = || {
-            let names = fs::read_dir(&private).into_iter().flatten().flatten().map(|entry| entry.file_name());
-            names.into_iter().any(|name| name.to_string_lossy().contains("_number_"))
+            let mut names =
+                fs::read_dir(&private).into_iter().flatten().flatten().map(|entry| entry.file_name());
+            names.any(|name| name.to_string_lossy().contains("_number_"))
         };
         while is_left() && Instant::now() < until {
             // Worktrees go in the background, and nothing says so.
