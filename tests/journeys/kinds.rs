@@ -19,7 +19,7 @@ fn lives(mut life: KindLife) -> KindLife {
     life.serve("");
     life.lands(WORK);
     life.lands(MORE);
-    assert_eq!(life.sh("git show main:src/new.txt"), "new\nmore");
+    assert_eq!(life.sh("git show refs/heads/main:src/new.txt"), "new\nmore");
     life
 }
 
@@ -128,7 +128,7 @@ fn line_endings_are_as_the_repository_says() {
     );
     assert_eq!(
         life.sh("git show main:run.bat main:src/one.txt | od -c | head -3"),
-        "0000000   a  \\n   c  \\n   o   n   e  \\n   e  \\n\n0000014"
+        "0000000   a  \\n   c  \\n   o   n   e  \\n   e  \\n\n0000012"
     );
     assert_eq!(life.sh("git show main:raw.bin | od -c | head -1"), "0000000   b  \\r  \\n   d  \\n");
     life.end("");
