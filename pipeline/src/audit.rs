@@ -10,6 +10,7 @@ use git2::{BranchType, Commit, ErrorCode, Oid, Repository};
 
 use crate::{
     Project,
+    board::{attached_on_disk, story_of_attached},
     merge::{
         DiffStat, MergeError, MergeJournal, MergePaths, MergeProof, MergeTrailers, StoryMerge, diff_stat,
         merges, trailers,
@@ -47,6 +48,8 @@ pub enum AuditFinding {
     OrphanWorktree(PathBuf),
     /// A branch of a story that nobody works on.
     OrphanBranch(String),
+    /// Files that people attached to a story that is not there.
+    OrphanFiles { story: StoryId, folder: PathBuf },
     /// A merge that was interrupted and not finished.
     LeftoverJournal(StoryId),
     /// A merge journal or proof that cannot be read.
@@ -85,6 +88,12 @@ impl fmt::Display for AuditFinding {
                 write!(f, "The worktree `{}` belongs to no story in work.", path.display())
             }
             Self::OrphanBranch(branch) => write!(f, "The branch `{branch}` belongs to no story in work."),
+            Self::OrphanFiles { story, folder } => write!(
+                f,
+                "`{}` has files of story `{story}`, which is not there. Remove the folder, or put the story's file back: `git log \
+                 --all -- '.storkit/work/*/{story}_*'` finds it.",
+                folder.display()
+            ),
             Self::LeftoverJournal(story) => {
                 write!(f, "The merge of story `{story}` was interrupted. Start storkit to finish it.")
             }
@@ -283,6 +292,7 @@ impl AuditView<'_> {
                     .push(AuditFinding::Unreadable { path: self.place.journal(), why: error.to_string() });
             }
         }
+        findings.extend(self.orphan_files());
         let in_work = self.in_work();
         findings.extend(
             self.worktrees()
@@ -299,6 +309,16 @@ impl AuditView<'_> {
             }
         }
         Ok(findings)
+    }
+
+    fn orphan_files(&self) -> BTreeSet<AuditFinding> {
+        // What cannot be read is named where somebody attaches a file.
+        let files = attached_on_disk(&self.place.root).unwrap_or_default();
+        let orphan = |path: &Path| {
+            let story = story_of_attached(path).filter(|story| !self.files.contains_key(story))?;
+            Some(AuditFinding::OrphanFiles { story, folder: path.parent()?.to_owned() })
+        };
+        files.iter().filter_map(|(path, _)| orphan(path)).collect()
     }
 
     /// Stories that may have a branch and a worktree: started, or sent back.
@@ -516,6 +536,8 @@ mod tests {
         }
         shop.git(&["branch", "feature/story-8_gone/work"]);
         shop.git(&["branch", "feature/other"]);
+        shop.write(".storkit/work/files/8/door.png", "x");
+        shop.write(".storkit/work/files/9/door.png", "x");
         shop.write(".storkit/work/1_backlog/9_story_twice.md", "");
         shop.write(".storkit/work/2_current/9_story_twice.md", "");
         insta::assert_snapshot!(sentences(&shop).join("\n"), @r"
@@ -523,6 +545,7 @@ mod tests {
         The worktree `.storkit/worktrees/8_gone` belongs to no story in work.
         The worktree `.storkit/worktrees/merge-8` belongs to no story in work.
         The branch `feature/story-8_gone/work` belongs to no story in work.
+        `.storkit/work/files/8` has files of story `8`, which is not there. Remove the folder, or put the story's file back: `git log --all -- '.storkit/work/*/8_*'` finds it.
         ");
     }
 

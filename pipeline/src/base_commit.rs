@@ -174,13 +174,16 @@ fn signs_commits(git: &GitProgram) -> Result<bool, GitProgramError> {
 
 /// Whether another checkout of the repository has this branch: its files would not follow a commit from here.
 pub fn checked_out_elsewhere(root: &Path, branch: &str) -> Result<Option<String>, GitProgramError> {
-    let listed = GitProgram::at(root).run(["worktree", "list", "--porcelain", "-z"])?;
+    let git = GitProgram::at(root);
+    let listed = git.run(["worktree", "list", "--porcelain", "-z"])?;
+    // Git lists the checkout of a repository that is kept elsewhere (`git clone --separate-git-dir`) under the repository's own path.
+    let own = git.run(["rev-parse", "--absolute-git-dir"])?;
     let (mut folder, wanted) = (None, format!("branch refs/heads/{branch}"));
     for line in listed.split('\0') {
         if let Some(path) = line.strip_prefix("worktree ") {
             folder = Some(path.to_owned());
         } else if line == wanted {
-            return Ok(folder.filter(|folder| Path::new(folder) != root));
+            return Ok(folder.filter(|folder| Path::new(folder) != root && *folder != own));
         }
     }
     Ok(None)

@@ -170,6 +170,7 @@ pub(crate) enum PipelineOrder {
     Create(NewStory, Author, Answer<Story>),
     Update(StoryId, StoryChange, Author, Answer<Story>),
     Attach(StoryId, Vec<FileToAttach>, Answer<Vec<AttachedFile>>),
+    Detach(StoryId, String, Answer<()>),
     Tick(StoryId, usize, bool, Answer<()>),
     Start(StoryId, Option<String>, Actor, Answer<StartResult>),
     Stop(StopTarget, Actor, Answer<Vec<RunInfo>>),
@@ -194,6 +195,7 @@ impl PipelineOrder {
         match self {
             Self::Update(id, ..)
             | Self::Attach(id, ..)
+            | Self::Detach(id, ..)
             | Self::Tick(id, ..)
             | Self::Start(id, ..)
             | Self::Prefer(id, ..)
@@ -285,6 +287,11 @@ impl Pipeline {
         files: Vec<FileToAttach>,
     ) -> Result<Vec<AttachedFile>, PipelineError> {
         self.order(|answer| PipelineOrder::Attach(story, files, answer)).await
+    }
+
+    /// Removes one of a story's files.
+    pub async fn detach(&self, story: StoryId, name: String) -> Result<(), PipelineError> {
+        self.order(|answer| PipelineOrder::Detach(story, name, answer)).await
     }
 
     /// Lifts a story's quarantine: a person has read it and vouches for it.

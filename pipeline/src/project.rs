@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use git2::{ErrorCode, Repository};
+use git2::{ErrorCode, Repository, RepositoryOpenFlags};
 
 use crate::{
     config::ProjectConfig,
@@ -113,13 +113,19 @@ impl Project {
     /// A linked worktree is a checkout of its own. `.storkit/.gitignore` is written if there is none.
     pub fn open(start: &Path) -> Result<Self, ProjectError> {
         let start = readable(start)?;
-        let repository = Repository::discover(&start).map_err(|error| refusal(&start, error))?;
+        // Not `discover`, which forgets the checkout of a repository that is kept elsewhere (`git clone --separate-git-dir`).
+        let none: [&Path; 0] = [];
+        let repository = Repository::open_ext(&start, RepositoryOpenFlags::CROSS_FS, none)
+            .map_err(|error| refusal(&start, error))?;
         let Some(checkout) = repository.workdir() else {
             return Err(ProjectError::Bare(repository.path().components().collect()));
         };
         let root = readable(checkout)?;
         if !start.starts_with(&root) {
             return Err(ProjectError::ElsewhereTree { start, root });
+        }
+        if let Some(why) = kind::unreadable_index_of(&repository) {
+            return Err(ProjectError::Unsupported(why));
         }
         // Before anything is written there.
         check_state_files(&root)?;

@@ -8,6 +8,7 @@ mod crash;
 mod enclosed;
 mod events;
 mod hostile;
+mod kinds;
 mod landlock;
 mod life;
 mod limits;

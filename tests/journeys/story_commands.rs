@@ -200,11 +200,18 @@ async fn pictures_and_files_lie_beside_the_story_and_on_the_board_and_what_is_lo
     says_with(&room, "status", vec![room.file("door.png", Ok(PNG))]).await;
     room.see("I did not pass on `door.png`: commands and answers take no files.").await;
 
+    room.say_as("bob", "!edit 1 remove plan.pdf").await;
+    room.see("Story 1 has no file `plan.pdf`; it has `Door-2.png`, `door.png`, `log.txt`.").await;
+    room.say("edit 1 remove log.txt").await;
+    room.see("`log.txt` is no longer beside story `1`.").await;
+    assert!(!bot.file(".storkit/work/files/1/log.txt").exists());
+    assert!(!story_text(&bot, "1_backlog/1_bug_door_squeaks.md").contains("log.txt"));
+
     says_with(&room, "edit 7", vec![room.file("door.png", Ok(PNG))]).await;
     room.see("There is no story `7`").await;
     assert!(!bot.file(".storkit/work/files/7").exists());
     room.say("delete 1 yes").await;
-    room.see("Story `1` is deleted: its file in backlog, 3 files beside it").await;
+    room.see("Story `1` is deleted: its file in backlog, 2 files beside it").await;
     assert!(!bot.file(".storkit/work/files/1").exists());
     let board = || git(&bot.file(""), &["ls-tree", "-r", "--name-only", "storkit/board"]);
     let until = std::time::Instant::now() + std::time::Duration::from_secs(60);

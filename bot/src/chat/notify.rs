@@ -43,6 +43,10 @@ pub async fn run(services: Arc<ChatServices>, mut events: Receiver<Arc<NumberedE
             next = events.recv() => match next {
                 Ok(event) => {
                     tell_room(&services, &event.event);
+                    // Before a worker is free, which may be hours later.
+                    if let Some(story) = lifted(&event.event, &services.commands.pipeline.snapshot().holds, &waiting) {
+                        close_decisions(&services, story);
+                    }
                     let wait = match weight(&event.event) {
                         EventWeight::Nothing => continue,
                         EventWeight::Some => TOGETHER,
@@ -133,6 +137,17 @@ fn gone_on(events: &[Arc<NumberedEvent>]) -> Vec<StoryId> {
     stories.into_iter().filter_map(|(story, goes_on)| goes_on.then_some(story)).collect()
 }
 
+/// The story whose change leaves it without a reason to wait. One that is not shown yet is left to [`gone_on`].
+fn lifted(
+    event: &PipelineEvent,
+    holds: &BTreeMap<StoryId, String>,
+    waiting: &[Arc<NumberedEvent>],
+) -> Option<StoryId> {
+    let PipelineEvent::StoryChanged { story, .. } = event else { return None };
+    let asks = |event: &Arc<NumberedEvent>| matches!(&event.event, PipelineEvent::NeedsPerson { story: asked, .. } if asked == story);
+    (!holds.contains_key(story) && !waiting.iter().any(asks)).then_some(*story)
+}
+
 fn close_decisions(services: &ChatServices, story: StoryId) {
     let followers = services.commands.messengers.followers(&services.config().pipeline);
     let origin = origin_of(services, story).map(|(room, _)| room);
@@ -215,6 +230,23 @@ mod tests {
         let quiet = PipelineEvent::StoryChanged { story: StoryId(1), title: "x".into() };
         assert_eq!(weight(&quiet), EventWeight::Nothing);
         assert_eq!(weight(&PipelineEvent::Alarm { story: None, text: "x".into() }), EventWeight::Much);
+    }
+
+    #[test]
+    fn a_decision_is_over_once_its_story_has_no_reason_to_wait() {
+        let changed = PipelineEvent::StoryChanged { story: StoryId(1), title: "x".into() };
+        let held = BTreeMap::from([(StoryId(1), "its retries are used up".to_owned())]);
+        let others = BTreeMap::from([(StoryId(2), "its retries are used up".to_owned())]);
+        assert_eq!(lifted(&changed, &held, &[]), None);
+        assert_eq!(lifted(&changed, &others, &[]), Some(StoryId(1)));
+        let asks = PipelineEvent::NeedsPerson {
+            story: StoryId(1),
+            title: "x".into(),
+            why: "its retries are used up".into(),
+            wanted: pipeline::event::WantedDecision::Retry,
+        };
+        let asks = Arc::new(NumberedEvent { seq: 0, at: 0, event: asks });
+        assert_eq!(lifted(&changed, &others, &[asks]), None, "it is not shown yet");
     }
 
     #[test]

@@ -21,19 +21,21 @@ pub struct EditCommand;
 
 const SPEC: CommandSpec = CommandSpec {
     name: "edit",
-    args: "ID [title TITLE|agent AGENT|qa on|off|after ID, ID]",
+    args: "ID [title TITLE|agent AGENT|qa on|off|after ID, ID|remove FILE]",
     summary: "Change a story's title, text, agent, review or dependencies",
     details: "`edit ID` shows what a story has, in a form to copy, change and send. Lines below `edit ID` become its text, in the place of \
               the one it has; `edit ID title TITLE` changes the title, and with lines below it the text as well. `agent` is the preferred \
               agent, `qa on` lets a person review the story, `after` names the stories that must be done first; `none` takes an agent or \
               the dependencies away. Once a story has left the backlog, and to give up a person's review, it takes an approver. An agent \
-              that works on the story reads the change at its next run. A merged story stays as it is. Pictures and files that come with `edit ID` are added to the story's.",
+              that works on the story reads the change at its next run. A merged story stays as it is. Pictures and files that come with `edit ID` are \
+              added to the story's; `remove` takes one of them away.",
     examples: &[
         "edit 12",
         "edit 12 title The door squeaks",
         "edit 12 qa on",
         "edit 12 after 7, 9",
         "edit 12 agent none",
+        "edit 12 remove door.png",
     ],
     takes_text: true,
     takes_files: true,
@@ -49,6 +51,7 @@ enum StoryPart {
     Agent,
     Review,
     After,
+    File,
 }
 
 impl StoryPart {
@@ -59,6 +62,7 @@ impl StoryPart {
             "agent" => Self::Agent,
             "qa" | "manual_qa" => Self::Review,
             "after" | "depends_on" => Self::After,
+            "remove" => Self::File,
             _ => return None,
         })
     }
@@ -69,7 +73,15 @@ fn begins_edit(args: &str) -> bool {
     let (first, _) = first_line(args);
     let mut words = first.split_whitespace();
     let is_story = words.next().is_some_and(|word| word.parse::<StoryId>().is_ok());
-    is_story && words.next().is_none_or(|word| StoryPart::parse(word).is_some())
+    let part = match words.next() {
+        None => return is_story,
+        Some(word) => StoryPart::parse(word),
+    };
+    match part {
+        // "edit 12 remove the second paragraph" is a prompt, too.
+        Some(StoryPart::File) => is_story && words.count() == 1,
+        part => is_story && part.is_some(),
+    }
 }
 
 #[async_trait]
@@ -79,8 +91,13 @@ impl Command for EditCommand {
     }
 
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
-        let (id, change) = read(cx.args)?;
+        let (id, edit) = read(cx.args)?;
         let story = known(&cx, id)?;
+        let change = match edit {
+            RequestedEdit::Show => None,
+            RequestedEdit::Change(change) => Some(change),
+            RequestedEdit::Remove(file) => return remove(&cx, &story, file),
+        };
         let (pipeline, files) = (cx.services.pipeline.clone(), cx.files.clone());
         let Some(change) = change else {
             if files.is_empty() {
@@ -89,7 +106,7 @@ impl Command for EditCommand {
                     Ok(Reply::text(replies::story_to_edit(&story, &text)))
                 });
             }
-            check_role(&cx, &story, &StoryChange { body: Some(String::new()), ..StoryChange::default() })?;
+            check_role(&cx, &story, &change_of_text())?;
             return later(async move {
                 Ok(Reply::notice(attach(&pipeline, id, &files).await.unwrap_or_default()))
             });
@@ -110,6 +127,21 @@ impl Command for EditCommand {
     }
 }
 
+/// Takes one of a story's files away.
+fn remove(cx: &CommandContext<'_>, story: &Arc<Story>, file: String) -> CommandResult {
+    check_role(cx, story, &change_of_text())?;
+    let (pipeline, id) = (cx.services.pipeline.clone(), story.id());
+    later(async move {
+        pipeline.detach(id, file.clone()).await.map_err(refusal)?;
+        Ok(Reply::notice(replies::file_removed(id, &file)))
+    })
+}
+
+/// What files need the same right for.
+fn change_of_text() -> StoryChange {
+    StoryChange { body: Some(String::new()), ..StoryChange::default() }
+}
+
 async fn text_of(pipeline: &Pipeline, id: StoryId) -> Result<String, CommandError> {
     let text = pipeline.text(id).await.map_err(refusal)?;
     // One that cannot be read is a problem of the board, which was looked at before.
@@ -127,8 +159,16 @@ fn check_role(cx: &CommandContext<'_>, story: &Arc<Story>, change: &StoryChange)
     }
 }
 
-/// The story, and the change; `None` to show it.
-fn read(args: &str) -> Result<(StoryId, Option<StoryChange>), CommandError> {
+/// What `edit` is to do.
+#[derive(Debug, PartialEq)]
+enum RequestedEdit {
+    Show,
+    Change(StoryChange),
+    /// The file of this name goes.
+    Remove(String),
+}
+
+fn read(args: &str) -> Result<(StoryId, RequestedEdit), CommandError> {
     let (first, below) = first_line(args);
     let (id, words) = number(first)?;
     let (word, value) = words.split_once(char::is_whitespace).unwrap_or((words, ""));
@@ -137,7 +177,8 @@ fn read(args: &str) -> Result<(StoryId, Option<StoryChange>), CommandError> {
     let none = StoryChange::default();
     let usage = |text: String| Err(CommandError::Usage(text));
     if word.is_empty() {
-        return Ok((id, body.map(|body| StoryChange { body: Some(body), ..none })));
+        let text = body.map(|body| RequestedEdit::Change(StoryChange { body: Some(body), ..none }));
+        return Ok((id, text.unwrap_or(RequestedEdit::Show)));
     }
     let Some(part) = StoryPart::parse(word) else { return usage(replies::no_part_of_a_story(word)) };
     let takes_lines = matches!(part, StoryPart::Title | StoryPart::Text);
@@ -156,8 +197,15 @@ fn read(args: &str) -> Result<(StoryId, Option<StoryChange>), CommandError> {
         StoryPart::Agent => StoryChange { agent: Some(read_agent(value)?), ..none },
         StoryPart::Review => StoryChange { manual_qa: Some(read_switch(value)?), ..none },
         StoryPart::After => StoryChange { depends_on: Some(read_stories(value)?), ..none },
+        StoryPart::File => {
+            let file = value.trim_matches('`');
+            return match file.is_empty() {
+                true => usage(replies::WHICH_FILE.into()),
+                false => Ok((id, RequestedEdit::Remove(file.to_owned()))),
+            };
+        }
     };
-    Ok((id, Some(change)))
+    Ok((id, RequestedEdit::Change(change)))
 }
 
 fn first_line(args: &str) -> (&str, &str) {
@@ -224,7 +272,10 @@ mod tests {
     fn change(args: &str) -> StoryChange {
         let (id, change) = read(args).unwrap_or_else(|why| panic!("{args}: {why:?}"));
         assert_eq!(id, StoryId(12), "{args}");
-        change.unwrap_or_else(|| panic!("{args} changes nothing"))
+        match change {
+            RequestedEdit::Change(change) => change,
+            other => panic!("{args}: {other:?}"),
+        }
     }
 
     #[test]
@@ -252,8 +303,12 @@ mod tests {
         assert_eq!(text("12\n  code\n- [ ] one"), "  code\n- [ ] one");
         assert_eq!(text("12 text\nIt squeaks."), "\nIt squeaks.");
         assert_eq!(text("12 body It squeaks."), "It squeaks.\n");
-        assert!(matches!(read("12"), Ok((StoryId(12), None))));
-        assert!(matches!(read("12\n \n"), Ok((StoryId(12), None))));
+        for shown in ["12", "12\n \n"] {
+            assert_eq!(read(shown).ok(), Some((StoryId(12), RequestedEdit::Show)));
+        }
+        for removed in ["12 remove door.png", "#12 Remove `door.png`"] {
+            assert_eq!(read(removed).ok(), Some((StoryId(12), RequestedEdit::Remove("door.png".into()))));
+        }
     }
 
     #[test]
@@ -273,6 +328,8 @@ mod tests {
             "12 after door",
             "12 after 7 none",
             "12 text",
+            "12 remove",
+            "12 remove door.png\nmore",
             &long,
         ] {
             assert!(matches!(read(wrong), Err(CommandError::Usage(_))), "{wrong}");
@@ -285,6 +342,8 @@ mod tests {
             ("12", true),
             ("#12\nNew text", true),
             ("12 title x", true),
+            ("12 remove door.png", true),
+            ("12 remove the second door", false),
             ("12 lines of the readme", false),
             ("the readme", false),
         ] {

@@ -9,6 +9,7 @@ use std::{
 use clap::Args;
 use pipeline::{
     Project,
+    git::kind::unreadable_index,
     trust::{ProjectTrust, TrustStore},
 };
 
@@ -67,6 +68,11 @@ pub fn init(given: &InitArgs, folder: Option<&Path>) -> ExitCode {
         Ok(project) => project,
         Err(error) => return complain(2, &error.to_string()),
     };
+    match unreadable_index(&project) {
+        Ok(None) => {}
+        Ok(Some(why)) => return complain(2, &why),
+        Err(error) => return complain(2, &error.to_string()),
+    }
     let store = match trust::store() {
         Ok(store) => store,
         Err(error) => return complain(2, &error.to_string()),

@@ -33,6 +33,10 @@ pub fn files_attached(id: StoryId, names: &[String], lost: &[(String, String)]) 
     attached.into_iter().chain(lost).collect::<Vec<_>>().join("\n")
 }
 
+pub fn file_removed(id: StoryId, name: &str) -> String {
+    format!("{} is no longer beside story `{id}`.", named(name))
+}
+
 /// A picture for a story that has no title yet.
 pub const FILE_KEPT_FOR_STORY: &str = "I keep that for the story. What is its title?";
 

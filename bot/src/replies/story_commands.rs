@@ -28,6 +28,7 @@ pub const WHICH_STAGE: &str = "Which stage?";
 /// `reject ID` without a reason.
 pub const WHY_REJECT: &str = "Why? The next run reads the reason.";
 /// `assign ID` without one name.
+pub const WHICH_FILE: &str = "Which file? Its name, as the story's text links to it.";
 pub const WHICH_AGENT: &str = "Which agent? One name, as in `project.toml`.";
 /// The answer to `new` without anything.
 pub const WHICH_KIND: &str = "What kind of story, and what is its title?";

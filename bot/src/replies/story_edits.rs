@@ -21,7 +21,8 @@ pub const AFTER_WHICH: &str = "After which stories? Their numbers, or `none`.";
 /// `edit ID WORD` with a word for no part.
 pub fn no_part_of_a_story(word: &str) -> String {
     format!(
-        "{} is not a part of a story: they are `title`, `agent`, `qa` and `after`. A new text follows in the lines below `edit ID`.",
+        "{} is not a part of a story: they are `title`, `agent`, `qa` and `after`, and `remove` takes a file away. A new text follows in the lines below \
+         `edit ID`.",
         code_span(word)
     )
 }

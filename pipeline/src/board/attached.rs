@@ -163,6 +163,15 @@ pub(crate) fn attached_paths(project: &Project, story: StoryId) -> Vec<PathBuf> 
     files.into_iter().map(|(name, _)| folder_of(&work, story).join(name)).collect()
 }
 
+/// Removes one of a story's files. Returns whether it was there.
+pub(super) fn remove_one(work: &Path, story: StoryId, name: &str) -> io::Result<bool> {
+    let is_there = attached_files(work, story)?.iter().any(|(file, _)| file == name);
+    if is_there {
+        fs::remove_file(folder_of(work, story).join(name))?;
+    }
+    Ok(is_there)
+}
+
 /// Removes a story's files with their folder. Returns how many that were.
 pub(super) fn remove_attached(work: &Path, story: StoryId) -> io::Result<usize> {
     let folder = folder_of(work, story);

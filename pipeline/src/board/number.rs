@@ -10,6 +10,7 @@ use std::{
 use git2::{ObjectType, Oid, Repository, Tree};
 use settings::atomic;
 
+use super::branch::BOARD_BRANCH;
 use crate::story::{StoryId, StoryKind};
 
 /// Where stories lie or lay in a repository's history.
@@ -21,7 +22,7 @@ const WORK_FOLDERS: [&str; 2] = [".storkit/work", ".story_kit/work"];
 /// clone) the repository's history shows which numbers stories had. Waits while another process takes a number.
 pub(super) fn next(root: &Path, run: &Path, highest: u32) -> io::Result<StoryId> {
     let _alone = alone(run)?;
-    let last = last(root, run)?.max(highest);
+    let last = last(root, run)?.max(highest).max(on_remotes(root));
     let next = last.checked_add(1).ok_or_else(|| io::Error::other("no story number is left"))?;
     atomic::write(&mark(run), format!("{next}\n").as_bytes())?;
     Ok(StoryId(next))
@@ -66,6 +67,25 @@ fn unreadable(path: &Path) -> String {
         "`{}` should contain the last story number; delete it, and storkit finds the number again",
         path.display()
     )
+}
+
+/// The highest number on the boards of remotes, as they were fetched last: others have given it.
+fn on_remotes(root: &Path) -> u32 {
+    let highest = || -> Result<u32, git2::Error> {
+        let repository = Repository::open(root)?;
+        let mut highest = 0;
+        for reference in repository.references_glob(&format!("refs/remotes/*/{BOARD_BRANCH}"))? {
+            let tree = reference?.peel_to_tree()?;
+            if let Ok(work) = tree.get_path(Path::new(WORK_FOLDERS[0])) {
+                highest = highest.max(highest_below(&repository, work.id(), &mut HashSet::new())?);
+            }
+        }
+        Ok(highest)
+    };
+    highest().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the story numbers on the boards of remotes could not be read");
+        0
+    })
 }
 
 /// The highest number in any commit that can be reached. A repository that cannot be read has none to offer: the

@@ -12,7 +12,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::{
     AttachFault, AttachedFile, BOARD_BRANCH, Board, BoardProblem, FileToAttach,
-    attached::{Attachments, attached_files, folder_of, remove_attached},
+    attached::{Attachments, attached_files, folder_of, remove_attached, remove_one},
     files::relative,
     index::{self, BoardIndex},
     number,
@@ -67,6 +67,14 @@ pub enum WorkError {
     /// The edit was refused; the file is as it was.
     #[error("story {id} was not changed: {source}.")]
     Edit { id: StoryId, source: EditError },
+    /// It has other files, or none.
+    #[error("story {id} has no file `{name}`{}.", files_there(.has))]
+    NoFile {
+        id: StoryId,
+        name: String,
+        /// The files that it has.
+        has: Vec<String>,
+    },
     /// Somebody else changes it all the time.
     #[error("story {0} is being changed by somebody else. Try again.")]
     Busy(StoryId),
@@ -102,6 +110,13 @@ pub struct RemovedStory {
     pub path: PathBuf,
     /// How many files of its own went with it.
     pub files: usize,
+}
+
+fn files_there(has: &[String]) -> String {
+    match has {
+        [] => String::new(),
+        has => format!("; it has `{}`", has.join("`, `")),
+    }
 }
 
 fn why_not(from: &Stage, to: &Stage) -> String {
@@ -273,6 +288,23 @@ impl WorkFolder {
         }
         self.edit(id, |document| self.name_files(id, document))?;
         Ok(attached)
+    }
+
+    /// Removes one of a story's files, and its entry in the text.
+    pub fn detach(&self, id: StoryId, name: &str) -> Result<(), WorkError> {
+        self.text(id)?;
+        let own = folder_of(&self.dir, id);
+        let files = attached_files(&self.dir, id).map_err(disk(&own))?;
+        if files.iter().all(|(file, _)| file != name) {
+            let has = files.into_iter().map(|(file, _)| file).collect();
+            return Err(WorkError::NoFile { id, name: name.to_owned(), has });
+        }
+        // Before the file: a kill in between leaves one that the next change of the text names again.
+        self.edit(id, |document| match templates::without_file(document.body(), id, name) {
+            Some(body) => document.set_body(&body),
+            None => Ok(()),
+        })?;
+        remove_one(&self.dir, id, name).map(drop).map_err(disk(&own))
     }
 
     /// Names the story's files in its text, as far as it does not do so itself.
@@ -519,11 +551,9 @@ mod tests {
         let fixture = Fixture::new();
         let repository = git2::Repository::open(fixture.folder.path()).unwrap();
         let who = git2::Signature::now("A", "a@example.com").unwrap();
-        let mut parent: Option<git2::Commit<'_>> = None;
-        for name in ["1_backlog/7_story_gone.md", "1_backlog/3_bug_here.md"] {
-            let blob = repository.blob(b"").unwrap();
+        let commit = |reference: &str, name: &str, parents: &[&git2::Commit<'_>]| {
             let (stage, name) = name.split_once('/').unwrap();
-            let mut tree = blob;
+            let mut tree = repository.blob(b"").unwrap();
             for (entry, mode) in
                 [(name, 0o100_644), (stage, 0o040_000), ("work", 0o040_000), (".storkit", 0o040_000)]
             {
@@ -531,12 +561,16 @@ mod tests {
                 builder.insert(entry, tree, mode).unwrap();
                 tree = builder.write().unwrap();
             }
-            let parents: Vec<_> = parent.iter().collect();
             let tree = repository.find_tree(tree).unwrap();
-            let id = repository.commit(Some("HEAD"), &who, &who, "x", &tree, &parents).unwrap();
-            parent = Some(repository.find_commit(id).unwrap());
-        }
-        assert_eq!(fixture.work.create(StoryKind::Story, "x", None).unwrap().id(), StoryId(8));
+            let id = repository.commit(Some(reference), &who, &who, "x", &tree, parents).unwrap();
+            repository.find_commit(id).unwrap()
+        };
+        let first = commit("HEAD", "1_backlog/7_story_gone.md", &[]);
+        commit("HEAD", "1_backlog/3_bug_here.md", &[&first]);
+        let create = || fixture.work.create(StoryKind::Story, "x", None).unwrap().id();
+        assert_eq!(create(), StoryId(8));
+        commit("refs/remotes/origin/storkit/board", "1_backlog/20_story_theirs.md", &[]);
+        assert_eq!(create(), StoryId(21), "others have given more numbers meanwhile");
     }
 
     #[test]
@@ -781,6 +815,12 @@ mod tests {
         assert_eq!(fixture.work.scan().unwrap().problems, []);
         assert!(matches!(fixture.work.attach(StoryId(9), vec![file("x")]), Err(WorkError::Unknown(_))));
         assert!(!fixture.path("files/9").exists());
+        let refused = fixture.work.detach(id, "../door.png").unwrap_err().to_string();
+        assert_eq!(refused, "story 1 has no file `../door.png`; it has `Door-2.png`, `door.png`.");
+        fixture.work.attach(id, vec![file("third.txt")]).unwrap();
+        fixture.work.detach(id, "third.txt").unwrap();
+        assert!(!fixture.path("files/1/third.txt").exists());
+        assert!(fixture.work.text(id).unwrap().ends_with(named), "the others stay");
         assert_eq!(fixture.work.delete(id).unwrap().files, 2);
         assert!(!fixture.path("files/1").exists());
         fs::remove_dir_all(fixture.path("files")).unwrap();

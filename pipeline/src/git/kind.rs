@@ -93,26 +93,15 @@ impl RepositoryTrait {
 pub fn traits(project: &Project) -> Result<Vec<RepositoryTrait>, GitProgramError> {
     let repository = Repository::open(project.root())?;
     let git = GitProgram::at(project.root());
-    let is_on = |key: &str| {
-        Ok::<_, GitProgramError>(
-            git.run(["config", "--type=bool", "--default=false", "--get", key])? == "true",
-        )
-    };
     let mut found = Vec::new();
     if repository.is_shallow() {
         found.push(RepositoryTrait::Shallow);
     }
     found.extend(promisor(&git)?.map(|remote| RepositoryTrait::Partial { remote }));
-    let index = IndexKind::of(&repository.path().join("index"));
-    if is_on("core.sparseCheckout")? {
+    if is_on(&git, "core.sparseCheckout")? {
         found.push(RepositoryTrait::Sparse);
     }
-    if index == IndexKind::Sparse || is_on("index.sparse")? && is_on("core.sparseCheckout")? {
-        found.push(RepositoryTrait::SparseIndex);
-    }
-    if index == IndexKind::Split || is_on("core.splitIndex")? {
-        found.push(RepositoryTrait::SplitIndex);
-    }
+    found.extend(index(&repository, &git)?);
     found.extend(head(&repository));
     if repository.is_worktree() {
         let of_bare = Repository::open(repository.commondir()).is_ok_and(|main| main.is_bare());
@@ -131,6 +120,38 @@ pub fn refusal(project: &Project) -> Result<Option<String>, GitProgramError> {
     let found = traits(project)?;
     let why: Vec<String> = found.iter().filter_map(RepositoryTrait::refusal).collect();
     Ok((!why.is_empty()).then(|| why.join(" ")))
+}
+
+/// Why libgit2 cannot read the repository's index, in sentences. Runs `git config` alone, so it is safe where nobody has confirmed the
+/// repository's configuration.
+pub fn unreadable_index(project: &Project) -> Result<Option<String>, GitProgramError> {
+    let repository = Repository::open(project.root())?;
+    let found = index(&repository, &GitProgram::at(project.root()))?;
+    let why: Vec<String> = found.iter().filter_map(RepositoryTrait::refusal).collect();
+    Ok((!why.is_empty()).then(|| why.join(" ")))
+}
+
+/// As [`unreadable_index`], by the file of the index alone.
+pub(crate) fn unreadable_index_of(repository: &Repository) -> Option<String> {
+    match IndexKind::of(&repository.path().join("index")) {
+        IndexKind::Plain => None,
+        IndexKind::Split => RepositoryTrait::SplitIndex.refusal(),
+        IndexKind::Sparse => RepositoryTrait::SparseIndex.refusal(),
+    }
+}
+
+/// What is unusual about the index, or will be once git writes it.
+fn index(repository: &Repository, git: &GitProgram) -> Result<Vec<RepositoryTrait>, GitProgramError> {
+    let index = IndexKind::of(&repository.path().join("index"));
+    let is_sparse =
+        index == IndexKind::Sparse || is_on(git, "index.sparse")? && is_on(git, "core.sparseCheckout")?;
+    let is_split = index == IndexKind::Split || is_on(git, "core.splitIndex")?;
+    let sparse = is_sparse.then_some(RepositoryTrait::SparseIndex);
+    Ok(sparse.into_iter().chain(is_split.then_some(RepositoryTrait::SplitIndex)).collect())
+}
+
+fn is_on(git: &GitProgram, key: &str) -> Result<bool, GitProgramError> {
+    Ok(git.run(["config", "--type=bool", "--default=false", "--get", key])? == "true")
 }
 
 /// Why libgit2 cannot open a repository at all, in sentences: git itself can.

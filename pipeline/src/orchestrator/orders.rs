@@ -62,6 +62,7 @@ impl Orchestrator {
             PipelineOrder::Update(id, change, author, answer) => self.update(id, change, author, answer),
             PipelineOrder::Release(id, by, answer) => self.release(id, &by, answer),
             PipelineOrder::Attach(id, files, answer) => self.attach(id, files, answer),
+            PipelineOrder::Detach(id, name, answer) => self.detach(id, name, answer),
             PipelineOrder::Tick(id, criterion, done, answer) => {
                 checked!(self, answer, self.changeable(id));
                 self.edit(
@@ -210,6 +211,18 @@ impl Orchestrator {
                 this.stories.commits.want();
             }
             this.publisher.answer(answer, attached.map_err(Into::into));
+        });
+    }
+
+    fn detach(&mut self, id: StoryId, name: String, answer: Answer<()>) {
+        checked!(self, answer, self.changeable(id));
+        let detach = move |work: &WorkFolder| work.detach(id, &name);
+        self.work_on(StoryWork::on(id), detach, move |this, detached| {
+            if detached.is_ok() {
+                this.memos.change(id, |memo| memo.is_edited = true);
+                this.stories.commits.want();
+            }
+            this.publisher.answer(answer, detached.map_err(Into::into));
         });
     }
 
@@ -368,6 +381,7 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         | PipelineOrder::Update(.., answer)
         | PipelineOrder::Move(.., answer) => no(answer, why),
         PipelineOrder::Tick(.., answer)
+        | PipelineOrder::Detach(.., answer)
         | PipelineOrder::Prefer(.., answer)
         | PipelineOrder::Review(.., answer)
         | PipelineOrder::MergeFailed(.., answer)

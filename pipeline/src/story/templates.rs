@@ -91,6 +91,28 @@ pub(crate) fn with_files(body: &str, story: StoryId, names: &[&str]) -> Option<S
     Some(format!("{}\n", lines.join("\n")))
 }
 
+/// The body without the entry for one of a story's files, and without the section of such entries once it is empty. A link amid somebody's
+/// words stays; `None` if nothing is to be changed.
+pub(crate) fn without_file(body: &str, story: StoryId, name: &str) -> Option<String> {
+    let target = format!("[{name}](../{FILES_FOLDER}/{story}/{name})");
+    let is_entry = |line: &str| {
+        let link = line.trim_end().strip_prefix("- ");
+        link.is_some_and(|link| link.strip_prefix('!').unwrap_or(link) == target)
+    };
+    let mut lines: Vec<&str> = body.lines().filter(|line| !is_entry(line)).collect();
+    if lines.len() == body.lines().count() {
+        return None;
+    }
+    if let Some(at) = lines.iter().position(|line| line.trim_end() == FILES_HEADING) {
+        let next = lines[at + 1..].iter().position(|line| line.starts_with('#'));
+        let end = next.map_or(lines.len(), |next| at + 1 + next);
+        if lines[at + 1..end].iter().all(|line| line.trim().is_empty()) {
+            lines.drain(at..end);
+        }
+    }
+    Some(format!("{}\n", lines.join("\n").trim_end()))
+}
+
 fn checklist(criteria: &[String]) -> String {
     criteria.iter().map(|text| format!("- [ ] {}\n", one_line(text))).collect()
 }
@@ -183,6 +205,22 @@ mod tests {
         );
         let own = "See ![the door](../files/7/door.png).\n";
         assert_eq!(with_files(own, StoryId(7), &["door.png"]), None, "the text names it where it belongs");
+    }
+
+    #[test]
+    fn a_file_that_goes_takes_its_entry_along_and_no_words_of_a_persons() {
+        let names = ["door.png", "plan.pdf"];
+        let body = "# T\n\nSee ![it](../files/7/plan.pdf).\n\n## Notes\n\nNone.\n";
+        let both = with_files(&with_files(body, StoryId(7), &["door.png"]).unwrap(), StoryId(7), &names);
+        assert_eq!(both, None, "the text names one where it belongs");
+        let both = with_files("# T\n", StoryId(7), &names).unwrap() + "\n## Notes\n\nNone.\n";
+        let one = without_file(&both, StoryId(7), "door.png").unwrap();
+        assert_eq!(one, "# T\n\n## Files\n\n- [plan.pdf](../files/7/plan.pdf)\n\n## Notes\n\nNone.\n");
+        let none = without_file(&one, StoryId(7), "plan.pdf").unwrap();
+        assert_eq!(none, "# T\n\n## Notes\n\nNone.\n");
+        assert_eq!(without_file(body, StoryId(7), "plan.pdf"), None);
+        assert_eq!(without_file(&both, StoryId(7), "oor.png"), None);
+        assert_eq!(without_file(&both, StoryId(8), "door.png"), None);
     }
 
     #[test]

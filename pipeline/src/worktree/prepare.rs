@@ -153,13 +153,14 @@ impl Worktrees {
         let listed = self.lock_list()?;
         clear_remains(layout)?;
         // A slot that was cut off while its files were moved is made anew.
-        let free = match layout.slot.is_none() && layout.owner.story().is_some() {
-            true => slots::assign(layout)?,
-            false => None,
+        let free = match layout.slot {
+            None if layout.owner.story().is_some() => slots::assign(layout)?,
+            None => None,
+            Some(slot) => {
+                slots::begin_move(layout, slot)?;
+                None
+            }
         };
-        if let Some(slot) = layout.slot {
-            slots::begin_move(layout, slot)?;
-        }
         if let Some(free) = free {
             // It is the owner's by now: others may use the list.
             drop(listed);

@@ -16,6 +16,7 @@ use crate::{
         error::{WorktreeError, at},
         name::{BRANCH_PREFIX, WorktreeName},
         owner::WorktreeOwner,
+        slots,
         worktrees::Worktrees,
     },
 };
@@ -81,6 +82,10 @@ impl Worktrees {
             return Ok(());
         }
         let lock = WorktreeLock::take(&layout)?;
+        if let Some(slot) = layout.slot {
+            // What a kill leaves of its files is not taken for the story's work.
+            slots::begin_move(&layout, slot)?;
+        }
         remove_tree(&layout.folder)?;
         let listed = WorktreeListLock::take(&self.common).map_err(at(&self.common))?;
         for admin in layout.notes() {

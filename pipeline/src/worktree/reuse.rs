@@ -283,6 +283,37 @@ fn a_slot_whose_story_was_cut_off_while_its_files_moved_is_made_anew() {
 }
 
 #[test]
+fn a_slot_whose_story_was_cut_off_before_its_files_moved_has_the_storys_files() {
+    let fixture = fixture();
+    let first = fixture.prepare("1_a");
+    release(&fixture, &first);
+    fixture.write("a.txt", "later\n");
+    fixture.git(&["commit", "-q", "-a", "-m", "later"]);
+    let name = WorktreeName::parse("2_b").expect("a name");
+    fixture.git(&["branch", &name.branch()]);
+    let mut layout = fixture.worktrees().layout(&(&name).into());
+    fs::create_dir(&layout.private).expect("a folder");
+    let free = slots::assign(&mut layout).expect("assigned");
+    assert!(free.is_some(), "killed here");
+    let second = fixture.prepare("2_b");
+    assert_eq!(second.path(), first.path());
+    assert!(second.uncommitted().expect("a status").is_empty());
+}
+
+#[test]
+fn what_is_left_of_a_worktree_whose_removal_was_cut_off_is_not_the_storys_work() {
+    let fixture = fixture();
+    let first = fixture.prepare("1_a");
+    let worktrees = fixture.worktrees();
+    let (git, away) = (fixture.root().join(".git"), fixture.root().join("away"));
+    fs::rename(&git, &away).expect("git's list of worktrees cannot be locked");
+    worktrees.remove(first.owner(), BranchFate::Keep).expect_err("cut off");
+    fs::rename(&away, &git).expect("renamed");
+    assert!(slots::is_moving(first.layout()), "a file that is missing here was not deleted by the story");
+    assert!(fixture.prepare("1_a").uncommitted().expect("a status").is_empty());
+}
+
+#[test]
 fn a_story_that_an_earlier_version_began_stays_where_it_is() {
     let fixture = fixture();
     let old = fixture.root().join(".storkit/worktrees/7_x");

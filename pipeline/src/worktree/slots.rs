@@ -144,7 +144,7 @@ fn names(home: &Path) -> Vec<SlotName> {
     names
 }
 
-/// Gives the owner a free slot, or one that has to be made. The lock on the list is held.
+/// Gives the owner a free slot, or one that has to be made; its files are being moved from then on. The lock on the list is held.
 pub(super) fn assign(layout: &mut WorktreeLayout) -> Result<Option<FreeSlot>, WorktreeError> {
     let home = home(&layout.root);
     let free = free(&layout.root, &layout.common).into_iter().next();
@@ -155,9 +155,10 @@ pub(super) fn assign(layout: &mut WorktreeLayout) -> Result<Option<FreeSlot>, Wo
             (1..).map(SlotName).find(|name| !taken.contains(name)).unwrap_or(SlotName(0))
         }
     };
+    // Before it has an owner: its files are not those of the owner's branch yet.
+    begin_move(layout, name)?;
     write(&layout.private.join(ASSIGNED), &format!("{name}\n"))?;
     layout.settle_in(name);
-    private_folder(&name.private(&home)).map_err(at(&layout.private))?;
     Ok(free)
 }
 

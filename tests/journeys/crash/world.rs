@@ -11,6 +11,11 @@ use std::{
 
 use e2e::{Program, git, kill_9};
 
+use super::{
+    Moment,
+    slots::{Met, Slots},
+};
+
 const STAGES: [&str; 6] = ["1_backlog", "2_current", "3_qa", "4_merge", "5_done", "6_archived"];
 
 /// So many stories are in work at a time.
@@ -26,7 +31,12 @@ if env | grep "m4rke[d]-5ecret"; then exit 1; fi
 if grep -rl '<<<<<<<' stories shared.txt; then exit 1; fi
 for file in stories/*.txt; do test "$(cat "$file")" = "story $(basename "$file" .txt)"; done
 test "$(sort shared.txt | uniq -d | wc -l)" = 0
+cmp shared.txt deps/shared.txt
+mkdir -p build
 "#;
+
+/// What it makes is ignored, and as good as what it was made from.
+const SETUP: &str = "rm -rf deps\nmkdir deps\ncp shared.txt deps/shared.txt\n";
 
 const TEAM: &str = r#"
 gates = ["sh gate.sh"]
@@ -42,6 +52,11 @@ stage = "qa"
 [[agent]]
 name = "merger"
 stage = "mergemaster"
+[[component]]
+name = "deps"
+path = "."
+setup = ["sh setup.sh"]
+inputs = ["shared.txt"]
 "#;
 
 pub struct World {
@@ -49,6 +64,10 @@ pub struct World {
     stories: u32,
     merged: usize,
     log: PathBuf,
+    /// What coders found in their worktrees that is another story's.
+    dirt: PathBuf,
+    slots: Slots,
+    met: Met,
 }
 
 type Holds = Result<(), String>;
@@ -65,6 +84,8 @@ impl World {
         let project = program.project();
         for (path, text) in [
             ("gate.sh", GATE),
+            ("setup.sh", SETUP),
+            (".gitignore", "/build/\n/deps/\n"),
             ("shared.txt", "first\n"),
             ("stories/0.txt", "story 0\n"),
             (".storkit/project.toml", TEAM),
@@ -75,12 +96,16 @@ impl World {
         }
         git(&project, &["config", "user.name", "Ada"]);
         git(&project, &["config", "user.email", "ada@example.org"]);
-        git(&project, &["add", "gate.sh", "shared.txt", "stories", ".storkit/project.toml"]);
+        git(
+            &project,
+            &["add", "gate.sh", "setup.sh", ".gitignore", "shared.txt", "stories", ".storkit/project.toml"],
+        );
         git(&project, &["commit", "-q", "-m", "the project"]);
         program.confirm_settings();
         program.has_served();
-        let log = program.project().with_file_name("log");
-        Self { program, stories: 0, merged: 0, log }
+        let [log, dirt] = ["log", "dirt"].map(|name| program.project().with_file_name(name));
+        let slots = Slots::of(&program.project());
+        Self { program, stories: 0, merged: 0, log, dirt, slots, met: Met::default() }
     }
 
     fn folder(&self, stage: &str) -> PathBuf {
@@ -108,6 +133,12 @@ impl World {
         for _ in open..AT_ONCE {
             self.stories += 1;
             let id = self.stories;
+            // A folder that ignores itself is what git passes over; a build product stays for the next story.
+            let leave = format!(
+                "do: {{ ls left; git status --porcelain; }} 2>/dev/null | grep -vwE '{id}|{id}\\.txt|shared\\.txt|left/' >> {}; \
+                 mkdir -p left build; echo '*' > left/.gitignore; touch left/{id}; echo {id} >> build/stories",
+                self.dirt.display()
+            );
             let own =
                 format!("do: echo 'story {id}' > stories/{id}.txt && git add -A && git commit -qm {id}");
             let shared = format!(
@@ -116,7 +147,7 @@ impl World {
             let more = if id.is_multiple_of(3) { format!("{shared}\n") } else { String::new() };
             let merge = "merge: sed -i '/^<<<<<<<\\|^=======\\|^>>>>>>>\\||||||||/d' shared.txt && git add shared.txt";
             let text = format!(
-                "---\nname: Story {id}\n---\n# Story {id}\n\n{own}\n{more}{merge}\nend of story {id}\n"
+                "---\nname: Story {id}\n---\n# Story {id}\n\n{leave}\n{own}\n{more}{merge}\nend of story {id}\n"
             );
             let folder = self.folder("2_current");
             fs::create_dir_all(&folder).expect("a folder");
@@ -133,11 +164,29 @@ impl World {
         command.spawn().expect("storkit starts")
     }
 
-    pub fn kill(&self, mut child: Child) {
+    /// Waits for a slot that changes hands; at most so long.
+    pub fn wait_for_slot(&self, moment: Moment, most: Duration) {
+        self.slots.wait(moment, most, |story| self.is_done(story));
+    }
+
+    fn is_done(&self, story: u32) -> bool {
+        self.folder("5_done").join(format!("{story}_story_number.md")).exists()
+    }
+
+    pub fn kill(&mut self, mut child: Child) {
         if child.try_wait().expect("it can be asked").is_none() {
             kill_9(child.id().cast_signed());
         }
         child.wait().expect("it ends");
+        let mut met = std::mem::take(&mut self.met);
+        self.slots.count(&mut met, |story| self.is_done(story));
+        met.served = met.served.max(self.slots.most_served());
+        self.met = met;
+    }
+
+    /// Whether slots were taken and vacated while kills came.
+    pub fn kills_met_slots(&self) -> bool {
+        self.met.taken > 0 && self.met.vacated > 0
     }
 
     /// What must hold whenever storkit is dead.
@@ -146,6 +195,8 @@ impl World {
         self.no_file_is_torn()?;
         self.base_is_linear_and_each_story_merged_once()?;
         self.board_has_what_base_has()?;
+        self.slots.check()?;
+        self.no_story_found_another()?;
         if deep {
             self.repository_is_whole()?;
         }
@@ -164,6 +215,14 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// In its worktree: a file that another story left, or one of base's that is not as base has it.
+    fn no_story_found_another(&self) -> Holds {
+        match fs::read_to_string(&self.dirt).unwrap_or_default() {
+            dirt if dirt.is_empty() => Ok(()),
+            dirt => Err(format!("coders found what is not theirs: {dirt}")),
+        }
     }
 
     fn no_file_is_torn(&self) -> Holds {
@@ -190,6 +249,10 @@ impl World {
             &project,
             &["log", "--format=%(trailers:key=Storkit-Story,valueonly,separator=%x2C)", "main"],
         );
+        let undone = git(&project, &["log", "--format=", "--numstat", "main", "--", "shared.txt"]);
+        if let Some(undone) = undone.lines().find(|line| line.split('\t').nth(1) != Some("0")) {
+            return Err(format!("a merge took lines of another story away: {undone}"));
+        }
         let mut stories: Vec<&str> = stories.lines().filter(|line| !line.is_empty()).collect();
         self.merged = stories.len();
         stories.sort_unstable();
@@ -250,7 +313,7 @@ impl World {
     fn base_is_green(&self) -> Holds {
         let place = tempfile::tempdir().expect("a folder");
         let archive = format!("git -C {} archive main | tar -x", self.program.project().display());
-        for line in [archive.as_str(), "sh gate.sh"] {
+        for line in [archive.as_str(), "sh setup.sh", "sh gate.sh"] {
             let mut shell = std::process::Command::new("sh");
             // Here it is the test that runs the gate, and `script/test` gives the tests a secret.
             shell.args(["-c", line]).current_dir(place.path()).env_remove("STORKIT_TEST_TOKEN");
@@ -277,7 +340,8 @@ impl World {
             // Looks at folders; there is nothing to wait on from outside.
             std::thread::sleep(Duration::from_millis(50));
         }
-        while !git(&self.program.project(), &["branch", "--list", "feature/*"]).is_empty()
+        while (!git(&self.program.project(), &["branch", "--list", "feature/*"]).is_empty()
+            || self.slots.finish(AT_ONCE).is_err())
             && Instant::now() < until
         {
             std::thread::sleep(Duration::from_millis(50));
@@ -290,6 +354,7 @@ impl World {
         self.program.check_log(&self.log);
         self.check(true)?;
         self.board_is_complete()?;
+        self.slots.finish(AT_ONCE)?;
         self.nothing_is_left()
     }
 
@@ -383,7 +448,12 @@ impl World {
     /// Says what was lived through; seen with `--nocapture`.
     #[allow(clippy::print_stdout)]
     pub fn told(&self) {
-        println!("{} stories, {} merged, none lost or doubled", self.stories, self.merged);
+        let Met { taken, vacated, served } = &self.met;
+        println!(
+            "{} stories, {} merged, none lost or doubled; {taken} kills amid a slot that was taken, {vacated} amid one that was \
+             vacated; one slot has served {served} stories",
+            self.stories, self.merged
+        );
     }
 }
 

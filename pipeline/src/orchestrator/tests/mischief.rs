@@ -44,6 +44,51 @@ async fn a_base_that_was_moved_past_the_hooks_is_put_back_and_the_story_blocked(
     assert_eq!(fixture.stage(id), Some(Stage::Current));
 }
 
+/// Git ignores `target`, and the gates fail as long as it has a file `bad`.
+fn ignores_products(fixture: &Fixture) {
+    fixture.git.write(".gitignore", "/target\n");
+    fixture.git.write("gate.sh", "test ! -e target/bad\n");
+    fixture.git.git(&["add", ".gitignore", "gate.sh"]);
+    fixture.git.git(&["commit", "-q", "-m", "products"]);
+}
+
+#[tokio::test]
+async fn what_a_misbehaving_agent_built_reaches_no_other_story() {
+    let mut fixture = Fixture::new().await;
+    ignores_products(&fixture);
+    let slot = fixture.git.root().join(".storkit/worktrees/slot-1");
+    let build = "do: mkdir -p target && echo built > target/app";
+    let id = fixture.start("Good", &format!("{build}\n{WORK}")).await;
+    fixture.until_in(id, Stage::Done).await;
+    fixture.until_clean().await;
+    assert!(slot.join("target/app").exists(), "it is there for the next one");
+    let evil = "do: test -e y.txt || { cd ../../.. && env -u GIT_CONFIG_COUNT git -c core.hooksPath=/dev/null -c user.name=coder \
+                -c user.email=coder@agents.storkit.invalid commit -q --allow-empty -m evil; }";
+    let work = "do: echo y > y.txt && git add -A && git commit -qm y";
+    let id = fixture.start("Evil", &format!("{build}\n{evil}\n{work}")).await;
+    let why = fixture.until_asked(id).await;
+    assert!(why.contains("the agent moved the base branch"), "{why}");
+    assert!(slot.join("y.txt").exists() && !slot.join("target").exists(), "not for itself either");
+    fixture.pipeline.retry(id, super::fixture::ann()).await.expect("it goes on");
+    fixture.until_in(id, Stage::Done).await;
+    fixture.until_clean().await;
+    fixture.until_true("its slot is removed with it", || !slot.exists()).await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_story_left_is_made_anew_once_the_gates_fail_with_it() {
+    let mut fixture = Fixture::new().await;
+    ignores_products(&fixture);
+    let id = fixture.start("One", &format!("{WORK}\nqa: mkdir -p target && touch target/bad")).await;
+    fixture.until_in(id, Stage::Done).await;
+    fixture.until_clean().await;
+    assert!(fixture.git.root().join(".storkit/worktrees/slot-1/target/bad").exists());
+    let id = fixture
+        .start("Two", "do: test -e y.txt || { echo y > y.txt && git add -A && git commit -qm y; }")
+        .await;
+    fixture.until_in(id, Stage::Done).await;
+}
+
 #[tokio::test]
 async fn commits_to_base_are_refused_and_the_work_goes_on() {
     let mut fixture = Fixture::new().await;
