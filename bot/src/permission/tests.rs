@@ -64,7 +64,7 @@ fn ask(command: &str) -> PermissionAsk {
 }
 
 fn ann() -> Person {
-    Person { id: "ann".into(), name: "Ann".into() }
+    Person::new("ann", "Ann")
 }
 
 impl Scene {
@@ -103,7 +103,7 @@ async fn the_first_valid_answer_wins_and_binds_to_the_shown_input() {
     let mut scene = scene();
     let asking = scene.begin(ask("touch x"));
     let question = scene.question().await;
-    let bob = Person { id: "bob".into(), name: "Bob".into() };
+    let bob = Person::new("bob", "Bob");
     scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes).unwrap();
     let late = scene.broker.answer(question.id, &room("a"), &bob, PersonAnswer::No(None));
     assert_eq!(late, Err(AnswerRefused::NotOpen(question.id)));
