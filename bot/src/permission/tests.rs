@@ -114,6 +114,19 @@ async fn the_first_valid_answer_wins_and_binds_to_the_shown_input() {
 }
 
 #[tokio::test]
+async fn an_answer_says_its_messenger_where_the_question_was_asked_on_several() {
+    for (other, said) in [(Room::new("slack", "C1"), Some("here")), (room("b"), None)] {
+        let mut scene = scene();
+        let asking = scene.begin(PermissionAsk { rooms: vec![room("a"), other], ..ask("touch x") });
+        let question = scene.question().await;
+        scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes).unwrap();
+        assert!(allowed(&asking.await.unwrap()));
+        let QuestionOutcome::Allowed { by } = scene.settled().await else { panic!("it was allowed") };
+        assert_eq!(by.messenger.as_deref(), said);
+    }
+}
+
+#[tokio::test]
 async fn an_answer_from_a_room_that_was_not_asked_changes_nothing() {
     let mut scene = scene();
     let asking = scene.begin(ask("touch x"));

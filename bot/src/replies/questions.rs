@@ -373,6 +373,16 @@ mod tests {
     }
 
     #[test]
+    fn who_answered_is_said_with_the_place_where_there_are_several() {
+        let on = |messenger: &str| {
+            answered_by(&Person { messenger: Some(messenger.into()), ..Person::new("ann", "Ann") })
+        };
+        assert_eq!(answered_by(&Person::new("ann", "Ann")), "Ann");
+        let said = ["slack", "web", "console", "other"].map(on);
+        assert_eq!(said, ["Ann (in Slack)", "Ann (on the page)", "Ann (at the terminal)", "Ann (in other)"]);
+    }
+
+    #[test]
     fn what_waits_in_threads_is_answered_there() {
         let told = |ids: &[i64]| waits_in_thread(ids.iter().copied().map(QuestionId));
         insta::assert_snapshot!(told(&[1]), @"Question 1 still waits, in a thread of this room. Answer it there; I did not pass your words on.");
