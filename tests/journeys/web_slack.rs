@@ -50,6 +50,37 @@ async fn opened(browser: &Browser, room: &str) -> Live {
     live
 }
 
+/// All that a socket of the page has shown: what belongs together may come in any order.
+struct Shown {
+    live: Live,
+    frames: Vec<Value>,
+}
+
+impl Shown {
+    fn of(live: Live) -> Self {
+        Self { live, frames: Vec::new() }
+    }
+
+    async fn until<T>(&mut self, find: impl Fn(&Value) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = self.frames.iter().find_map(&find) {
+                return found;
+            }
+            self.frames.push(self.live.next().await);
+        }
+    }
+
+    /// A state of this question.
+    async fn question(&mut self, id: usize, is_over: bool) -> Value {
+        let is_it = |it: &&Value| it["id"] == Value::from(id) && it["outcome"].is_object() == is_over;
+        self.until(|frame| frame["questions"].as_array()?.iter().find(is_it).cloned()).await
+    }
+
+    async fn see(&mut self, text: &str) {
+        self.until(|frame| frame["message"]["html"].as_str()?.contains(text).then_some(())).await;
+    }
+}
+
 fn key(question: &Value, label: &str) -> Value {
     let choices = question["choices"].as_array().expect("choices");
     let choice = choices.iter().find(|choice| choice["label"].as_str().is_some_and(|it| it.contains(label)));
@@ -72,7 +103,7 @@ impl Race {
     }
 
     /// Both press.
-    async fn run(&self, slack: &Slack, message: &Message, live: &mut Live, question: &Value) {
+    async fn run(&self, slack: &Slack, message: &Message, chat: &mut Shown, question: &Value) {
         let (in_slack, on_page) = self.labels();
         let button = message.buttons().into_iter().find(|it| it.contains(in_slack)).expect("a button");
         let press = || slack.press("C1", &message.ts, "U1", &button);
@@ -80,13 +111,13 @@ impl Race {
         match self.order {
             0 => {
                 press();
-                live.say(chosen).await;
+                chat.live.say(chosen).await;
             }
             1 => {
-                live.say(chosen).await;
+                chat.live.say(chosen).await;
                 press();
             }
-            _ => drop(tokio::join!(live.say(chosen), async { press() })),
+            _ => drop(tokio::join!(chat.live.say(chosen), async { press() })),
         }
     }
 }
@@ -95,22 +126,22 @@ impl Race {
 async fn a_question_that_is_answered_in_slack_and_on_the_page_at_once_is_answered_once() {
     let (slack, program, serving) = start(Some(include_str!("web_slack/asker.py"))).await;
     let bob = sign_in(&slack, "D2", "U2").await;
-    let (mut board, mut chat) = (bob.live(Value::Null).await, opened(&bob, "web:team").await);
+    let mut board = bob.live(Value::Null).await;
     board.until_type("anew").await;
+    let (mut board, mut chat) = (Shown::of(board), Shown::of(opened(&bob, "web:team").await));
     slack.say("D1", "U1", &format!("new story Ask\nrounds: {ROUNDS}\n- [ ] It asks"));
     slack.see("D1", "is in the backlog").await;
     slack.say("D1", "U1", "start 1");
     let mut decided = Vec::new();
     for number in 1..=ROUNDS {
         let race = Race::of(number);
-        let id = Value::from(number);
-        let question = board.until_question(|it| it["id"] == id && it["outcome"].is_null()).await;
+        let question = board.question(number, false).await;
         let asked = |it: &Message| it.shown().contains(&format!("Question {number}*")) && !it.buttons().is_empty();
         let message = slack.see_which("C1", "the question", asked).await;
         // It is shown on the page, too, and so may be answered there.
         chat.see(&format!("Question {number}<")).await;
         race.run(&slack, &message, &mut chat, &question).await;
-        let ended = board.until_question(|it| it["id"] == id && it["outcome"].is_object()).await;
+        let ended = board.question(number, true).await;
         let (word, sentence) = (&ended["outcome"]["word"], ended["outcome"]["sentence"].as_str().expect("text"));
         let by_slack = (word == "allow") == race.slack_allows;
         let act = if word == "allow" { "allowed" } else { "denied" };
@@ -122,7 +153,7 @@ async fn a_question_that_is_answered_in_slack_and_on_the_page_at_once_is_answere
         chat.see(&told).await;
         let late = format!("Question {number} is not open");
         match by_slack {
-            true => drop(chat.see(&late).await),
+            true => chat.see(&late).await,
             false => drop(slack.see_which("C1", &late, |it| it.shown().contains(&late)).await),
         }
         decided.push((format!("round {number}: {}", word.as_str().expect("a word")), by_slack));
@@ -154,8 +185,8 @@ async fn a_question_of_a_slack_channel_is_shown_on_the_page_and_answered_in_slac
         let choose = json!({ "type": "choose", "ticket": 1, "room": room, "message": null, "key": key(&question, "Allow") });
         live.say(choose).await;
         live.see("Question 1 was not asked here. Nothing was changed.").await;
-        live.say(json!({ "type": "say", "ticket": 2, "room": room, "text": "yes 1" })).await;
-        live.see("Question 1 is not open").await;
+        live.say(json!({ "type": "say", "ticket": 2, "room": room, "text": "allow 1" })).await;
+        live.see("Question 1 was not asked here. Nothing was changed.").await;
     }
     let mut theirs = opened(&ann, "web:team").await;
     let room = format!("slack:C1/{root}");

@@ -113,10 +113,10 @@ impl Browser {
         live
     }
 
-    /// The same, without a word yet and with the smallest buffer that the system gives: the server feels it when nobody reads.
+    /// The same, without a word yet and with a small buffer: the server feels it when nobody reads.
     pub async fn live_slowly(&self) -> Live {
         let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
-        socket.set_recv_buffer_size(1).expect("a size");
+        socket.set_recv_buffer_size(32 * 1024).expect("a size");
         let address = self.address.trim_start_matches("http://").parse().expect("an address");
         let stream = MaybeTlsStream::Plain(socket.connect(address).await.expect("it connects"));
         let request = self.upgrade(Some(&self.address));
