@@ -41,9 +41,10 @@ async fn start() -> Bot {
     bot
 }
 
-/// Asks at the terminal.
+/// Asks at a terminal, in a room that has no other link.
 fn link_at(program: &Program) -> Link {
-    let mut terminal = program.terminal();
+    static ROOMS: AtomicU64 = AtomicU64::new(0);
+    let mut terminal = program.terminal_in(&format!("link-{}", ROOMS.fetch_add(1, Ordering::Relaxed)));
     terminal.say("web");
     Link::in_text(&terminal.see("It works once"))
 }
@@ -428,13 +429,17 @@ async fn a_link_a_code_or_a_sessions_secret_is_on_the_disk() {
     let browser = Browser::open(&used).await;
     let mut live = browser.live(Value::Null).await;
     live.until_type("anew").await;
-    let own = live_room(&browser).await;
-    live.say(json!({ "type": "say", "ticket": 1, "room": own, "text": "echo hello" })).await;
-    live.until_type("taken").await;
+    // Also what the page itself shows.
+    let own = browser.read("/api/me").await["rooms"][0]["room"].clone();
+    live.say(json!({ "type": "open", "room": own, "before": null })).await;
+    live.say(json!({ "type": "say", "ticket": 1, "room": own, "text": "web" })).await;
+    let shown = live.see("It works once").await["message"]["html"].as_str().expect("text").to_owned();
+    let on_page = shown.split_once("/#l=").and_then(|(_, rest)| rest.get(..64)).expect("a token").to_owned();
     let (code, log) = serving.end();
     assert_eq!(code, Some(0));
     let code_letters = waits.code.replace('-', "");
-    let secrets = [&used.token, &used.code, &waits.token, &waits.code, &code_letters, &browser.secret];
+    let secrets =
+        [&used.token, &used.code, &waits.token, &waits.code, &code_letters, &browser.secret, &on_page];
     for path in files(&program.file(".storkit")).into_iter().chain(files(&program.home())) {
         let bytes = fs::read(&path).unwrap_or_default();
         for secret in secrets {
@@ -443,11 +448,6 @@ async fn a_link_a_code_or_a_sessions_secret_is_on_the_disk() {
         }
     }
     assert!(secrets.iter().all(|secret| !log.contains(secret.as_str())), "{log}");
-}
-
-/// The person's own room.
-async fn live_room(browser: &Browser) -> Value {
-    browser.read("/api/me").await["rooms"][0]["room"].clone()
 }
 
 /// The person's browser, in which the page is signed in, also shows what an agent serves on another port.
