@@ -67,9 +67,12 @@ async fn another_page_signs_in_reads_or_follows() {
             Err(Error::Http(answer)) => assert_eq!(answer.status(), 403, "/live from {origin:?}"),
             other => panic!("/live from {origin:?}: {other:?}"),
         }
-        for (method, path) in [(Method::POST, "/login"), (Method::POST, "/logout"), (Method::GET, "/api/board")] {
+        for (method, path) in
+            [(Method::POST, "/login"), (Method::POST, "/logout"), (Method::GET, "/api/board")]
+        {
             // With all that it could ever have found.
-            let sent = Client::new().request(method, format!("{}{path}", ann.address)).bearer_auth(&ann.secret);
+            let sent =
+                Client::new().request(method, format!("{}{path}", ann.address)).bearer_auth(&ann.secret);
             let sent = if path == "/login" { sent.json(&link.by_token()) } else { sent };
             let sent = origin.iter().fold(sent, |sent, origin| sent.header("origin", *origin));
             let status = sent.send().await.expect("an answer").status();

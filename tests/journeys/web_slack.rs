@@ -136,13 +136,15 @@ async fn a_question_that_is_answered_in_slack_and_on_the_page_at_once_is_answere
     for number in 1..=ROUNDS {
         let race = Race::of(number);
         let question = board.question(number, false).await;
-        let asked = |it: &Message| it.shown().contains(&format!("Question {number}*")) && !it.buttons().is_empty();
+        let asked =
+            |it: &Message| it.shown().contains(&format!("Question {number}*")) && !it.buttons().is_empty();
         let message = slack.see_which("C1", "the question", asked).await;
         // It is shown on the page, too, and so may be answered there.
         chat.see(&format!("Question {number}<")).await;
         race.run(&slack, &message, &mut chat, &question).await;
         let ended = board.question(number, true).await;
-        let (word, sentence) = (&ended["outcome"]["word"], ended["outcome"]["sentence"].as_str().expect("text"));
+        let (word, sentence) =
+            (&ended["outcome"]["word"], ended["outcome"]["sentence"].as_str().expect("text"));
         let by_slack = (word == "allow") == race.slack_allows;
         let act = if word == "allow" { "allowed" } else { "denied" };
         let who = if by_slack { "Ann (in Slack)" } else { "Bob (on the page)" };
@@ -202,7 +204,11 @@ async fn a_question_of_a_slack_channel_is_shown_on_the_page_and_answered_in_slac
     let ended = board.until_question(|it| it["outcome"].is_object()).await;
     let sentence = ended["outcome"]["sentence"].as_str().expect("text");
     assert!(ended["outcome"]["word"] == "allow" && sentence.contains("Ann allowed"), "{ended}");
-    slack.see_which("C1", "its end", |it| it.thread.as_deref() == Some(&root) && it.shown().contains("no output")).await;
+    slack
+        .see_which("C1", "its end", |it| {
+            it.thread.as_deref() == Some(&root) && it.shown().contains("no output")
+        })
+        .await;
     assert!(program.file("made.txt").exists());
     assert_eq!(serving.end().0, Some(0));
 }

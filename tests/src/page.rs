@@ -208,7 +208,8 @@ impl Live {
 
     /// The next board change with a question for which this holds; returns the question.
     pub async fn until_question(&mut self, holds: impl Fn(&Value) -> bool) -> Value {
-        let of = |frame: &Value| frame["questions"].as_array().into_iter().flatten().cloned().collect::<Vec<_>>();
+        let of =
+            |frame: &Value| frame["questions"].as_array().into_iter().flatten().cloned().collect::<Vec<_>>();
         let frame = self.until(|frame| of(frame).iter().any(&holds)).await;
         of(&frame).into_iter().find(|question| holds(question)).expect("it is there")
     }

@@ -125,7 +125,11 @@ impl PageClient {
         let run = frame["run"].as_str().unwrap_or_default();
         let log = self.logs.entry(run.to_owned()).or_default();
         if frame["from"].as_u64() != Some(log.next()) {
-            return Err(format!("lines of {run} from {} came, and {} is the next", frame["from"], log.next()));
+            return Err(format!(
+                "lines of {run} from {} came, and {} is the next",
+                frame["from"],
+                log.next()
+            ));
         }
         let lines = frame["lines"].as_array().into_iter().flatten();
         log.lines.extend(lines.filter_map(|line| line.as_str().map(str::to_owned)));
