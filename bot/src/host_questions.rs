@@ -381,7 +381,7 @@ mod tests {
         ) -> (HostDecision, Vec<Room>, String) {
             let deciding = tokio::spawn(gate.decide(target));
             let question = self.asked.recv().await.expect("a question");
-            let ann = Person { id: "ann".into(), name: "Ann".into() };
+            let ann = Person::new("ann", "Ann");
             self.broker.answer(question.id, &question.rooms[0], &ann, answer).expect("it is open");
             (deciding.await.expect("no panic"), question.rooms.clone(), question.asked_for.clone())
         }

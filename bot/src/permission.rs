@@ -160,6 +160,7 @@ impl PermissionBroker {
         if !open.question.rooms.contains(room) {
             return Err(AnswerRefused::NotHere(id));
         }
+        let by = &by.answering(&open.question, room);
         match answer {
             _ if open.trial.is_being_kept() => return Err(AnswerRefused::BeingKept(id)),
             PersonAnswer::Try => return self.begin_trial(open, by),

@@ -37,10 +37,9 @@ const LINKS: usize = 100;
 const LETTERS: &[u8; 20] = b"BCDFGHJKLMNPQRSTVWXZ";
 const CODE: usize = 8;
 
-/// Wrong codes in a while, until none is tried any more. A page that sends several requests at once counts as one.
-const WRONG_CODES: usize = 10;
-const WHILE: Duration = Duration::from_secs(60);
-const AT_ONCE: Duration = Duration::from_millis(500);
+/// So many wrong codes make those of all open links void: until then, the chance to guess one is 1 in 2.5 million. There is no limit per
+/// minute, by which a stranger who guesses on would lock out whoever types a new code.
+const WRONG_CODES: u32 = 10_000;
 
 /// The page of this bot, as commands and the program need it. Cheap to clone.
 #[derive(Clone)]
@@ -80,7 +79,7 @@ pub enum SignInProof {
 pub enum SignInRefused {
     /// It was used, is too old, or never was one.
     NotValid,
-    /// Too many wrong codes in the last minute.
+    /// It is right, but void, because too many wrong ones were tried since it was made.
     TooManyTries,
     /// The state cannot be written; the log says why.
     NotStored,
@@ -99,7 +98,6 @@ pub struct WebSessions {
 #[derive(Default)]
 struct PendingLinks {
     open: VecDeque<PendingLink>,
-    wrong: VecDeque<SystemTime>,
 }
 
 struct PendingLink {
@@ -107,6 +105,8 @@ struct PendingLink {
     code: [u8; 32],
     person: WebPerson,
     made: SystemTime,
+    /// Wrong codes since it was made.
+    wrong: u32,
 }
 
 impl WebSessions {
@@ -127,6 +127,7 @@ impl WebSessions {
             code: hash(&code),
             person,
             made: self.clock.now(),
+            wrong: 0,
         });
         SignInLink { token, code: format!("{}-{}", &code[..CODE / 2], &code[CODE / 2..]) }
     }
@@ -217,25 +218,34 @@ impl PendingLinks {
     fn take(&mut self, proof: &SignInProof, now: SystemTime) -> Result<WebPerson, SignInRefused> {
         let age = |since: SystemTime| now.duration_since(since).unwrap_or_default();
         self.open.retain(|link| age(link.made) <= LINK_LASTS);
-        self.wrong.retain(|at| age(*at) <= WHILE);
         let found = match proof {
             SignInProof::Token(token) => {
                 let token = hash(token);
                 self.open.iter().position(|link| link.token == token)
             }
-            SignInProof::Code(_) if self.wrong.len() >= WRONG_CODES => {
-                return Err(SignInRefused::TooManyTries);
-            }
             SignInProof::Code(code) => {
                 let code = hash(&letters(code));
                 let found = self.open.iter().position(|link| link.code == code);
-                if found.is_none() && self.wrong.back().is_none_or(|last| age(*last) > AT_ONCE) {
-                    self.wrong.push_back(now);
+                match found.and_then(|at| self.open.get(at)) {
+                    Some(link) if link.wrong >= WRONG_CODES => return Err(SignInRefused::TooManyTries),
+                    Some(_) => {}
+                    None => self.count_wrong_code(),
                 }
                 found
             }
         };
         found.and_then(|at| self.open.remove(at)).map(|link| link.person).ok_or(SignInRefused::NotValid)
+    }
+
+    /// It may have been meant for each of them.
+    fn count_wrong_code(&mut self) {
+        for link in &mut self.open {
+            link.wrong = link.wrong.saturating_add(1);
+            if link.wrong == WRONG_CODES {
+                let person = &link.person.id;
+                tracing::warn!(person, "somebody guesses codes of the web page; that of a link is void now");
+            }
+        }
     }
 }
 
@@ -315,24 +325,21 @@ mod tests {
     }
 
     #[test]
-    fn codes_cannot_be_guessed_and_a_burst_of_one_page_counts_once() {
+    fn codes_cannot_be_guessed_and_who_guesses_locks_nobody_out() {
         let setting = setting();
-        let guess = || setting.sessions.sign_in(&SignInProof::Code("BBBB-BBBB".into()), "x").map(drop);
-        for _ in 0..20 {
-            assert_eq!(guess(), Err(SignInRefused::NotValid), "all at once");
-        }
-        for _ in 1..WRONG_CODES {
-            setting.later(Duration::from_secs(1));
-            assert_eq!(guess(), Err(SignInRefused::NotValid));
-        }
-        assert_eq!(guess(), Err(SignInRefused::TooManyTries));
-        let link = setting.link();
-        let right = SignInProof::Code(link.code);
-        assert_eq!(setting.sessions.sign_in(&right, "x").map(drop), Err(SignInRefused::TooManyTries));
-        let token = SignInProof::Token(setting.link().token);
-        assert!(setting.sessions.sign_in(&token, "x").is_ok(), "a token is not guessed");
-        setting.later(WHILE + Duration::from_secs(1));
-        assert!(setting.sessions.sign_in(&right, "x").is_ok());
+        let by = |proof| setting.sessions.sign_in(&proof, "x").map(drop);
+        let guess = |times: u32| {
+            (0..times).for_each(|_| {
+                assert_eq!(by(SignInProof::Code("BBBB-BBBB".into())), Err(SignInRefused::NotValid));
+            });
+        };
+        let (first, second) = (setting.link(), setting.link());
+        guess(WRONG_CODES - 1);
+        assert_eq!(by(SignInProof::Code(first.code)), Ok(()), "also after many wrong ones");
+        guess(1);
+        assert_eq!(by(SignInProof::Code(second.code)), Err(SignInRefused::TooManyTries));
+        assert_eq!(by(SignInProof::Token(second.token)), Ok(()), "a token is not guessed");
+        assert_eq!(by(SignInProof::Code(setting.link().code)), Ok(()), "a new one is not void");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod doctor;
 mod key;
 mod listeners;
+mod page;
 mod questions;
 mod room_tools;
 mod rooms;

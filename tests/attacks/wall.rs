@@ -33,14 +33,14 @@ stage = "qa"
 "#;
 
 /// A project with this attack in it, a CLI that does what stories say, and a machine with an operator.
-struct AttackedProject(Program);
+pub(crate) struct AttackedProject(pub Program);
 
 impl AttackedProject {
     fn new(attack: &str) -> Self {
         Self::with_team(TEAM, attack)
     }
 
-    fn with_team(team: &str, attack: &str) -> Self {
+    pub fn with_team(team: &str, attack: &str) -> Self {
         let mut program = Program::with_stand_in();
         let agent = program.project().with_file_name("agent");
         fs::write(&agent, include_str!("../src/stand_in/story_agent.py")).expect("the agent");
@@ -63,7 +63,7 @@ impl AttackedProject {
         attacked
     }
 
-    fn write(&self, path: &str, text: &str) {
+    pub fn write(&self, path: &str, text: &str) {
         let path = self.0.project().join(path);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(path, text).expect("a file");
@@ -74,7 +74,7 @@ impl AttackedProject {
     }
 
     /// Starts a story whose coder runs these lines, and commits.
-    fn start(&self, lines: &str) -> Terminal {
+    pub fn start(&self, lines: &str) -> Terminal {
         let text = format!(
             "---\nname: Attack\n---\n{lines}\ndo: echo x > x.txt && git add x.txt && git commit -qm x\n"
         );

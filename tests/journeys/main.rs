@@ -59,7 +59,10 @@ mod transcripts;
 mod trouble;
 mod upkeep;
 mod web;
+mod web_cuts;
 mod web_page;
+#[cfg(feature = "slack")]
+mod web_slack;
 mod week;
 #[cfg(feature = "whatsapp")]
 mod whatsapp;

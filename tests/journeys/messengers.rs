@@ -1,17 +1,27 @@
-//! Every command on every messenger: one that can do everything, and one that can only send and receive text.
+//! Every command on every messenger: one that can do everything, one that can only send and receive text, and the web page.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
-use adapters::testing::fake::Fake;
-use e2e::{Bot, Cli, Setup};
+use adapters::{
+    Room,
+    testing::fake::Fake,
+    web::{WebChange, WebSpeaker},
+};
+use e2e::{
+    Bot, Cli, Setup,
+    page::{Browser, Live},
+};
+use serde_json::{Value, json};
 
 fn messengers() -> [Arc<Fake>; 2] {
     [Fake::new("fake"), Fake::plain("plain")]
 }
 
 /// Nothing that the bot shows may be an excuse of ours.
-fn assert_sound(fake: &Fake, command: &str, transcript: &str) {
-    let name = adapters::Adapter::name(fake);
+fn assert_sound(name: &str, command: &str, transcript: &str) {
     assert!(!transcript.contains("went wrong on my side"), "`{command}` on {name}\n{transcript}");
 }
 
@@ -20,16 +30,42 @@ async fn answer(bot: &Bot, fake: &Arc<Fake>, command: &str) -> String {
     let room = fake.room(format!("{command} room"));
     room.say_as("root", command).await;
     let answer = room.see("").await.text;
-    assert_sound(fake, command, &room.transcript());
+    assert_sound(adapters::Adapter::name(&**fake), command, &room.transcript());
     assert!(!answer.trim().is_empty(), "`{command}` answered nothing");
     assert!(bot.app.services().commands.registry.specs().count() > 0);
+    answer
+}
+
+/// The same on the web page, where root is signed in with the account of the first messenger.
+async fn answer_on_page(bot: &Bot, command: &str) -> String {
+    static ROOMS: AtomicU64 = AtomicU64::new(0);
+    let page = bot.page.as_ref().expect("a page");
+    let room = Room::new(adapters::web::NAME, format!("room-{}", ROOMS.fetch_add(1, Ordering::Relaxed)));
+    let mut news = page.follow();
+    let root = WebSpeaker { id: "fake:root".into(), name: "root".into() };
+    page.say(&root, &room, command, None).await.expect("it is taken");
+    let shown = async {
+        loop {
+            let news = news.recv().await.expect("the page is there");
+            match &news.change {
+                WebChange::Message(message) if *news.room == *room.id() && message.by.is_none() => {
+                    return message.text.to_string();
+                }
+                WebChange::Message(_) | WebChange::Activity(_) => {}
+            }
+        }
+    };
+    let shown = tokio::time::timeout(std::time::Duration::from_secs(60), shown).await;
+    let answer = shown.unwrap_or_else(|_| panic!("`{command}` is not answered on the page"));
+    assert_sound(adapters::web::NAME, command, &answer);
+    assert!(!answer.trim().is_empty(), "`{command}` answered nothing on the page");
     answer
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_answers_on_every_messenger() {
     let fakes = messengers();
-    let bot = Setup::new(Cli::StandIn).on(fakes.to_vec()).operators(&["root"]).start().await;
+    let bot = Setup::new(Cli::StandIn).on(fakes.to_vec()).operators(&["root"]).page().start().await;
     let specs: Vec<_> = bot.app.services().commands.registry.specs().copied().collect();
     assert!(specs.len() >= 18, "the registry lost a command");
     for spec in &specs {
@@ -40,6 +76,11 @@ async fn every_command_answers_on_every_messenger() {
             let wrong = answer(&bot, fake, &format!("!{} \u{202e}` -- ;", spec.name)).await;
             assert!(!adapters::markdown::plain(&wrong).contains('\u{202e}'), "{wrong}");
         }
+        for line in spec.examples.iter().copied().chain([spec.name]) {
+            answer_on_page(&bot, line).await;
+        }
+        let wrong = answer_on_page(&bot, &format!("!{} \u{202e}` -- ;", spec.name)).await;
+        assert!(!adapters::markdown::plain(&wrong).contains('\u{202e}'), "{wrong}");
     }
     bot.app.shutdown().await;
 }
@@ -47,7 +88,7 @@ async fn every_command_answers_on_every_messenger() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_alias_is_its_command() {
     let fakes = messengers();
-    let bot = Setup::new(Cli::StandIn).on(fakes.to_vec()).operators(&["root"]).start().await;
+    let bot = Setup::new(Cli::StandIn).on(fakes.to_vec()).operators(&["root"]).page().start().await;
     let specs: Vec<_> = bot.app.services().commands.registry.specs().copied().collect();
     for spec in &specs {
         for alias in spec.aliases {
@@ -56,6 +97,9 @@ async fn every_alias_is_its_command() {
                 assert!(help.contains(spec.name), "`{alias}` is not explained as `{}`\n{help}", spec.name);
                 answer(&bot, fake, &format!("!{}", alias.to_uppercase())).await;
             }
+            let help = answer_on_page(&bot, &format!("help {alias}")).await;
+            assert!(help.contains(spec.name), "`{alias}` is not explained as `{}`\n{help}", spec.name);
+            answer_on_page(&bot, &format!("!{}", alias.to_uppercase())).await;
         }
     }
     bot.app.shutdown().await;
@@ -90,6 +134,54 @@ async fn the_same_journey_ends_the_same_on_both() {
         room.see("nothing yet").await;
         bot.app.shutdown().await;
     }
+}
+
+/// Ann's own room on the page.
+struct PageRoom(Live);
+
+impl PageRoom {
+    const ROOM: &str = "web:fake:ann";
+
+    async fn open(bot: &Bot) -> Self {
+        let mut live = Browser::sign_in(bot, "ann").await.live(Value::Null).await;
+        live.say(json!({ "type": "open", "room": Self::ROOM, "before": null })).await;
+        live.until_type("opened").await;
+        Self(live)
+    }
+
+    async fn say(&mut self, text: &str) {
+        self.0.say(json!({ "type": "say", "ticket": 1, "room": Self::ROOM, "text": text })).await;
+    }
+
+    async fn settled(&mut self) {
+        self.0.until(|frame| frame["type"] == "activity" && frame["state"] == "idle").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_journey_ends_the_same_on_the_page() {
+    let bot = Setup::new(Cli::StandIn).page().start().await;
+    let mut room = PageRoom::open(&bot).await;
+    room.say("bash echo by $USER_OF_TEST > made.txt").await;
+    room.0.see("Question 1").await;
+    room.say("status").await;
+    room.0.see("Open questions</strong>: 1").await;
+    room.say("yes").await;
+    room.0.see("ann allowed").await;
+    room.0.see("no output").await;
+    assert!(bot.file("made.txt").exists());
+    room.settled().await;
+    room.say("slow").await;
+    room.say("echo after").await;
+    room.0.see("Queued, number 1").await;
+    room.say("stop").await;
+    room.0.see("Stopped.").await;
+    room.0.see("echo: after").await;
+    room.say("reset").await;
+    room.0.see("starts a new one").await;
+    room.say("history").await;
+    room.0.see("nothing yet").await;
+    bot.app.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

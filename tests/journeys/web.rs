@@ -1,16 +1,12 @@
 //! The web page's server, with a client of another make in the place of a browser: signing in, the board, the chat, questions.
 
-use e2e::{Bot, Cli, Setup};
-use futures::{SinkExt as _, StreamExt as _};
-use reqwest::{Client, StatusCode};
-use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{Error, Message, client::IntoClientRequest as _, handshake::client::Request},
+use e2e::{
+    Bot, Cli, Setup,
+    page::{Browser, Link, Live},
 };
-
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+use reqwest::Client;
+use serde_json::{Value, json};
+use tokio_tungstenite::{connect_async, tungstenite::Error};
 
 const ANN: &str = "web:fake:ann";
 
@@ -28,131 +24,6 @@ async fn start() -> Bot {
     bot
 }
 
-/// A browser in which somebody is signed in.
-struct Browser {
-    address: String,
-    secret: String,
-    http: Client,
-}
-
-/// What a link holds.
-struct Link {
-    address: String,
-    token: String,
-}
-
-async fn link(bot: &Bot, person: &str) -> Link {
-    let room = bot.room(&format!("with-{person}"));
-    room.say_as(person, "web").await;
-    let text = room.see("It works once").await.text;
-    let (_, rest) = text.split_once('<').expect("an address");
-    let (address, rest) = rest.split_once("/#l=").expect("a token");
-    let (token, _) = rest.split_once('>').expect("its end");
-    Link { address: address.into(), token: token.into() }
-}
-
-async fn login(link: &Link, body: &Value) -> (StatusCode, String) {
-    let http = Client::new();
-    let sent = http.post(format!("{}/login", link.address)).header("origin", &link.address).json(body);
-    let answer = sent.send().await.expect("an answer");
-    (answer.status(), answer.text().await.expect("a body"))
-}
-
-impl Browser {
-    async fn sign_in(bot: &Bot, person: &str) -> Self {
-        let link = link(bot, person).await;
-        let (status, body) = login(&link, &json!({ "token": link.token })).await;
-        assert_eq!(status, 200, "{body}");
-        let signed_in: Value = serde_json::from_str(&body).expect("JSON");
-        let secret = signed_in["secret"].as_str().expect("a secret").to_owned();
-        Self { address: link.address, secret, http: Client::new() }
-    }
-
-    async fn get(&self, path: &str) -> (StatusCode, String) {
-        let sent = self.http.get(format!("{}{path}", self.address)).bearer_auth(&self.secret);
-        let answer = sent.send().await.expect("an answer");
-        (answer.status(), answer.text().await.expect("a body"))
-    }
-
-    async fn read(&self, path: &str) -> Value {
-        let (status, body) = self.get(path).await;
-        assert_eq!(status, 200, "{path}: {body}");
-        serde_json::from_str(&body).expect("JSON")
-    }
-
-    fn upgrade(&self, origin: Option<&str>) -> Request {
-        let address = format!("{}/live", self.address.replace("http://", "ws://"));
-        let mut request = address.into_client_request().expect("a request");
-        if let Some(origin) = origin {
-            request.headers_mut().insert("origin", origin.parse().expect("a value"));
-        }
-        request
-    }
-
-    /// Connects; `after` is the last change that the page has seen.
-    async fn live(&self, after: Value) -> Live {
-        let socket = connect_async(self.upgrade(Some(&self.address))).await.expect("it connects").0;
-        let mut live = Live(socket);
-        live.say(json!({ "type": "hello", "secret": self.secret, "after": after })).await;
-        live
-    }
-}
-
-struct Live(WebSocketStream<MaybeTlsStream<TcpStream>>);
-
-impl Live {
-    async fn say(&mut self, frame: Value) {
-        self.0.send(Message::text(frame.to_string())).await.expect("it is taken");
-    }
-
-    /// The next frame but those that only say that the connection lives.
-    async fn next(&mut self) -> Value {
-        tokio::time::timeout(PATIENCE, self.frame()).await.expect("nothing comes")
-    }
-
-    async fn frame(&mut self) -> Value {
-        loop {
-            match self.0.next().await.expect("it is open").expect("a message") {
-                Message::Text(text) => {
-                    let frame: Value = serde_json::from_str(&text).expect("JSON");
-                    if frame["type"] != "beat" {
-                        return frame;
-                    }
-                }
-                Message::Ping(_) => {}
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    /// The next frame for which this holds.
-    async fn until(&mut self, holds: impl Fn(&Value) -> bool) -> Value {
-        let mut seen = Vec::new();
-        let found = async {
-            loop {
-                let frame = self.frame().await;
-                if holds(&frame) {
-                    return frame;
-                }
-                seen.push(frame);
-            }
-        };
-        let found = tokio::time::timeout(PATIENCE, found).await.ok();
-        found.unwrap_or_else(|| panic!("it does not come, but {seen:#?}"))
-    }
-
-    async fn until_type(&mut self, kind: &str) -> Value {
-        self.until(|frame| frame["type"] == kind).await
-    }
-
-    /// The next message of the bot with this text.
-    async fn see(&mut self, text: &str) -> Value {
-        let shows = |frame: &Value| frame["message"]["html"].as_str().is_some_and(|html| html.contains(text));
-        self.until(|frame| frame["type"] == "message" && frame["message"]["by"].is_null() && shows(frame))
-            .await
-    }
-}
-
 fn titles(stories: &Value) -> Vec<&str> {
     stories.as_array().expect("a list").iter().filter_map(|story| story["title"].as_str()).collect()
 }
@@ -163,19 +34,19 @@ async fn a_link_signs_in_once_and_only_one_who_asks_alone() {
     let group = bot.room("g");
     group.say_in_group("ann", "!web").await;
     group.see("here others read along").await;
-    let link = link(&bot, "ann").await;
-    let wrong = login(&link, &json!({ "token": "0".repeat(64) })).await;
+    let link = Link::for_person(&bot, "ann").await;
+    let wrong = link.login(&json!({ "token": "0".repeat(64) })).await;
     assert_eq!(wrong.0, 403, "{}", wrong.1);
-    let right = json!({ "token": link.token });
-    let (status, body) = login(&link, &right).await;
+    let right = link.by_token();
+    let (status, body) = link.login(&right).await;
     assert_eq!(status, 200, "{body}");
     let me: Value = serde_json::from_str(&body).expect("JSON");
     assert_eq!((me["me"]["who"].as_str(), me["me"]["role"].as_str()), (Some("fake:ann"), Some("approver")));
-    let (status, sentence) = login(&link, &right).await;
+    let (status, sentence) = link.login(&right).await;
     assert_eq!(status, 403);
     assert!(sentence.contains("was used already"), "{sentence}");
     for body in [json!({}), json!([]), json!({ "token": 1 }), json!({ "code": "x", "token": {} })] {
-        assert!(login(&link, &body).await.0.is_client_error(), "{body}");
+        assert!(link.login(&body).await.0.is_client_error(), "{body}");
     }
     bot.app.shutdown().await;
 }
@@ -314,7 +185,7 @@ async fn whoever_is_signed_out_sees_nothing_more() {
     room.see("You have no session 1.").await;
     assert_eq!(ann.get("/api/me").await.0, 200, "another person's session");
     room.say("web revoke all").await;
-    let bye = live.until_type("bye").await;
+    let bye = live.until_end_at_once().await.pop().expect("a last word");
     assert_eq!(
         (bye["again"].as_bool(), bye["why"].as_str().map(|why| why.contains("has ended"))),
         (Some(false), Some(true))

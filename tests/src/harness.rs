@@ -65,6 +65,8 @@ pub struct Bot {
     pub app: App,
     /// The first of its messengers.
     pub fake: Arc<Fake>,
+    /// The web page's chat, if it is served.
+    pub page: Option<Arc<Web>>,
     setup: Setup,
     place: Arc<Place>,
 }
@@ -245,7 +247,7 @@ impl Setup {
         let registry = (self.commands)();
         let page =
             self.has_page.then(|| Web::new(bot::commands::services::identity(&loaded.config, &registry)));
-        let shown = page.clone().map(|page| page as Arc<dyn Adapter>);
+        let (shown, chat) = (page.clone().map(|page| page as Arc<dyn Adapter>), page.clone());
         let others = MessengerPeople { of_others: true, ..MessengerPeople::default() };
         let access = access.with(adapters::web::NAME, others);
         let options = AppOptions {
@@ -273,7 +275,7 @@ impl Setup {
         };
         let app = App::start_with(options, registry).await?;
         let fake = self.adapters[0].clone();
-        Ok(Bot { app, fake, setup: self, place })
+        Ok(Bot { app, fake, page: chat, setup: self, place })
     }
 
     fn command(&self) -> Vec<String> {
@@ -389,7 +391,7 @@ impl Bot {
 
     /// Shuts the bot down and starts it again on the same project, with new fake messengers of the same names.
     pub async fn restart(self) -> Self {
-        let Self { app, fake: _, mut setup, place } = self;
+        let Self { app, fake: _, page: _, mut setup, place } = self;
         app.shutdown().await;
         // The connection of the old messenger ended with its bot.
         setup.adapters =

@@ -1,6 +1,7 @@
 //! The harness of the journeys: a bot with a fake messenger, the stand-in CLI or the real one, a project in a temporary folder.
 
 mod harness;
+pub mod page;
 mod place;
 mod process;
 mod program;

@@ -128,7 +128,7 @@ impl Command for AnswerCommand {
                 )));
             }
         };
-        let by = Person { id: cx.sender.id.to_string(), name: cx.sender.name.to_string() };
+        let by = Person::new(cx.sender.id.to_string(), cx.sender.name.to_string());
         match cx.services.broker.answer(id, cx.room, &by, answer) {
             // The question itself is edited to its outcome.
             Ok(()) => Ok(Reply::default()),

@@ -26,10 +26,10 @@ use tower_http::compression::CompressionLayer;
 use self::{
     board::LiveBoard,
     origin::{only_this_page, protect},
-    visitors::only_people,
+    visitors::{no_agents, only_people},
 };
 pub use self::{files::build, origin::PageOrigins};
-use super::{connection_table::ListenerLimits, connections};
+use super::{access::TcpPeerCheck, connection_table::ListenerLimits, connections};
 use crate::{
     bot_tasks::BotTasks, clock::Clock, config::current::LiveSettings, permission::PermissionBroker,
     web_sessions::WebSessions,
@@ -51,6 +51,7 @@ pub struct WebServices {
     pub chat: Arc<Web>,
     pub clock: Clock,
     pub tasks: BotTasks,
+    checks_peer: TcpPeerCheck,
     board: LiveBoard,
     browsers: Arc<Semaphore>,
 }
@@ -64,14 +65,16 @@ pub struct WebParts {
     pub chat: Arc<Web>,
     pub clock: Clock,
     pub tasks: BotTasks,
+    /// Tells agents' processes from others of this machine.
+    pub checks_peer: TcpPeerCheck,
 }
 
 impl WebServices {
     pub fn new(parts: WebParts) -> Arc<Self> {
-        let WebParts { settings, sessions, pipeline, broker, chat, clock, tasks } = parts;
+        let WebParts { settings, sessions, pipeline, broker, chat, clock, tasks, checks_peer } = parts;
         let board = LiveBoard::new(pipeline.clone(), broker, clock.clone());
         let browsers = Arc::new(Semaphore::new(live::BROWSERS));
-        Arc::new(Self { settings, sessions, pipeline, chat, clock, tasks, board, browsers })
+        Arc::new(Self { settings, sessions, pipeline, chat, clock, tasks, checks_peer, board, browsers })
     }
 
     fn is_living(&self, run: &RunId) -> bool {
@@ -110,9 +113,11 @@ pub async fn serve(listener: TcpListener, services: Arc<WebServices>, origins: P
         .route("/logout", post(sign_in::logout))
         .route_layer(middleware::from_fn_with_state(services.clone(), only_people))
         .layer(CompressionLayer::new());
-    let router = Router::new()
+    let act = Router::new()
         .route("/login", post(sign_in::login))
         .route("/live", get(live::live))
+        .route_layer(middleware::from_fn_with_state(services.clone(), no_agents));
+    let router = act
         .merge(read)
         .fallback(get(files::serve))
         .with_state(services)

@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn the_audit_says_what_was_decided_and_by_whom() {
-        let by = || Person { id: "ann".into(), name: "Ann".into() };
+        let by = || Person::new("ann", "Ann");
         let scope = RuleScope::Host { host: "docs.rs".into() };
         let outcomes = [
             QuestionOutcome::Allowed { by: by() },

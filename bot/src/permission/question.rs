@@ -80,6 +80,20 @@ pub struct Person {
     pub id: String,
     /// How they are called.
     pub name: String,
+    /// The messenger on which they answered, where the question was asked on several.
+    pub messenger: Option<String>,
+}
+
+impl Person {
+    pub fn new(id: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { id: id.into(), name: name.into(), messenger: None }
+    }
+
+    /// The person as they answer this question in one of its rooms.
+    pub(super) fn answering(&self, question: &Question, room: &Room) -> Self {
+        let elsewhere = question.rooms.iter().any(|other| other.adapter() != room.adapter());
+        Self { messenger: elsewhere.then(|| room.adapter().to_owned()), ..self.clone() }
+    }
 }
 
 /// A person's answer to a question.

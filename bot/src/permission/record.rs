@@ -96,7 +96,7 @@ mod tests {
         record.open(&question(1));
         assert!(changes.has_changed().unwrap());
         changes.mark_unchanged();
-        let by = Person { id: "ann".into(), name: "Ann".into() };
+        let by = Person::new("ann", "Ann");
         for id in 2..=100 {
             record.open(&question(id));
             record.end(QuestionId(id), &QuestionOutcome::Allowed { by: by.clone() }, SystemTime::UNIX_EPOCH);

@@ -64,7 +64,7 @@ fn ask(command: &str) -> PermissionAsk {
 }
 
 fn ann() -> Person {
-    Person { id: "ann".into(), name: "Ann".into() }
+    Person::new("ann", "Ann")
 }
 
 impl Scene {
@@ -103,7 +103,7 @@ async fn the_first_valid_answer_wins_and_binds_to_the_shown_input() {
     let mut scene = scene();
     let asking = scene.begin(ask("touch x"));
     let question = scene.question().await;
-    let bob = Person { id: "bob".into(), name: "Bob".into() };
+    let bob = Person::new("bob", "Bob");
     scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes).unwrap();
     let late = scene.broker.answer(question.id, &room("a"), &bob, PersonAnswer::No(None));
     assert_eq!(late, Err(AnswerRefused::NotOpen(question.id)));
@@ -111,6 +111,19 @@ async fn the_first_valid_answer_wins_and_binds_to_the_shown_input() {
     assert_eq!(asking.await.unwrap(), expected);
     assert_eq!(scene.settled().await, QuestionOutcome::Allowed { by: ann() });
     assert_eq!(scene.audit(), ["allow"]);
+}
+
+#[tokio::test]
+async fn an_answer_says_its_messenger_where_the_question_was_asked_on_several() {
+    for (other, said) in [(Room::new("slack", "C1"), Some("here")), (room("b"), None)] {
+        let mut scene = scene();
+        let asking = scene.begin(PermissionAsk { rooms: vec![room("a"), other], ..ask("touch x") });
+        let question = scene.question().await;
+        scene.broker.answer(question.id, &room("a"), &ann(), PersonAnswer::Yes).unwrap();
+        assert!(allowed(&asking.await.unwrap()));
+        let QuestionOutcome::Allowed { by } = scene.settled().await else { panic!("it was allowed") };
+        assert_eq!(by.messenger.as_deref(), said);
+    }
 }
 
 #[tokio::test]

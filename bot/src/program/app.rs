@@ -86,13 +86,13 @@ pub struct AppOptions {
     pub trust: TrustStore,
 }
 
-/// The messengers that a listener of the bot's serves, and how the loopback listener knows its callers.
+/// The messengers that a listener of the bot's serves, and how the listeners know agents' processes.
 pub struct AppListeners {
     /// Those that are called by webhook, on `http.webhook_listen`.
     pub webhooks: Vec<Arc<dyn Webhooks>>,
     /// The web page's chat, served on `web.listen`; it is one of the adapters, too.
     pub page: Option<Arc<Web>>,
-    /// Tells agents' processes from the operator's on the loopback listener.
+    /// Tells agents' processes from the operator's on the loopback listener, and from people's browsers on the page's.
     pub checks_peer: TcpPeerCheck,
 }
 
@@ -207,7 +207,8 @@ impl App {
             tracker.spawn(http::webhooks::serve(listener, webhooks, services.tasks.stop.clone()));
         }
         if let Some(PageListener { listener, origins, chat }) = page {
-            tracker.spawn(http::web::serve(listener, web_services(services, sessions, chat), origins));
+            let services = web_services(services, sessions, chat, checks_peer);
+            tracker.spawn(http::web::serve(listener, services, origins));
         }
         tracker.spawn(route(services.clone(), inbox));
         tracker.spawn(notify::run(services.clone(), events));
@@ -500,7 +501,12 @@ fn http_services(services: &ChatServices) -> HttpServices {
     }
 }
 
-fn web_services(services: &ChatServices, sessions: WebSessions, chat: Arc<Web>) -> Arc<WebServices> {
+fn web_services(
+    services: &ChatServices,
+    sessions: WebSessions,
+    chat: Arc<Web>,
+    checks_peer: TcpPeerCheck,
+) -> Arc<WebServices> {
     WebServices::new(WebParts {
         settings: services.settings.clone(),
         sessions,
@@ -509,6 +515,7 @@ fn web_services(services: &ChatServices, sessions: WebSessions, chat: Arc<Web>) 
         chat,
         clock: services.clock.clone(),
         tasks: services.tasks.clone(),
+        checks_peer,
     })
 }
 

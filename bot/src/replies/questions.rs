@@ -19,7 +19,7 @@ use super::{
     visible::{visible, visible_line},
 };
 use crate::permission::{
-    AnswerKind, AnswerRefused, BoardQuestion, CallConcern, ExpectedAnswer, ModelQuestion, Question,
+    AnswerKind, AnswerRefused, BoardQuestion, CallConcern, ExpectedAnswer, ModelQuestion, Person, Question,
     QuestionId, QuestionOutcome, WithdrawReason,
 };
 
@@ -165,12 +165,12 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
     let what = what(question);
     match outcome {
         QuestionOutcome::Allowed { by } if matches!(question.kind, AnswerKind::Plan { .. }) => {
-            format!("✅ Question {id}: {} approved the plan.", inert(&by.name))
+            format!("✅ Question {id}: {} approved the plan.", answered_by(by))
         }
-        QuestionOutcome::Allowed { by } => format!("✅ Question {id}: {} allowed {what}.", inert(&by.name)),
+        QuestionOutcome::Allowed { by } => format!("✅ Question {id}: {} allowed {what}.", answered_by(by)),
         QuestionOutcome::Always { by, scope } => format!(
             "✅ Question {id}: {} allowed {what}, and from now on: {}. `rules` lists it.",
-            inert(&by.name),
+            answered_by(by),
             offered_rule(scope, question.asker.owner())
         ),
         QuestionOutcome::Answered { by, answers } => {
@@ -178,25 +178,25 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
                 format!("{} to “{}”", code_span(&visible(answer)), inert(&visible(asked)))
             };
             let answers: Vec<_> = answers.iter().map(answer).collect();
-            format!("✅ Question {id}: {} answered {}.", inert(&by.name), answers.join(", "))
+            format!("✅ Question {id}: {} answered {}.", answered_by(by), answers.join(", "))
         }
         QuestionOutcome::Picked { by, entries } => format!(
             "✅ Question {id}: {} allowed {} of {what}.",
-            inert(&by.name),
+            answered_by(by),
             board_questions::entries(entries)
         ),
         QuestionOutcome::Denied { by, reason } if question.entries() > 0 && reason.is_some() => format!(
             "✏️ Question {id}: {} wants {what} changed ({}).",
-            inert(&by.name),
+            answered_by(by),
             inert(reason.as_deref().unwrap_or_default())
         ),
         QuestionOutcome::Denied { by, reason } => {
             let reason = reason.as_ref().map(|reason| format!(" ({})", inert(reason))).unwrap_or_default();
-            format!("❌ Question {id}: {} denied {what}{reason}.", inert(&by.name))
+            format!("❌ Question {id}: {} denied {what}{reason}.", answered_by(by))
         }
         QuestionOutcome::Kept { by, effect } => format!(
             "📌 Question {id}: {} kept what a trial of {what} did: {}. It does not run again.",
-            inert(&by.name),
+            answered_by(by),
             trials::kept_effect(effect)
         ),
         QuestionOutcome::ByRule { rule } => format!("✅ Question {id}: rule {rule} allowed {what}."),
@@ -210,6 +210,20 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
             format!("◽ Question {id} is closed: {}. It was about {what}.", withdrawn(*why))
         }
     }
+}
+
+/// Who answered, and where, if the question was asked in more than one place.
+fn answered_by(by: &Person) -> String {
+    let place = match by.messenger.as_deref() {
+        None => return inert(&by.name).into_owned(),
+        Some(adapters::web::NAME) => "on the page",
+        Some(adapters::console::NAME) => "at the terminal",
+        Some("slack") => "in Slack",
+        Some("matrix") => "in Matrix",
+        Some("whatsapp") => "in WhatsApp",
+        Some(other) => return format!("{} (in {})", inert(&by.name), inert(other)),
+    };
+    format!("{} ({place})", inert(&by.name))
 }
 
 fn what(question: &Question) -> String {
@@ -347,7 +361,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::permission::{Asker, PermissionAsk, Person};
+    use crate::permission::{Asker, PermissionAsk};
 
     #[test]
     fn a_tool_of_a_server_is_named_with_its_server_and_cannot_hide_it() {
@@ -356,6 +370,16 @@ mod tests {
         assert_eq!(whose_tool("mcp__db__a\u{202e}`b\n"), " (``a\\u{202e}`b`` of the MCP server `db`)");
         assert_eq!(["Bash", "mcp__db"].map(whose_tool), ["", ""]);
         assert!(whose_tool(&format!("mcp__db__{}", "x".repeat(100_000))).len() < 200);
+    }
+
+    #[test]
+    fn who_answered_is_said_with_the_place_where_there_are_several() {
+        let on = |messenger: &str| {
+            answered_by(&Person { messenger: Some(messenger.into()), ..Person::new("ann", "Ann") })
+        };
+        assert_eq!(answered_by(&Person::new("ann", "Ann")), "Ann");
+        let said = ["slack", "web", "console", "other"].map(on);
+        assert_eq!(said, ["Ann (in Slack)", "Ann (on the page)", "Ann (at the terminal)", "Ann (in other)"]);
     }
 
     #[test]
@@ -381,7 +405,7 @@ mod tests {
                 timeout: None,
             });
             let asked_text = question(&asked, AnswerStyle { files: true, address: "", page: None }).text;
-            let by = Person { id: "ann".into(), name: "Ann".into() };
+            let by = Person::new("ann", "Ann");
             (asked_text, settled(&asked, &QuestionOutcome::Allowed { by }))
         };
         let (asked, outcome) = shown(json!({ "command": "make", "run_in_background": true }));

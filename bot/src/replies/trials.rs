@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     fn ann() -> Person {
-        Person { id: "ann".into(), name: "Ann".into() }
+        Person::new("ann", "Ann")
     }
 
     fn effect() -> TrialEffect {

@@ -33,7 +33,7 @@ pub fn sign_in_refused(why: SignInRefused) -> &'static str {
              `web` to the bot in a direct message, or run `storkit web`."
         }
         SignInRefused::TooManyTries => {
-            "Too many wrong codes. Wait a minute, or open the link instead of typing its code."
+            "Too many wrong codes were tried since this one was made. Open its link instead, or ask for a new one."
         }
         SignInRefused::NotStored => "The session cannot be stored. storkit's log says why.",
     }

@@ -3,11 +3,15 @@
     attacker.py [escaped] console SOCKET          attaches to a console
     attacker.py [escaped] http PORT PATH TOKEN    calls a listener with a token
     attacker.py trace PID                         attaches to a process as a debugger
+    attacker.py [escaped] page PORT TOKEN SECRET CONSOLE STORE
+                                                  signs in at the page and follows it, with what it has found or guessed; asks the console
+                                                  for a link; reads the store
 
 `escaped` first leaves the family of the process that started it: its parents end, its environment is empty, and it has a
 session of its own.
 """
 import ctypes
+import json
 import os
 import socket
 import sys
@@ -48,6 +52,83 @@ def trace(pid):
     return "let in" if attached else "turned away"
 
 
+def call_page(port, path, body=None, headers={}, proxies={}):
+    """The status of an answer of the page, asked as its own script asks."""
+    ours = f"http://127.0.0.1:{port}"
+    body = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(ours + path, body, {"Origin": ours, "Content-Type": "application/json", **headers})
+    opener = urllib.request.build_opener(*([] if proxies is None else [urllib.request.ProxyHandler(proxies)]))
+    try:
+        return str(opener.open(request, timeout=60).status)
+    except urllib.error.HTTPError as error:
+        return str(error.code)
+    except OSError:
+        return "nobody"
+
+
+def follow_page(port, secret):
+    """Opens /live with a session's secret and answers question 1."""
+    try:
+        peer = socket.create_connection(("127.0.0.1", int(port)), timeout=60)
+    except OSError:
+        return "nobody"
+    peer.sendall(
+        f"GET /live HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".encode()
+    )
+    answer = peer.makefile("rb")
+    status = answer.readline().split(b" ")[1].decode()
+    if status != "101":
+        return status
+    while answer.readline().strip():
+        pass
+    for said in ({"type": "hello", "secret": secret, "after": None},
+                 {"type": "choose", "ticket": 1, "room": "web:team", "message": None, "key": "q:1:yes"}):
+        text = json.dumps(said).encode()
+        # A masked text frame, whose mask is zero.
+        peer.sendall(bytes([0x81, 0xFE]) + len(text).to_bytes(2, "big") + bytes(4) + text)
+    head = answer.read(2)
+    if len(head) < 2:
+        return "closed"
+    length = int.from_bytes(answer.read(2), "big") if head[1] & 0x7F == 126 else head[1] & 0x7F
+    return "bye" if b'"bye"' in answer.read(length) else "let in"
+
+
+def ask_console(path):
+    peer = socket.socket(socket.AF_UNIX)
+    peer.settimeout(60)
+    try:
+        peer.connect(path)
+        peer.sendall(b'{"type":"hello"}\n{"type":"say","ticket":1,"text":"web"}\n')
+        for line in peer.makefile():
+            if "#l=" in line:
+                return "a link"
+        return "nothing"
+    except OSError:
+        return "nothing"
+
+
+def page(port, token, secret, console, store):
+    guesses = [{"code": f"BCDF-GHJ{letter}"} for letter in "BCDFGHJKLMNPQRSTVWXZ"]
+    guesses += [{"token": f"{number:064x}"} for number in range(20)]
+    try:
+        with open(store, "rb") as file:
+            read = "bytes" if file.read(16) else "nothing"
+    except OSError:
+        read = "nothing"
+    found = {
+        "page": call_page(port, "/"),
+        "by proxy": call_page(port, "/api/board", proxies=None),
+        "board": call_page(port, "/api/board", headers={"Authorization": "Bearer " + "0" * 64}),
+        "guesses": "+".join(sorted({call_page(port, "/login", guess) for guess in guesses})),
+        "link": call_page(port, "/login", {"token": token}),
+        "live": follow_page(port, secret),
+        "console": ask_console(console),
+        "store": read,
+    }
+    return ", ".join(f"{what} {answer}" for what, answer in found.items())
+
+
 def escape(arguments):
     """Runs this program again as an orphan, and prints what it found."""
     read, write = os.pipe()
@@ -69,5 +150,5 @@ def escape(arguments):
 if sys.argv[1] == "escaped":
     escape(sys.argv[2:])
 else:
-    act = {"console": console, "http": http, "trace": trace}[sys.argv[1]]
+    act = {"console": console, "http": http, "trace": trace, "page": page}[sys.argv[1]]
     print("result:", act(*sys.argv[2:]), "(over)", flush=True)

@@ -373,7 +373,7 @@ impl RoomTask {
                 call.message.clone(),
             );
         }
-        let by = Person { id: call.sender.id.to_string(), name: call.sender.name.to_string() };
+        let by = Person::new(call.sender.id.to_string(), call.sender.name.to_string());
         if let Err(refused) = self.services.broker.answer(id, &self.room, &by, answer) {
             self.say(replies::answer_refused(&refused), Tone::Failure, call.message.clone());
         }

@@ -78,7 +78,7 @@ impl RoomTask {
         // The story's file is committed and read by others: no secret of the bot's gets there by somebody's message.
         let text = self.services.redactor.clean(&prompt.text).unwrap_or_else(|| prompt.text.clone());
         let origin = self.services.commands.messengers.origin(&self.room, prompt.message.as_ref(), &text);
-        let person = Person { id: prompt.sender_id.clone(), name: prompt.sender_name.clone() };
+        let person = Person::new(prompt.sender_id.clone(), prompt.sender_name.clone());
         TurnTools::new(McpRun {
             rooms: vec![self.room.clone()],
             asked_for: prompt.sender_name.clone(),

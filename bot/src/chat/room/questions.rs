@@ -797,7 +797,7 @@ mod tests {
             let AnswerKind::Choose { question, .. } = options() else { unreachable!("it has options") };
             AnswerKind::Choose { question, part: (n, 2) }
         };
-        let by = Person { id: "bob".into(), name: "Bob".into() };
+        let by = Person::new("bob", "Bob");
         let answered = QuestionOutcome::Answered { by, answers: Vec::new() };
         for (second, of_bob, of_ann) in [(2, None, AFTER_1), (1, AFTER_1, AFTER_1)] {
             let mut questions = OpenQuestions::default();

@@ -238,6 +238,7 @@ impl Browser {
                 again: true,
             });
         };
+        self.check_visitor()?;
         match frame {
             ToServer::Hello { .. } => Ok(()),
             ToServer::Follow { run, from } => self.follow(RunId(run.into()), from).await,
@@ -270,7 +271,6 @@ impl Browser {
         said: &str,
         reply_to: Option<String>,
     ) -> Result<(), Ended> {
-        self.check_visitor()?;
         let Some(room) = self.visitor.room(&self.services.chat, room) else {
             return self.refuse(ticket, replies::WEB_NOT_YOUR_ROOM).await;
         };
@@ -294,7 +294,6 @@ impl Browser {
         message: Option<String>,
         key: String,
     ) -> Result<(), Ended> {
-        self.check_visitor()?;
         let Some(room) = self.visitor.room(&self.services.chat, room) else {
             return self.refuse(ticket, replies::WEB_NOT_YOUR_ROOM).await;
         };
@@ -362,12 +361,14 @@ impl Browser {
         if self.followed.len() >= OPEN_AT_ONCE {
             return Ok(());
         }
-        let over = !self.services.is_living(&run);
+        // Looked at first: what is printed before the end is in the log then.
+        let is_living = self.services.is_living(&run);
         let from = (from > 0).then_some(from);
         let page = self.services.pipeline.run_log(&run, from, LOG_LINES).await.ok().flatten();
         let page =
             page.unwrap_or_else(|| pipeline::run_log::LogPage { from: from.unwrap_or(1), lines: Vec::new() });
         let next = page.next();
+        let over = !is_living && page.lines.len() < LOG_LINES;
         let lines = FromServer::Lines { run: run.to_string(), from: page.from, lines: page.lines, over };
         self.send(&lines).await?;
         if !over {

@@ -6,6 +6,7 @@ use adapters::{
     Room,
     web::{PersonalChat, Web, WebSpeaker},
 };
+use agents::peer::PeerRefusal;
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, StatusCode, header},
@@ -18,7 +19,12 @@ use super::{
     WebServices,
     view::{Me, PageRoom, SessionView},
 };
-use crate::{config::access::UserRole, replies, store::WebSession};
+use crate::{
+    config::access::UserRole,
+    http::connections::{ConnectionEnds, refuse},
+    replies,
+    store::WebSession,
+};
 
 /// Somebody who is signed in.
 #[derive(Clone, Debug)]
@@ -107,6 +113,24 @@ pub async fn only_people(
             next.run(request).await
         }
         Err(why) => (StatusCode::UNAUTHORIZED, why.sentence()).into_response(),
+    }
+}
+
+/// Keeps agents' processes from signing in, and from acting with a session that they found. People come from other machines, through
+/// tunnels and from sandboxed browsers, so that only a process that is known to be an agent's is refused.
+pub async fn no_agents(State(services): State<Arc<WebServices>>, request: Request, next: Next) -> Response {
+    let Some(ends) = request.extensions().get::<ConnectionEnds>().copied() else {
+        return next.run(request).await;
+    };
+    let checks_peer = services.checks_peer;
+    let checked = tokio::task::spawn_blocking(move || checks_peer(ends.peer, ends.local)).await;
+    match checked {
+        Ok(Err(why @ (PeerRefusal::Descendant(_) | PeerRefusal::Marked(_)))) => {
+            tracing::warn!(%why, path = request.uri().path(), "an agent's process was turned away from the web page");
+            refuse(StatusCode::FORBIDDEN, "An agent's process may not use the page, whatever it has found.")
+        }
+        Ok(Err(PeerRefusal::Unknown | PeerRefusal::Sandboxed(_) | PeerRefusal::OtherUser(_)) | Ok(()))
+        | Err(_) => next.run(request).await,
     }
 }
 
