@@ -1,14 +1,20 @@
 //! The web page's server, with a client of another make in the place of a browser: signing in, the board, the chat, questions.
 
+use std::fs;
+
 use e2e::{Bot, Cli, Setup};
 use futures::{SinkExt as _, StreamExt as _};
+use needs::needs;
 use reqwest::{Client, StatusCode};
+use scripted_model::ModelScript;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message, client::IntoClientRequest as _, handshake::client::Request},
 };
+
+use crate::real::bash;
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -78,6 +84,21 @@ impl Browser {
         let (status, body) = self.get(path).await;
         assert_eq!(status, 200, "{path}: {body}");
         serde_json::from_str(&body).expect("JSON")
+    }
+
+    /// Sends a file; `origin` is the page that sends it.
+    async fn upload(&self, name: &str, bytes: Vec<u8>, origin: &str) -> (StatusCode, String) {
+        let sent = self.http.post(format!("{}/api/upload?name={name}", self.address)).header("origin", origin);
+        let answer = sent.bearer_auth(&self.secret).body(bytes).send().await.expect("an answer");
+        (answer.status(), answer.text().await.expect("a body"))
+    }
+
+    /// The id of a file that is taken.
+    async fn uploaded(&self, name: &str, bytes: &[u8]) -> String {
+        let (status, body) = self.upload(name, bytes.to_vec(), &self.address).await;
+        assert_eq!(status, 200, "{body}");
+        let view: Value = serde_json::from_str(&body).expect("JSON");
+        view["id"].as_str().expect("an id").to_owned()
     }
 
     fn upgrade(&self, origin: Option<&str>) -> Request {
@@ -368,5 +389,118 @@ async fn a_question_elsewhere_has_its_address_on_the_page_where_people_can_reach
     room.say("bash true").await;
     let question = room.see("Question 1").await;
     assert!(!question.text.contains("/q/1"), "nobody elsewhere reaches this machine: {}", question.text);
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_chosen_on_the_page_lie_beside_the_new_story() {
+    let bot = start().await;
+    let (ann, bob) = (Browser::sign_in(&bot, "ann").await, Browser::sign_in(&bot, "bob").await);
+    let mut live = ann.live(Value::Null).await;
+    live.say(json!({ "type": "open", "room": ANN, "before": null })).await;
+    let picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
+    let (door, plan) = (ann.uploaded("door.png", picture).await, ann.uploaded("plan.txt", b"a plan").await);
+    let text = "new story A door\n- [ ] It is silent";
+    let say = |ticket: u32, files: Value| json!({ "type": "say", "ticket": ticket, "room": ANN, "text": text, "files": files });
+    live.say(say(1, json!([door, plan]))).await;
+    let answer = live.see("Story <code>1</code> has").await;
+    let html = answer["message"]["html"].as_str().expect("text").to_owned();
+    assert!(html.contains("door.png") && html.contains("plan.txt") && html.contains("beside it now"), "{html}");
+    assert_eq!(fs::read(bot.file(".storkit/work/files/1/door.png")).expect("the picture"), picture);
+    assert_eq!(fs::read(bot.file(".storkit/work/files/1/plan.txt")).expect("the plan"), b"a plan");
+    // Files are their person's alone, and none is made up.
+    let bobs = bob.uploaded("bobs.txt", b"x").await;
+    for (ticket, files) in [(2, json!([bobs])), (3, json!([door, "0"]))] {
+        live.say(say(ticket, files)).await;
+        let refused = live.until_type("refused").await;
+        assert_eq!((refused["ticket"].as_u64(), refused["why"].as_str()), (Some(ticket.into()), Some("storkit does not have these files any more. Send them again.")));
+    }
+    live.say(say(4, json!(vec![door; 11]))).await;
+    assert_eq!(live.until_type("refused").await["why"], "I take at most 10 files with one message.");
+    let board = ann.read("/api/board").await;
+    assert_eq!(titles(&board["stories"]), ["A door"], "what was refused did nothing");
+    let large = ann.upload("film.mp4", vec![0; (32 << 20) + 1], &ann.address).await;
+    assert_eq!((large.0.as_u16(), large.1.as_str()), (413, "“film.mp4” was not uploaded: it is larger than 32 MB."));
+    assert_eq!(ann.upload("x", b"x".to_vec(), "http://localhost:5173").await.0, 403, "another page");
+    let stranger = Browser { secret: "x".into(), address: ann.address.clone(), http: Client::new() };
+    assert_eq!(stranger.upload("x", b"x".to_vec(), &ann.address).await.0, 401);
+    let mut refused = None;
+    for _ in 0..20 {
+        let (status, sentence) = bob.upload("x", b"x".to_vec(), &bob.address).await;
+        if status != 200 {
+            refused = Some((status.as_u16(), sentence));
+        }
+    }
+    let why = "“x” was not uploaded: 20 of your files wait here already, which is the limit.";
+    assert_eq!(refused, Some((429, why.to_owned())));
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_without_a_word_is_a_message_to_the_agent() {
+    let bot = start().await;
+    let ann = Browser::sign_in(&bot, "ann").await;
+    let mut live = ann.live(Value::Null).await;
+    live.say(json!({ "type": "open", "room": ANN, "before": null })).await;
+    let id = ann.uploaded("door.txt", b"it squeaks").await;
+    live.say(json!({ "type": "say", "ticket": 1, "room": ANN, "text": "", "files": [id] })).await;
+    live.until_type("taken").await;
+    let own = live.until(|frame| frame["message"]["by"] == "ann").await;
+    assert!(own["message"]["html"].as_str().expect("text").contains("📎 door.txt"), "{own}");
+    live.say(json!({ "type": "say", "ticket": 2, "room": ANN, "text": " " })).await;
+    assert_eq!(live.until_type("refused").await["why"], "There is nothing in it.");
+    live.until(|frame| frame["message"]["by"].is_null() && frame["message"]["tone"] == "answer").await;
+    bot.app.shutdown().await;
+}
+
+/// A coder, and a gate that its work meets. A person reviews it.
+const TEAM: &str = "gates = [\"test -e base.txt\"]\n[budget]\nday_usd = 20\n[[agent]]\nname = \"coder\"\nstage = \"coder\"\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storys_history_says_who_did_what_with_it_and_when_to_its_merge() {
+    needs!(Claude);
+    let work = |text: &str| bash(&format!("echo {text} > door.txt && git add door.txt && git commit -qm {text}"));
+    let script = ModelScript::new()
+        .on_start("Do story 1")
+        .calls("Bash", work("one"))
+        .then_says("Done.")
+        .on_start("it is not oiled")
+        .calls("Bash", work("two"))
+        .then_says("Done.");
+    let setup = Setup::real(script).page().approvers(&["ann"]).file(".storkit/project.toml", TEAM);
+    let bot = setup.config("[pipeline]\nrooms = [\"fake:ops\"]").committed("base.txt", "base\n").start().await;
+    bot.started().await;
+    let ann = Browser::sign_in(&bot, "ann").await;
+    assert_eq!(ann.read("/api/board").await["budget_today"], 20.0);
+    assert_eq!(ann.read("/api/cost").await["budget_today"], 20.0);
+    let room = bot.room("ops");
+    room.say("new story A door\n- [ ] It is silent").await;
+    room.see("**A door** is in the backlog").await;
+    for (said, seen) in [
+        ("edit 1 qa on", "story `1`"),
+        ("assign 1 coder", "`coder`"),
+        ("start 1", "works on story `1` now"),
+    ] {
+        room.say(said).await;
+        room.see(seen).await;
+    }
+    room.see("git commit -qm").await;
+    room.say("yes").await;
+    room.see("`accept 1`").await;
+    room.say("reject 1 it is not oiled").await;
+    room.see("git commit -qm").await;
+    room.say("yes").await;
+    room.see("`accept 1`").await;
+    room.say("accept 1").await;
+    room.see("**1 A door**: merged as").await;
+    let history = ann.read("/api/story/1/history").await;
+    let entries = history["entries"].as_array().expect("a list");
+    let line = |entry: &Value| {
+        let details = entry["details"].as_array().expect("a list").iter().filter_map(Value::as_str);
+        let text = entry["text"].as_str().expect("text");
+        std::iter::once(text).chain(details).collect::<Vec<_>>().join(" | ")
+    };
+    let shown: Vec<String> = entries.iter().rev().map(line).collect();
+    assert_eq!(shown, Vec::<String>::new());
     bot.app.shutdown().await;
 }

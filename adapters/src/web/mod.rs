@@ -2,6 +2,7 @@
 //! signed-in people do, and follows what there is to show. Knows no HTTP.
 
 mod log;
+mod uploads;
 
 use std::{
     collections::HashMap,
@@ -18,9 +19,11 @@ use tokio::sync::{broadcast, mpsc};
 
 use self::log::{MessageLog, MessagePage};
 pub use self::log::{ShownFile, WebMessage};
+pub use self::uploads::{UploadRefused, Uploads};
 use crate::{
     Activity, ActivityState, Adapter, AdapterError, Addressed, Attachment, Capabilities, ChoiceForm,
-    Enclosed, Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender, text::address,
+    Enclosed, Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender, SentFile,
+    text::address,
 };
 
 /// The adapter's name in rooms and in `bot.toml`.
@@ -46,6 +49,7 @@ pub struct Web {
     rooms: Mutex<HashMap<Arc<str>, MessageLog>>,
     is_attended: AtomicBool,
     news: broadcast::Sender<Arc<WebNews>>,
+    uploads: Uploads,
     acts: mpsc::Sender<Incoming>,
     waiting: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
 }
@@ -73,6 +77,15 @@ pub struct WebSpeaker {
     pub name: Arc<str>,
 }
 
+/// What somebody writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebText {
+    pub text: String,
+    pub reply_to: Option<MessageId>,
+    /// From [`Uploads::send`].
+    pub files: Vec<SentFile>,
+}
+
 impl Web {
     /// A page that nobody looks at yet.
     pub fn new(identity: Identity) -> Arc<Self> {
@@ -84,6 +97,7 @@ impl Web {
             rooms: Mutex::default(),
             is_attended: AtomicBool::new(false),
             news: broadcast::Sender::new(NEWS),
+            uploads: Uploads::default(),
             acts,
             waiting: tokio::sync::Mutex::new(waiting),
         })
@@ -126,29 +140,30 @@ impl Web {
     }
 
     /// Somebody writes to the bot. Returns the message's id, or `None` while the bot shuts down.
-    pub async fn say(
-        &self,
-        speaker: &WebSpeaker,
-        room: &Room,
-        text: &str,
-        reply_to: Option<MessageId>,
-    ) -> Option<MessageId> {
+    pub async fn say(&self, speaker: &WebSpeaker, room: &Room, said: WebText) -> Option<MessageId> {
+        let WebText { text, reply_to, files } = said;
         let id = self.next_id();
         let message = WebMessage {
             by: Some(speaker.name.clone()),
             reply_to: reply_to.clone(),
-            ..WebMessage::new(id.clone(), SystemTime::now(), &Outgoing::text(text))
+            ..WebMessage::new(id.clone(), SystemTime::now(), &Outgoing::text(with_names(&text, &files)))
         };
         // Nobody writes here to anybody else, addressed or not.
-        let (addressed, text) = address::strip(text, &self.identity, &[])
+        let (addressed, text) = address::strip(&text, &self.identity, &[])
             .unwrap_or_else(|| (Addressed::Direct, text.trim().to_owned()));
         let said = self.incoming(speaker, room, id.clone(), PersonAct::Said { text });
-        let incoming = Incoming { addressed: Some(addressed), ..said };
+        let enclosed = Enclosed { files, ..Enclosed::default() };
+        let incoming = Incoming { addressed: Some(addressed), enclosed, ..said };
         // A place first: the message is shown only if the bot gets it.
         let place = self.acts.reserve().await.ok()?;
         self.show(room, message);
         place.send(Incoming { reply_to, ..incoming });
         Some(id)
+    }
+
+    /// Where files of people wait.
+    pub fn uploads(&self) -> &Uploads {
+        &self.uploads
     }
 
     /// Somebody picks a choice of the bot's message. Returns the act's id, or `None` while the bot shuts down.
@@ -276,11 +291,22 @@ impl Adapter for Web {
         Ok(id)
     }
 
+    async fn fetch_file(&self, file: &SentFile, max: u64) -> Result<Vec<u8>, AdapterError> {
+        self.uploads.fetch(file, max)
+    }
+
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
         self.rooms.lock().entry(room.id().into()).or_default().set_activity(activity.state);
         self.tell(room, WebChange::Activity(activity.state));
         Ok(())
     }
+}
+
+/// A person's text as the room shows it: below it the files that came along.
+fn with_names(text: &str, files: &[SentFile]) -> String {
+    let names = files.iter().map(|file| format!("📎 {}", file.name));
+    let lines = (!text.is_empty()).then(|| text.to_owned()).into_iter().chain(names);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn fits(message: &Outgoing) -> Result<(), AdapterError> {

@@ -13,7 +13,7 @@ const ANSWER_WAIT = 60_000;
 
 let lastTicket = 0;
 
-type Word = { say: string } | { choose: string; message: string | null };
+type Word = { say: string; files?: string[] } | { choose: string; message: string | null };
 
 /** The ticket, or null if it could not be sent. */
 export function sendTo(room: string, word: Word): number | null {
@@ -23,7 +23,7 @@ export function sendTo(room: string, word: Word): number | null {
   state.value = takeSent(state.value, ticket, room);
   const frame: ToServer =
     "say" in word
-      ? { type: "say", ticket, room, text: word.say }
+      ? { type: "say", ticket, room, text: word.say, ...(word.files ? { files: word.files } : {}) }
       : { type: "choose", ticket, room, message: word.message, key: word.choose };
   if (send(frame)) return ticket;
   close();
@@ -37,11 +37,25 @@ export function ownRoom(): string | null {
 
 export type Sender = {
   sent: ReadonlySignal<Sent | null>;
-  /** Why nothing could be sent. */
+  /** Why nothing could be sent, or why it was not even tried. */
   failure: ReadonlySignal<string | null>;
+  /** The file on its way, in words. */
+  uploading: ReadonlySignal<string | null>;
   /** In the person's own room unless another one is given. */
   send(word: Word, room?: string | null): boolean;
+  /** Uploads the files first. Where one fails, nothing is sent, and the reason is in `failure`. */
+  sendWith(files: Files, text: string, room?: string | null): Promise<void>;
+  /** Shows why something was not tried, as a sentence. */
+  refuse(why: string): void;
   clear(): void;
+};
+
+/** Files that go along with a text. */
+type Files = {
+  /** The ids under which the server has them. */
+  upload(onFile: (words: string) => void): Promise<string[]>;
+  /** The server has none of them any more. */
+  forgetUploads(): void;
 };
 
 /** What the sender does about what it sent, also when it is not on screen any more. */
@@ -49,21 +63,41 @@ type Reactions = {
   /** It has become a message of the room. */
   onTaken?: (() => void) | undefined;
   onAnswered?: ((sent: Sent) => void) | undefined;
+  onRefused?: (() => void) | undefined;
 };
 
 /** Sends one thing at a time for a part of the page, and follows what becomes of it. */
 export function useSender(reactions: Reactions = {}): Sender {
   const ticket = useSignal<number | null>(null);
   const failure = useSignal<string | null>(null);
+  const uploading = useSignal<string | null>(null);
   const sent = useComputed(() => (ticket.value === null ? null : (state.value.sent.get(ticket.value) ?? null)));
+  const send = (word: Word, room = ownRoom(), more: Reactions = {}) => {
+    ticket.value = room === null ? null : sendTo(room, word);
+    failure.value = ticket.value === null ? "Not sent: storkit cannot be reached. Try again when the page is live." : null;
+    if (ticket.value !== null) react(ticket.value, { ...reactions, ...more });
+    return ticket.value !== null;
+  };
   return {
     sent,
     failure,
-    send(word, room = ownRoom()) {
-      ticket.value = room === null ? null : sendTo(room, word);
-      failure.value = ticket.value === null ? "Not sent: storkit cannot be reached. Try again when the page is live." : null;
-      if (ticket.value !== null) react(ticket.value, reactions);
-      return ticket.value !== null;
+    uploading,
+    send: (word, room) => send(word, room),
+    async sendWith(files, text, room) {
+      if (uploading.value !== null) return;
+      failure.value = null;
+      uploading.value = "Uploading…";
+      try {
+        const ids = await files.upload((words) => (uploading.value = words));
+        send(ids.length > 0 ? { say: text, files: ids } : { say: text }, room, { onRefused: files.forgetUploads });
+      } catch (error) {
+        failure.value = error instanceof Error ? error.message : String(error);
+      } finally {
+        uploading.value = null;
+      }
+    },
+    refuse(why) {
+      failure.value = why;
     },
     clear() {
       ticket.value = null;
@@ -72,7 +106,7 @@ export function useSender(reactions: Reactions = {}): Sender {
   };
 }
 
-function react(ticket: number, { onTaken, onAnswered }: Reactions): void {
+function react(ticket: number, { onTaken, onAnswered, onRefused }: Reactions): void {
   let isTaken = false;
   const stop = effect(() => {
     const sent = state.value.sent.get(ticket);
@@ -81,6 +115,7 @@ function react(ticket: number, { onTaken, onAnswered }: Reactions): void {
       untracked(() => onTaken?.());
     }
     if (sent?.answer) untracked(() => onAnswered?.(sent));
+    if (sent && sent.refused !== null) untracked(() => onRefused?.());
     // The first run is over before `stop` is there.
     if (!sent || sent.answer || sent.refused !== null) queueMicrotask(() => stop());
   });

@@ -4,7 +4,7 @@ import { signal, useComputed } from "@preact/signals";
 
 import { useEffect } from "preact/hooks";
 
-import { ownRoom, sendTo, type Sender } from "../live/say";
+import { ownRoom, sendTo } from "../live/say";
 import { page } from "../route";
 import { state } from "../store/store";
 import { SHOWN } from "../parts/acts";
@@ -12,6 +12,7 @@ import { Outcome } from "../parts/outcome";
 
 const ticket = signal<number | null>(null);
 const failure = signal<string | null>(null);
+const uploading = signal(null);
 
 /** Sends a command, and shows its answer at the foot of the page. */
 export function sayWithToast(text: string): void {
@@ -39,10 +40,9 @@ export function Toast() {
     const timer = setTimeout(clear, SHOWN);
     return () => clearTimeout(timer);
   }, [answer?.id]);
-  const sender: Sender = { sent, failure, send: () => false, clear };
   return (
     <div class="toast">
-      <Outcome sender={sender} />
+      <Outcome sender={{ sent, failure, uploading, clear }} />
     </div>
   );
 }
