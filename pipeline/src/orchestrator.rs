@@ -170,7 +170,8 @@ impl Orchestrator {
         // Queued writes reach the disk before the bot exits; nobody waits for their continuations any more.
         self.merges.lane().flush().await;
         self.stories.lane.flush().await;
-        self.publisher.flush().await;
+        let history = self.publisher.history();
+        history.flush().await;
         if let Some(answer) = self.closing.take() {
             let _ = answer.send(Ok(()));
         }

@@ -85,11 +85,11 @@ archived: number,
  */
 agents: Array<AgentView>, 
 /**
- * US dollars since midnight.
+ * US dollars that runs have cost since midnight UTC, as the day's budget counts them.
  */
 spent_today: number, 
 /**
- * The day's budget.
+ * `budget.day_usd` of project.toml.
  */
 budget_today: number | null, };
 
@@ -122,11 +122,11 @@ archived: number,
  */
 agents: Array<AgentView>, 
 /**
- * US dollars since midnight.
+ * US dollars that runs have cost since midnight UTC, as the day's budget counts them.
  */
 spent_today: number, 
 /**
- * The day's budget.
+ * `budget.day_usd` of project.toml.
  */
 budget_today: number | null, };
 
@@ -421,13 +421,13 @@ days: Array<DayCost>,
  */
 stories: Array<StoryCost>, 
 /**
- * US dollars since midnight, and the day's budget.
+ * As in [`BoardState`].
  */
 today: number, budget_today: number | null, };
 
 export type DayCost = { 
 /**
- * `2026-11-30`, in this machine's time zone.
+ * `2026-11-30`, by UTC, as the day's budget.
  */
 day: string, usd: number, runs: number, };
 

@@ -108,7 +108,8 @@ pub fn merged_as(commit: &str, subject: &str) -> HistorySentence {
 
 /// A decision about a question of its agents.
 pub fn question_decided(number: i64, entry: &AuditEntry) -> HistorySentence {
-    let question = format!("question {number} (`{}`)", visible_line(&entry.tool, 80));
+    let what = format!("{number} (`{}`)", visible_line(&entry.tool, 80));
+    let question = format!("question {what}");
     let by = inert(&visible_line(&entry.by, 80)).into_owned();
     // The audit's words. One of a newer storkit is shown as it is.
     let text = match entry.outcome.as_str() {
@@ -119,7 +120,7 @@ pub fn question_decided(number: i64, entry: &AuditEntry) -> HistorySentence {
         "keep" => format!("{by} kept what the trial of {question} changed."),
         "timeout" => format!("Nobody answered {question} in time, so storkit denied it."),
         "unreachable" => format!("No room could show {question}, so storkit denied it."),
-        "withdrawn" => format!("Nobody had to answer {question} any more."),
+        "withdrawn" => format!("Question {what} was closed before anybody answered it."),
         other => format!("The outcome of {question}: {}.", visible_line(other, 80)),
     };
     let rooms: Vec<String> =
@@ -134,7 +135,7 @@ fn who(actor: &Actor) -> String {
         Actor::Approved(name) => format!("A room's agent, with the consent of {},", inert(&visible(name))),
         Actor::Agent(slot) => format!("`{}`", visible_line(slot, 80)),
         Actor::Pipeline => "storkit".into(),
-        Actor::Editor => "Somebody, in its file,".into(),
+        Actor::Editor => "An edit of its file".into(),
     }
 }
 
@@ -155,7 +156,8 @@ mod tests {
     use super::*;
 
     fn shown(sentence: &HistorySentence) -> String {
-        format!("{} | {}", sentence.text, sentence.details.join(" / "))
+        let lines = std::iter::once(&sentence.text).chain(&sentence.details);
+        lines.map(String::as_str).collect::<Vec<_>>().join(" | ")
     }
 
     #[test]
@@ -190,7 +192,24 @@ mod tests {
             StoryAct::Released { by: ann() },
         ];
         let lines: Vec<String> = acts.iter().map(|act| shown(&story_act(act))).collect();
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @"
+        Ann added it to the backlog.
+        An edit of its file added it in QA.
+        `qa` moved it from QA to current. | sent back: it squeaks
+        A room's agent, with the consent of Ann, moved it from the backlog to current.
+        storkit moved it from done to the archive.
+        Ann deleted it.
+        Ann assigned it to `opus`.
+        Ann removed its preferred agent.
+        Ann edited it.
+        Ann let it continue.
+        Ann accepted it.
+        Its merge stopped at conflicts in 2 files. | `a.txt` | `b.txt`
+        A gate failed on the merged result. | `make` failed with code 1
+        It could not be merged. | People moved base.
+        storkit put it in quarantine. | an agent wrote it after reading an issue
+        Ann released it from quarantine.
+        ");
     }
 
     #[test]
@@ -211,7 +230,7 @@ mod tests {
         let lines = [
             decided("allow", "U01"),
             decided("always", "U01"),
-            decided("deny", "@ann:example.org"),
+            decided("deny", "ann"),
             decided("try", "U01"),
             decided("keep", "U01"),
             decided("timeout", "deadline"),
@@ -219,7 +238,17 @@ mod tests {
             decided("withdrawn", "stop"),
             decided("else", "x"),
         ];
-        insta::assert_snapshot!(lines.join("\n"), @"");
+        insta::assert_snapshot!(lines.join("\n"), @"
+        U01 said yes to question 12 (`Bash`). | Asked in `slack:C1`, `web:team`.
+        U01 said yes to question 12 (`Bash`), and to such calls from now on. | Asked in `slack:C1`, `web:team`.
+        ann said no to question 12 (`Bash`). | Asked in `slack:C1`, `web:team`.
+        U01 let the call of question 12 (`Bash`) run as a trial. | Asked in `slack:C1`, `web:team`.
+        U01 kept what the trial of question 12 (`Bash`) changed. | Asked in `slack:C1`, `web:team`.
+        Nobody answered question 12 (`Bash`) in time, so storkit denied it. | Asked in `slack:C1`, `web:team`.
+        No room could show question 12 (`Bash`), so storkit denied it. | Asked in `slack:C1`, `web:team`.
+        Question 12 (`Bash`) was closed before anybody answered it. | Asked in `slack:C1`, `web:team`.
+        The outcome of question 12 (`Bash`): else. | Asked in `slack:C1`, `web:team`.
+        ");
     }
 
     #[test]

@@ -80,9 +80,8 @@ impl EventPublisher {
         self.unanswered.drain(..).for_each(|answer| answer());
     }
 
-    /// Waits until the history is on disk.
-    pub(super) async fn flush(&self) {
-        self.history.flush().await;
+    pub(super) fn history(&self) -> StoryHistory {
+        self.history.clone()
     }
 
     pub(super) fn snapshot(&self) -> Arc<PipelineSnapshot> {

@@ -17,13 +17,14 @@ export function Composer({ room, title }: { room: string; title: string }) {
       // The answer comes as a message of the room.
       sender.clear();
     },
+    onRefused: files.forgetUploads,
   });
   const sent = sender.sent.value;
   const why = whyNot("user");
-  const isSending = sender.uploading.value !== null || (sent !== null && sent.message === null && sent.refused === null);
+  const isSending = files.uploading.value !== null || (sent !== null && sent.message === null && sent.refused === null);
   const submit = () => {
     const isEmpty = text.value.trim() === "" && files.list.value.length === 0;
-    if (!isEmpty && !isSending && why === null) void sender.sendWith(files, text.value.trim(), room);
+    if (!isEmpty && !isSending && why === null) void files.sendWith(sender, text.value.trim(), room);
   };
   const onKeyDown = (event: KeyboardEvent) => {
     // On a phone Enter makes a line, and the button sends.

@@ -3,6 +3,7 @@
 
 import { computed, signal, type ReadonlySignal } from "@preact/signals";
 
+import type { Sender } from "../live/say";
 import { postFile, secret } from "../live/session";
 import type { UploadView } from "../wire";
 
@@ -26,7 +27,11 @@ export type ChosenFiles = {
   addPasted(event: ClipboardEvent): void;
   remove(key: number): void;
   clear(): void;
-  upload(onFile: (words: string) => void): Promise<string[]>;
+  /** The one on its way, in words. */
+  uploading: ReadonlySignal<string | null>;
+  /** Uploads them, and then sends the text with them. Where one fails, nothing is sent, and the sender says why. */
+  sendWith(sender: Sender, text: string, room?: string): Promise<void>;
+  /** The server has none of them any more. */
   forgetUploads(): void;
 };
 
@@ -48,6 +53,7 @@ secret.subscribe(() => {
 function made(): ChosenFiles {
   const list = signal<readonly ChosenFile[]>([]);
   const leftOut = signal<string | null>(null);
+  const uploading = signal<string | null>(null);
   const change = (key: number, id: string | null) => {
     list.value = list.value.map((one) => (one.key === key ? { ...one, id } : one));
   };
@@ -55,6 +61,18 @@ function made(): ChosenFiles {
     const { taken, why } = admitted(list.value.length, [...files]);
     list.value = [...list.value, ...taken.map((file) => ({ key: ++lastKey, file, id: null }))];
     leftOut.value = why;
+  };
+  const upload = async () => {
+    const all = list.value;
+    const ids: string[] = [];
+    for (const [at, { key, file, id }] of all.entries()) {
+      uploading.value = `Uploading ${file.name}${all.length > 1 ? ` (${at + 1} of ${all.length})` : ""}…`;
+      // One that is there already is not sent a second time after another one has failed.
+      const known = id ?? (await postFile<UploadView>(`/api/upload?name=${encodeURIComponent(file.name)}`, file)).id;
+      change(key, known);
+      ids.push(known);
+    }
+    return ids;
   };
   return {
     list: computed(() => list.value),
@@ -74,17 +92,18 @@ function made(): ChosenFiles {
       list.value = [];
       leftOut.value = null;
     },
-    async upload(onFile) {
-      const all = list.value;
-      const ids: string[] = [];
-      for (const [at, { key, file, id }] of all.entries()) {
-        if (all.length > 0) onFile(`Uploading ${file.name}${all.length > 1 ? ` (${at + 1} of ${all.length})` : ""}…`);
-        // One that is there already is not sent a second time after another one has failed.
-        const known = id ?? (await postFile<UploadView>(`/api/upload?name=${encodeURIComponent(file.name)}`, file)).id;
-        change(key, known);
-        ids.push(known);
+    uploading: computed(() => uploading.value),
+    async sendWith(sender, text, room) {
+      if (uploading.value !== null) return;
+      sender.clear();
+      try {
+        const ids = await upload();
+        sender.send(ids.length > 0 ? { say: text, files: ids } : { say: text }, room);
+      } catch (error) {
+        sender.refuse(error instanceof Error ? error.message : String(error));
+      } finally {
+        uploading.value = null;
       }
-      return ids;
     },
     forgetUploads() {
       list.value = list.value.map((one) => ({ ...one, id: null }));

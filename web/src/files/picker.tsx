@@ -53,6 +53,7 @@ export function FileList({ files }: { files: ChosenFiles }) {
           ))}
         </ul>
       )}
+      {files.uploading.value !== null && <p class="note sending">{files.uploading.value}</p>}
       {files.leftOut.value !== null && <p class="failure">{files.leftOut.value}</p>}
     </div>
   );

@@ -39,23 +39,11 @@ export type Sender = {
   sent: ReadonlySignal<Sent | null>;
   /** Why nothing could be sent, or why it was not even tried. */
   failure: ReadonlySignal<string | null>;
-  /** The file on its way, in words. */
-  uploading: ReadonlySignal<string | null>;
   /** In the person's own room unless another one is given. */
   send(word: Word, room?: string | null): boolean;
-  /** Uploads the files first. Where one fails, nothing is sent, and the reason is in `failure`. */
-  sendWith(files: Files, text: string, room?: string | null): Promise<void>;
   /** Shows why something was not tried, as a sentence. */
   refuse(why: string): void;
   clear(): void;
-};
-
-/** Files that go along with a text. */
-type Files = {
-  /** The ids under which the server has them. */
-  upload(onFile: (words: string) => void): Promise<string[]>;
-  /** The server has none of them any more. */
-  forgetUploads(): void;
 };
 
 /** What the sender does about what it sent, also when it is not on screen any more. */
@@ -70,31 +58,15 @@ type Reactions = {
 export function useSender(reactions: Reactions = {}): Sender {
   const ticket = useSignal<number | null>(null);
   const failure = useSignal<string | null>(null);
-  const uploading = useSignal<string | null>(null);
   const sent = useComputed(() => (ticket.value === null ? null : (state.value.sent.get(ticket.value) ?? null)));
-  const send = (word: Word, room = ownRoom(), more: Reactions = {}) => {
-    ticket.value = room === null ? null : sendTo(room, word);
-    failure.value = ticket.value === null ? "Not sent: storkit cannot be reached. Try again when the page is live." : null;
-    if (ticket.value !== null) react(ticket.value, { ...reactions, ...more });
-    return ticket.value !== null;
-  };
   return {
     sent,
     failure,
-    uploading,
-    send: (word, room) => send(word, room),
-    async sendWith(files, text, room) {
-      if (uploading.value !== null) return;
-      failure.value = null;
-      uploading.value = "Uploading…";
-      try {
-        const ids = await files.upload((words) => (uploading.value = words));
-        send(ids.length > 0 ? { say: text, files: ids } : { say: text }, room, { onRefused: files.forgetUploads });
-      } catch (error) {
-        failure.value = error instanceof Error ? error.message : String(error);
-      } finally {
-        uploading.value = null;
-      }
+    send(word, room = ownRoom()) {
+      ticket.value = room === null ? null : sendTo(room, word);
+      failure.value = ticket.value === null ? "Not sent: storkit cannot be reached. Try again when the page is live." : null;
+      if (ticket.value !== null) react(ticket.value, reactions);
+      return ticket.value !== null;
     },
     refuse(why) {
       failure.value = why;

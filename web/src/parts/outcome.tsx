@@ -6,7 +6,7 @@ import { Html } from "./html";
 import { Press } from "./press";
 
 /** What it shows of a sender. */
-type Shown = Pick<Sender, "sent" | "failure" | "uploading" | "clear">;
+type Shown = Pick<Sender, "sent" | "failure" | "clear">;
 
 /** The region is always there, so that screen readers announce what comes into it. */
 export function Outcome({ sender }: { sender: Shown }) {
@@ -20,7 +20,6 @@ export function Outcome({ sender }: { sender: Shown }) {
 function OutcomeText({ sender }: { sender: Shown }) {
   const sent = sender.sent.value;
   const failure = sender.failure.value ?? sent?.refused ?? null;
-  if (sender.uploading.value !== null) return <p class="note sending">{sender.uploading.value}</p>;
   if (failure !== null) return <Note tone="failure" onDismiss={sender.clear}>{failure}</Note>;
   if (!sent) return null;
   if (!sent.answer) {

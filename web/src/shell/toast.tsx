@@ -12,7 +12,6 @@ import { Outcome } from "../parts/outcome";
 
 const ticket = signal<number | null>(null);
 const failure = signal<string | null>(null);
-const uploading = signal(null);
 
 /** Sends a command, and shows its answer at the foot of the page. */
 export function sayWithToast(text: string): void {
@@ -42,7 +41,7 @@ export function Toast() {
   }, [answer?.id]);
   return (
     <div class="toast">
-      <Outcome sender={{ sent, failure, uploading, clear }} />
+      <Outcome sender={{ sent, failure, clear }} />
     </div>
   );
 }

@@ -21,13 +21,14 @@ export function NewStory({ isOpen = false, onDone }: { isOpen?: boolean; onDone?
       text.value = EMPTY;
       files.clear();
     },
+    onRefused: files.forgetUploads,
   });
   const { kind, title, criteria, about } = text.value;
   const submit = () => {
     const why = whyNot("user") ?? (title.trim() ? null : "It needs a title.");
     if (why !== null) return sender.refuse(why);
     const words = [`new ${kind} ${oneLine(title)}`, about.trim(), listed(criteria)].filter(Boolean).join("\n\n");
-    void sender.sendWith(files, words);
+    void files.sendWith(sender, words);
   };
   return (
     <form

@@ -72,7 +72,7 @@ export function Story({ id, tab, place }: { id: number; tab: Tab; place: "page" 
         {tab === "diff" ? (
           <DiffTab story={shown} version={`${shown.stage} ${shown.since} ${run?.phase}`} />
         ) : tab === "history" ? (
-          <HistoryTab id={id} version={`${versionOf(card, run)} ${merge?.state} ${open.length}`} />
+          <HistoryTab id={id} version={`${versionOf(card, run)} ${merge?.state} ${open.filter((question) => !question.outcome).length}`} />
         ) : reading.view ? (
           <>
             {tab === "text" && <TextTab view={reading.view} story={shown} />}

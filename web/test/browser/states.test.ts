@@ -140,7 +140,7 @@ test("the day's budget stands in the header and on the page of costs, and withou
   opened.server.project.setState({ spent_today: 20 });
   await page.getByText("The day's budget is spent").waitFor();
   opened.server.project.setState({ spent_today: 0.4, budget_today: null });
-  await page.locator(".top").getByText("$0.40 today").waitFor();
+  await page.locator(".top").getByText("$0.40").waitFor();
   expect(await page.getByRole("meter").count()).toBe(0);
 });
 
@@ -207,8 +207,7 @@ test("by keyboard alone a story is opened, edited and saved", async () => {
   await page.keyboard.press("/");
   await page.keyboard.type("keys are");
   await expect.poll(() => page.locator(".story-card").count()).toBe(1);
-  await page.keyboard.press("Escape");
-  await page.keyboard.press("j");
+  await tabTo("13 Keys are counted");
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Keys are counted" }).waitFor();
   await tabTo("Edit");
