@@ -488,11 +488,11 @@ async fn a_storys_history_says_who_did_what_with_it_and_when_to_its_merge() {
     let work =
         |text: &str| bash(&format!("echo {text} > door.txt && git add door.txt && git commit -qm {text}"));
     let script = ModelScript::new()
+        .on("it is not oiled")
+        .calls("Bash", work("two"))
+        .then_says("Done.")
         .on_start("Do story 1")
         .calls("Bash", work("one"))
-        .then_says("Done.")
-        .on_start("it is not oiled")
-        .calls("Bash", work("two"))
         .then_says("Done.");
     let setup = Setup::real(script).page().approvers(&["ann"]).file(".storkit/project.toml", TEAM);
     let bot =
@@ -513,11 +513,11 @@ async fn a_storys_history_says_who_did_what_with_it_and_when_to_its_merge() {
         room.see(seen).await;
     }
     room.see("git commit -qm").await;
-    room.say("yes").await;
+    room.say("yes 1").await;
     room.see("`accept 1`").await;
     room.say("reject 1 it is not oiled").await;
     room.see("git commit -qm").await;
-    room.say("yes").await;
+    room.say("yes 2").await;
     room.see("`accept 1`").await;
     room.say("accept 1").await;
     room.see("**1 A door**: merged as").await;
@@ -528,7 +528,41 @@ async fn a_storys_history_says_who_did_what_with_it_and_when_to_its_merge() {
         let text = entry["text"].as_str().expect("text");
         std::iter::once(text).chain(details).collect::<Vec<_>>().join(" | ")
     };
-    let shown: Vec<String> = entries.iter().rev().map(line).collect();
-    assert_eq!(shown, Vec::<String>::new());
+    let of_kind = |wanted: &str| -> Vec<String> {
+        entries.iter().rev().filter(|entry| entry["kind"] == wanted).map(line).collect()
+    };
+    let acts = [
+        "ann added it to the backlog.",
+        "ann edited it.",
+        "ann assigned it to `coder`.",
+        "ann moved it from the backlog to current.",
+        "storkit moved it from current to QA.",
+        "ann moved it from QA to current. | sent back: it is not oiled",
+        "storkit moved it from current to QA.",
+        "ann moved it from QA to merge. | accepted by ann",
+        "storkit moved it from merge to done.",
+    ];
+    assert_eq!(of_kind("act"), acts);
+    let run = ["`coder` started a run.", "The run of `coder` ended. | committed, and the gates passed"];
+    assert_eq!(of_kind("run"), [run, run].concat());
+    assert_eq!(
+        of_kind("question"),
+        [1, 2].map(|number| format!(
+            "ann said yes to question {number} (`Bash`). | Asked in `fake:ops`, `web:team`."
+        ))
+    );
+    let [merged] = &of_kind("merge")[..] else { panic!("{history}") };
+    assert!(
+        merged.starts_with("Merged as `") && merged.ends_with("`. | storkit: merge 1 A door"),
+        "{merged}"
+    );
+    assert_eq!((entries.len(), &history["whole"]), (16, &Value::from(true)));
+    let (status, sentence) = ann.get("/api/story/9/history").await;
+    assert!(status == 404 && sentence == "There is no such story.", "{status} {sentence}");
+    // It outlives the bot.
+    let bot = bot.restart().await;
+    bot.started().await;
+    let ann = Browser::sign_in(&bot, "ann").await;
+    assert_eq!(ann.read("/api/story/1/history").await, history);
     bot.app.shutdown().await;
 }

@@ -52,21 +52,33 @@ pub async fn history(
     Ok(Json(page(&acts, &runs, questions, merged.as_ref())))
 }
 
-/// All of it by time. What happened in the same second stays in the order of its causes: acts, runs, questions, merge.
+/// What comes first within a second: most times are no finer. Nobody reads a question in the second in which its run began.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum InSecond {
+    Question,
+    /// The end of a run or a merge, which moves the story.
+    End,
+    Act,
+    /// A run, which follows a move.
+    Beginning,
+}
+
+type PlacedLine = (InSecond, HistoryLine);
+
+/// All of it, the newest first.
 fn page(
     acts: &[HistoryEntry],
     runs: &[LedgerEntry],
     questions: Vec<HistoryLine>,
     merged: Option<&StoryOverview>,
 ) -> HistoryPage {
-    let mut entries: Vec<HistoryLine> = acts.iter().map(act).collect();
-    entries.extend(runs.iter().flat_map(run));
-    entries.extend(questions);
-    entries.extend(merged.map(merge));
-    entries.sort_by_key(|entry| entry.at);
-    let is_cut = entries.len() > ENTRIES;
-    entries.reverse();
-    entries.truncate(ENTRIES);
+    let mut placed: Vec<PlacedLine> = acts.iter().map(|entry| (InSecond::Act, act(entry))).collect();
+    placed.extend(runs.iter().flat_map(run));
+    placed.extend(questions.into_iter().map(|question| (InSecond::Question, question)));
+    placed.extend(merged.map(|merged| (InSecond::End, merge(merged))));
+    placed.sort_by_key(|(place, line)| (line.at / 1000, *place, line.at));
+    let is_cut = placed.len() > ENTRIES;
+    let entries = placed.into_iter().rev().take(ENTRIES).map(|(_, line)| line).collect();
     let begins = acts.first().is_some_and(|entry| matches!(entry.act, StoryAct::Created { .. }));
     HistoryPage { entries, whole: begins && !is_cut }
 }
@@ -82,7 +94,7 @@ fn act(entry: &HistoryEntry) -> HistoryLine {
     HistoryLine { failed, ..line(entry.at, kind, story_act(&entry.act)) }
 }
 
-fn run(entry: &LedgerEntry) -> impl Iterator<Item = HistoryLine> {
+fn run(entry: &LedgerEntry) -> impl Iterator<Item = PlacedLine> {
     let of_run = |at: u64, sentence| HistoryLine {
         run: Some(entry.run.clone()),
         ..line(cards::of_seconds(at), HistoryKind::Run, sentence)
@@ -92,7 +104,8 @@ fn run(entry: &LedgerEntry) -> impl Iterator<Item = HistoryLine> {
         failed: entry.summary.failed,
         ..of_run(at, run_ended(&entry.slot, &entry.summary.outcome))
     });
-    [Some(began), ended].into_iter().flatten()
+    let ended = ended.map(|line| (InSecond::End, line));
+    std::iter::once((InSecond::Beginning, began)).chain(ended)
 }
 
 /// `None` where nobody was asked.
@@ -151,6 +164,36 @@ mod tests {
         assert_eq!(seen, expected);
         assert!(page.whole);
         assert_eq!(page.entries[0].details, ["story 7: A door"]);
+    }
+
+    #[test]
+    fn within_a_second_a_move_comes_before_the_run_that_it_starts_and_after_the_one_that_ended() {
+        let run = |number: u32, started: u64, ended: &str| -> LedgerEntry {
+            serde_json::from_str(&format!(
+                r#"{{"run":"7-coder-{number}","story":7,"slot":"coder","agent":"coder","role":"coder","session":null,
+                    "started":{started},"ended":{ended},"outcome":"x"}}"#
+            ))
+            .unwrap()
+        };
+        let question = line(5_000, HistoryKind::Question, HistorySentence::default());
+        let page = page(
+            &[created(4_100), edited(5_400), edited(5_300)],
+            &[run(1, 4, "5"), run(2, 5, "null")],
+            vec![question],
+            None,
+        );
+        let seen: Vec<_> = page.entries.iter().rev().map(|it| (it.at, it.kind)).collect();
+        use HistoryKind::{Act, Question, Run};
+        let expected = [
+            (4_100, Act),
+            (4_000, Run),
+            (5_000, Question),
+            (5_000, Run),
+            (5_300, Act),
+            (5_400, Act),
+            (5_000, Run),
+        ];
+        assert_eq!(seen, expected);
     }
 
     #[test]
