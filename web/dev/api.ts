@@ -84,7 +84,7 @@ function history(project: Project, id: number): HistoryView | null {
     entry(30, "question", "@bob:example.org said yes to question 11 (`Bash`).", { details: ["Asked in `slack:C012345`, `web:team`."] }),
     entry(61, "run", "The run of `coder-1` ended.", { run: "7-coder-1-1", details: ["gates passed"] }),
     entry(80, "run", "`coder-1` started a run.", { run: "7-coder-1-1" }),
-    entry(82, "act", "Bob moved it from QA to current.", { details: ["sent back: src/auth.rs:12 ⏎ > let store = Store::open().unwrap(); ⏎ no unwrap here, it runs at the start of every request"] }),
+    entry(82, "act", "Bob moved it from QA to current.", { details: ["sent back: src/auth.rs:12 > let store = Store::open().unwrap(); no unwrap here, it runs at the start of every request"] }),
     entry(140, "run", "The run of `coder-2` ended.", { run: "old", failed: true, details: ["the gate failed: `script/test` ended with 101"] }),
     entry(150, "run", "`coder-2` started a run.", { run: "old" }),
     entry(151, "act", "Ann moved it from the backlog to current."),

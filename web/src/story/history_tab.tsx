@@ -26,7 +26,7 @@ export function HistoryTab({ id, version }: { id: number; version: string }) {
 
 function Entry({ entry }: { entry: HistoryEntry }) {
   return (
-    <li class={`history-entry ${entry.kind} ${entry.failed ? "failed" : ""}`}>
+    <li class={`history-entry of-${entry.kind} ${entry.failed ? "failed" : ""}`}>
       <p class="soft">
         <At at={entry.at} />
       </p>
