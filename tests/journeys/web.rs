@@ -551,7 +551,8 @@ async fn a_storys_history_says_who_did_what_with_it_and_when_to_its_merge() {
             "ann said yes to question {number} (`Bash`). | Asked in `fake:ops`, `web:team`."
         ))
     );
-    let [merged] = &of_kind("merge")[..] else { panic!("{history}") };
+    let merges = of_kind("merge");
+    let [merged] = &merges[..] else { panic!("{history}") };
     assert!(
         merged.starts_with("Merged as `") && merged.ends_with("`. | storkit: merge 1 A door"),
         "{merged}"

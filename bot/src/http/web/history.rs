@@ -104,7 +104,9 @@ fn run(entry: &LedgerEntry) -> impl Iterator<Item = PlacedLine> {
         failed: entry.summary.failed,
         ..of_run(at, run_ended(&entry.slot, &entry.summary.outcome))
     });
-    let ended = ended.map(|line| (InSecond::End, line));
+    // No run ends before it began.
+    let place = if entry.ended == Some(entry.started) { InSecond::Beginning } else { InSecond::End };
+    let ended = ended.map(|line| (place, line));
     std::iter::once((InSecond::Beginning, began)).chain(ended)
 }
 
@@ -178,7 +180,7 @@ mod tests {
         let question = line(5_000, HistoryKind::Question, HistorySentence::default());
         let page = page(
             &[created(4_100), edited(5_400), edited(5_300)],
-            &[run(1, 4, "5"), run(2, 5, "null")],
+            &[run(1, 4, "5"), run(2, 5, "5")],
             vec![question],
             None,
         );
@@ -192,8 +194,11 @@ mod tests {
             (5_300, Act),
             (5_400, Act),
             (5_000, Run),
+            (5_000, Run),
         ];
         assert_eq!(seen, expected);
+        let texts = page.entries[..2].iter().map(|it| it.text.as_str()).collect::<Vec<_>>();
+        assert_eq!(texts, ["The run of `coder` ended.", "`coder` started a run."], "the newest first");
     }
 
     #[test]
