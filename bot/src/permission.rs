@@ -22,7 +22,7 @@ use std::{
     collections::{HashMap, HashSet},
     path::PathBuf,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use adapters::{MessageId, Room};
@@ -35,6 +35,7 @@ pub use listed::{ListedArguments, ListedCommand};
 pub use model_question::ModelQuestion;
 pub use outcome::{DenialReason, PermissionDecision, QuestionOutcome, WithdrawReason};
 use parking_lot::{Mutex, MutexGuard};
+use pipeline::story::StoryId;
 pub use question::{AnswerKind, ExpectedAnswer, Person, PersonAnswer, Question, QuestionId};
 use record::QuestionRecord;
 pub use record::RecordedQuestion;
@@ -271,10 +272,20 @@ impl PermissionBroker {
                 rooms: question.rooms.clone(),
                 outcome: outcome.word().into(),
                 by: outcome.by(),
+                story: question.story,
             };
             self.log_error(self.store.close_question(*id, &entry, self.clock.now()));
         }
         left
+    }
+
+    /// The last decisions about calls of agents on a story, newest first.
+    pub fn decisions_on(
+        &self,
+        story: StoryId,
+        limit: usize,
+    ) -> anyhow::Result<Vec<(SystemTime, AuditEntry)>> {
+        Ok(self.store.audit_of_story(story.0, limit)?)
     }
 
     pub fn rules(&self) -> anyhow::Result<Vec<StandingRule>> {

@@ -14,6 +14,7 @@ mod digest;
 pub mod doctor;
 mod files;
 mod git_report;
+pub mod history;
 mod htop_frame;
 mod open_work;
 mod program;

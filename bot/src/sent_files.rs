@@ -9,6 +9,9 @@ use crate::replies;
 /// How many files one message may bring.
 pub const FILES_MAX: usize = 10;
 
+/// In bytes. The bot holds a file in memory while it fetches it.
+pub const FILE_MAX: u64 = 32 * 1024 * 1024;
+
 /// A messenger that takes longer for one file has lost it.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(120);
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use agents::claude::SessionId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     board::Board,
@@ -28,7 +28,7 @@ use crate::{
 /// Lines of a failed gate's output in an event.
 const GATE_LINES: usize = 12;
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "who", content = "name", rename_all = "lowercase")]
 pub enum Actor {
     /// A person, as people call them.
@@ -154,6 +154,8 @@ pub struct PipelineSnapshot {
     pub holds: BTreeMap<StoryId, String>,
     /// What stops all new runs, as a sentence: a spent budget, a broken `project.toml`, a full disk.
     pub paused: Option<String>,
+    /// What the runs of one day may cost, in US dollars, if that is limited.
+    pub day_budget_usd: Option<f64>,
     /// Why the repository's settings wait while others are in force, as a sentence: an error, the operator's
     /// confirmation, or a commit.
     pub settings_notice: Option<String>,

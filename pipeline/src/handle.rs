@@ -9,6 +9,7 @@ use crate::{
     Project,
     board::{AttachedFile, FileToAttach, WorkError},
     event::{Actor, MergeView, NumberedEvent, PipelineSnapshot, RunInfo},
+    history::StoryHistory,
     host::AgentSettings,
     ledger::RunLedger,
     rooms::{EnterRequest, LandRequest, LandedStory, RoomReadiness},
@@ -27,6 +28,7 @@ pub struct Pipeline {
     pub(crate) events: broadcast::Sender<Arc<NumberedEvent>>,
     pub(crate) snapshot: watch::Receiver<Arc<PipelineSnapshot>>,
     pub(crate) ledger: RunLedger,
+    pub(crate) history: StoryHistory,
     pub(crate) settings: Arc<AgentSettings>,
 }
 
@@ -174,7 +176,7 @@ pub(crate) enum PipelineOrder {
     Tick(StoryId, usize, bool, Answer<()>),
     Start(StoryId, Option<String>, Actor, Answer<StartResult>),
     Stop(StopTarget, Actor, Answer<Vec<RunInfo>>),
-    Prefer(StoryId, String, Answer<()>),
+    Prefer(StoryId, String, Actor, Answer<()>),
     Move(StoryId, Stage, Actor, Answer<Story>),
     Retry(StoryId, Actor, Answer<StartResult>),
     Review(StoryId, ReviewDecision, Actor, Answer<()>),
@@ -252,6 +254,11 @@ impl Pipeline {
         &self.ledger
     }
 
+    /// What people and agents decided about stories.
+    pub fn history(&self) -> &StoryHistory {
+        &self.history
+    }
+
     /// Writes a new story to the backlog, from its kind's template or with this body.
     pub async fn create(
         &self,
@@ -321,8 +328,8 @@ impl Pipeline {
     }
 
     /// Sets the preferred agent. Refused where there is none of this name.
-    pub async fn prefer(&self, story: StoryId, agent: &str) -> Result<(), PipelineError> {
-        self.order(|answer| PipelineOrder::Prefer(story, agent.to_owned(), answer)).await
+    pub async fn prefer(&self, story: StoryId, agent: &str, by: Actor) -> Result<(), PipelineError> {
+        self.order(|answer| PipelineOrder::Prefer(story, agent.to_owned(), by, answer)).await
     }
 
     /// Moves a story, where that is legal for who asks and nobody works on it.

@@ -200,6 +200,12 @@ impl RunLedger {
     }
 }
 
+/// The beginning of the day that budgets count by: UTC.
+pub fn day_begin(now: SystemTime) -> SystemTime {
+    const DAY: u64 = 24 * 3600;
+    UNIX_EPOCH + Duration::from_secs(seconds(now) / DAY * DAY)
+}
+
 fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }

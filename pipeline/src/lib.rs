@@ -12,6 +12,7 @@ pub mod gates;
 pub mod git;
 pub mod guard;
 pub mod handle;
+pub mod history;
 pub mod host;
 pub mod ledger;
 pub mod merge;

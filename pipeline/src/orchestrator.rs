@@ -170,6 +170,8 @@ impl Orchestrator {
         // Queued writes reach the disk before the bot exits; nobody waits for their continuations any more.
         self.merges.lane().flush().await;
         self.stories.lane.flush().await;
+        let history = self.publisher.history();
+        history.flush().await;
         if let Some(answer) = self.closing.take() {
             let _ = answer.send(Ok(()));
         }
@@ -282,6 +284,7 @@ impl Orchestrator {
             merges: self.merges.views(stories.iter()),
             holds,
             paused,
+            day_budget_usd: self.config.in_force.budget.day_usd,
             settings_notice: waiting.or(edited),
             base: self.config.base.clone(),
             wall: self.config.wall.clone(),

@@ -1,12 +1,18 @@
 //! The web page's server, with a client of another make in the place of a browser: signing in, the board, the chat, questions.
 
+use std::fs;
+
 use e2e::{
     Bot, Cli, Setup,
     page::{Browser, Link, Live},
 };
+use needs::needs;
 use reqwest::Client;
+use scripted_model::ModelScript;
 use serde_json::{Value, json};
 use tokio_tungstenite::{connect_async, tungstenite::Error};
+
+use crate::real::bash;
 
 const ANN: &str = "web:fake:ann";
 
@@ -285,5 +291,161 @@ async fn a_chat_is_there_after_a_restart_and_a_second_one_has_a_session_of_its_o
         (Some("ann"), Some("<p>web</p>"))
     );
     assert_eq!(live.until_type("opened").await["more"], false, "the link is on no disk");
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_are_chosen_on_the_page_lie_beside_the_new_story() {
+    let bot = start().await;
+    let (ann, bob) = (Browser::sign_in(&bot, "ann").await, Browser::sign_in(&bot, "bob").await);
+    let mut live = ann.live(Value::Null).await;
+    live.say(json!({ "type": "open", "room": ANN, "before": null })).await;
+    let picture = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
+    let (door, plan) = (ann.uploaded("door.png", picture).await, ann.uploaded("plan.txt", b"a plan").await);
+    let text = "new story A door\n- [ ] It is silent";
+    let say = |ticket: u32, files: Value| json!({ "type": "say", "ticket": ticket, "room": ANN, "text": text, "files": files });
+    live.say(say(1, json!([door, plan]))).await;
+    let answer = live.see("Story <code>1</code> has").await;
+    let html = answer["message"]["html"].as_str().expect("text").to_owned();
+    assert!(
+        html.contains("door.png") && html.contains("plan.txt") && html.contains("beside it now"),
+        "{html}"
+    );
+    assert_eq!(fs::read(bot.file(".storkit/work/files/1/door.png")).expect("the picture"), picture);
+    assert_eq!(fs::read(bot.file(".storkit/work/files/1/plan.txt")).expect("the plan"), b"a plan");
+    // Files are their person's alone, and none is made up.
+    let bobs = bob.uploaded("bobs.txt", b"x").await;
+    for (ticket, files) in [(2, json!([bobs])), (3, json!([door, "0"]))] {
+        live.say(say(ticket, files)).await;
+        let refused = live.until_type("refused").await;
+        assert_eq!(
+            (refused["ticket"].as_u64(), refused["why"].as_str()),
+            (Some(ticket.into()), Some("storkit does not have these files any more. Send them again."))
+        );
+    }
+    live.say(say(4, json!(vec![door; 11]))).await;
+    assert_eq!(live.until_type("refused").await["why"], "I take at most 10 files with one message.");
+    let board = ann.read("/api/board").await;
+    assert_eq!(titles(&board["stories"]), ["A door"], "what was refused did nothing");
+    let refused = ann.announced("film.mp4", (32 << 20) + 1).await;
+    assert!(refused.starts_with("HTTP/1.1 413 "), "{refused}");
+    assert!(refused.ends_with("“film.mp4” was not uploaded: it is larger than 32 MB."), "{refused}");
+    assert_eq!(ann.upload("x", b"x".to_vec(), "http://localhost:5173").await.0, 403, "another page");
+    assert_eq!(ann.with_secret("x").upload("x", b"x".to_vec(), &ann.address).await.0, 401);
+    let mut refused = None;
+    for _ in 0..20 {
+        let (status, sentence) = bob.upload("x", b"x".to_vec(), &bob.address).await;
+        if status != 200 {
+            refused = Some((status.as_u16(), sentence));
+        }
+    }
+    let why = "“x” was not uploaded: 20 of your files wait here already, which is the limit.";
+    assert_eq!(refused, Some((429, why.to_owned())));
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_without_a_word_is_a_message_to_the_agent() {
+    let bot = start().await;
+    let ann = Browser::sign_in(&bot, "ann").await;
+    let mut live = ann.live(Value::Null).await;
+    live.say(json!({ "type": "open", "room": ANN, "before": null })).await;
+    let id = ann.uploaded("door.txt", b"it squeaks").await;
+    live.say(json!({ "type": "say", "ticket": 1, "room": ANN, "text": "", "files": [id] })).await;
+    live.until_type("taken").await;
+    let own = live.until(|frame| frame["message"]["by"] == "ann").await;
+    assert!(own["message"]["html"].as_str().expect("text").contains("📎 door.txt"), "{own}");
+    live.say(json!({ "type": "say", "ticket": 2, "room": ANN, "text": " " })).await;
+    assert_eq!(live.until_type("refused").await["why"], "There is nothing in it.");
+    live.until(|frame| frame["message"]["by"].is_null() && frame["message"]["tone"] == "answer").await;
+    bot.app.shutdown().await;
+}
+
+/// A coder, and a gate that its work meets. A person reviews it.
+const TEAM: &str = "gates = [\"test -e base.txt\"]\n[budget]\nday_usd = 20\n[[agent]]\nname = \"coder\"\nstage = \"coder\"\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storys_history_says_who_did_what_with_it_and_when_to_its_merge() {
+    needs!(Claude);
+    let work =
+        |text: &str| bash(&format!("echo {text} > door.txt && git add door.txt && git commit -qm {text}"));
+    let script = ModelScript::new()
+        .on("it is not oiled")
+        .calls("Bash", work("two"))
+        .then_says("Done.")
+        .on_start("Do story 1")
+        .calls("Bash", work("one"))
+        .then_says("Done.");
+    let setup = Setup::real(script).page().approvers(&["ann"]).file(".storkit/project.toml", TEAM);
+    let bot =
+        setup.config("[pipeline]\nrooms = [\"fake:ops\"]").committed("base.txt", "base\n").start().await;
+    bot.started().await;
+    let ann = Browser::sign_in(&bot, "ann").await;
+    assert_eq!(ann.read("/api/board").await["budget_today"], 20.0);
+    assert_eq!(ann.read("/api/cost").await["budget_today"], 20.0);
+    let room = bot.room("ops");
+    room.say("new story A door\n- [ ] It is silent").await;
+    room.see("**A door** is in the backlog").await;
+    for (said, seen) in [
+        ("edit 1 qa on", "review by a person"),
+        ("assign 1 coder", "`coder`"),
+        ("start 1", "works on story `1` now"),
+    ] {
+        room.say(said).await;
+        room.see(seen).await;
+    }
+    room.see("git commit -qm").await;
+    room.say("yes 1").await;
+    room.see("`accept 1`").await;
+    room.say("reject 1 it is not oiled").await;
+    room.see("git commit -qm").await;
+    room.say("yes 2").await;
+    room.see("`accept 1`").await;
+    room.say("accept 1").await;
+    room.see("**1 A door**: merged as").await;
+    let history = ann.read("/api/story/1/history").await;
+    let entries = history["entries"].as_array().expect("a list");
+    let line = |entry: &Value| {
+        let details = entry["details"].as_array().expect("a list").iter().filter_map(Value::as_str);
+        let text = entry["text"].as_str().expect("text");
+        std::iter::once(text).chain(details).collect::<Vec<_>>().join(" | ")
+    };
+    let of_kind = |wanted: &str| -> Vec<String> {
+        entries.iter().rev().filter(|entry| entry["kind"] == wanted).map(line).collect()
+    };
+    let acts = [
+        "ann added it to the backlog.",
+        "ann edited it.",
+        "ann assigned it to `coder`.",
+        "ann moved it from the backlog to current.",
+        "storkit moved it from current to QA.",
+        "ann moved it from QA to current. | sent back: it is not oiled",
+        "storkit moved it from current to QA.",
+        "ann moved it from QA to merge. | accepted by ann",
+        "storkit moved it from merge to done.",
+    ];
+    assert_eq!(of_kind("act"), acts);
+    let run = ["`coder` started a run.", "The run of `coder` ended. | committed, and the gates passed"];
+    assert_eq!(of_kind("run"), [run, run].concat());
+    assert_eq!(
+        of_kind("question"),
+        [1, 2].map(|number| format!(
+            "ann said yes to question {number} (`Bash`). | Asked in `fake:ops`, `web:team`."
+        ))
+    );
+    let merges = of_kind("merge");
+    let [merged] = &merges[..] else { panic!("{history}") };
+    assert!(
+        merged.starts_with("Merged as `") && merged.ends_with("`. | storkit: merge 1 A door"),
+        "{merged}"
+    );
+    assert_eq!((entries.len(), &history["whole"]), (16, &Value::from(true)));
+    let (status, sentence) = ann.get("/api/story/9/history").await;
+    assert!(status == 404 && sentence == "There is no such story.", "{status} {sentence}");
+    // It outlives the bot.
+    let bot = bot.restart().await;
+    bot.started().await;
+    let ann = Browser::sign_in(&bot, "ann").await;
+    assert_eq!(ann.read("/api/story/1/history").await, history);
     bot.app.shutdown().await;
 }

@@ -31,6 +31,20 @@ fn a_story_goes_from_new_to_merged_on_a_phone_with_a_question_a_comment_and_a_re
     screen.see("ended with 0");
 }
 
+#[test]
+fn each_page_and_state_is_shown_on_a_phone_with_nothing_that_keeps_people_out() {
+    needs!(Browser);
+    let folder = Need::Browser.path().expect("it is there");
+    // The built page in front of a project in memory; the whole suite is `npm run test:browser`.
+    let seen = Command::new("npm")
+        .args(["run", "--silent", "test:browser:quick"])
+        .current_dir(folder)
+        .output()
+        .expect("npm starts");
+    let (out, errors) = (String::from_utf8_lossy(&seen.stdout), String::from_utf8_lossy(&seen.stderr));
+    assert!(seen.status.success(), "{out}\n{errors}");
+}
+
 /// The link on the screen, which may be longer than a line of it.
 fn link(shown: &str) -> Option<String> {
     let (_, rest) = shown.split_once("http://")?;

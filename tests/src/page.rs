@@ -5,7 +5,10 @@ use std::time::Duration;
 use futures::{SinkExt as _, StreamExt as _};
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Message, client::IntoClientRequest as _, handshake::client::Request},
@@ -91,6 +94,37 @@ impl Browser {
         serde_json::from_str(&body).expect("JSON")
     }
 
+    /// Sends a file; `origin` is the page that sends it.
+    pub async fn upload(&self, name: &str, bytes: Vec<u8>, origin: &str) -> (StatusCode, String) {
+        let sent =
+            self.http.post(format!("{}/api/upload?name={name}", self.address)).header("origin", origin);
+        let answer = sent.bearer_auth(&self.secret).body(bytes).send().await.expect("an answer");
+        (answer.status(), answer.text().await.expect("a body"))
+    }
+
+    /// The answer to the head of an upload with so many bytes, before any of them is sent.
+    pub async fn announced(&self, name: &str, bytes: usize) -> String {
+        let host = self.address.strip_prefix("http://").expect("it is local");
+        let mut socket = TcpStream::connect(host).await.expect("it connects");
+        let head = format!(
+            "POST /api/upload?name={name} HTTP/1.1\r\nHost: {host}\r\nOrigin: {}\r\nAuthorization: Bearer {}\r\n\
+             Content-Length: {bytes}\r\nConnection: close\r\n\r\n",
+            self.address, self.secret
+        );
+        socket.write_all(head.as_bytes()).await.expect("it is taken");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.expect("an answer");
+        answer
+    }
+
+    /// The id of a file that is taken.
+    pub async fn uploaded(&self, name: &str, bytes: &[u8]) -> String {
+        let (status, body) = self.upload(name, bytes.to_vec(), &self.address).await;
+        assert_eq!(status, 200, "{body}");
+        let view: Value = serde_json::from_str(&body).expect("JSON");
+        view["id"].as_str().expect("an id").to_owned()
+    }
+
     pub fn upgrade(&self, origin: Option<&str>) -> Request {
         let address = format!("{}/live", self.address.replace("http://", "ws://"));
         let mut request = address.into_client_request().expect("a request");
@@ -98,6 +132,11 @@ impl Browser {
             request.headers_mut().insert("origin", origin.parse().expect("a value"));
         }
         request
+    }
+
+    /// The same browser with another secret.
+    pub fn with_secret(&self, secret: &str) -> Self {
+        Self { secret: secret.into(), ..self.clone() }
     }
 
     /// The first frame; `after` is the last change that the page has seen.

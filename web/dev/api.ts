@@ -1,6 +1,6 @@
 // The read-only part of the contract.
 
-import type { ArchiveView, CostView, LogView, StoryView } from "../src/wire";
+import type { ArchiveView, CostView, HistoryEntry, HistoryView, LogView, StoryView } from "../src/wire";
 import { diff, escaped, story } from "./make";
 import type { Project } from "./project";
 
@@ -13,6 +13,7 @@ export function answer(project: Project, url: URL): unknown {
     case "board":
       return project.board();
     case "story":
+      if (part === "history") return history(project, Number(id));
       return part === "diff" ? (project.diffs.get(Number(id)) ?? diff()) : storyView(project, Number(id));
     case "run":
       return logView(project, id, url.searchParams.get("from"));
@@ -60,6 +61,37 @@ function storyView(project: Project, id: number): StoryView | null {
     merge_output: id === 6 ? ["test bell::rings_twice ... FAILED", "  left: 1", " right: 2"] : [],
     merged,
   };
+}
+
+function history(project: Project, id: number): HistoryView | null {
+  const card = project.stories.get(id);
+  if (!card) return null;
+  const at = (minutes: number) => Date.now() - minutes * 60_000;
+  const entry = (minutes: number, kind: HistoryEntry["kind"], text: string, more: Partial<HistoryEntry> = {}): HistoryEntry => ({
+    at: at(minutes),
+    kind,
+    text,
+    details: [],
+    run: null,
+    failed: false,
+    ...more,
+  });
+  if (card.stage === "backlog") return { entries: [entry(9000, "act", "Ann added it to the backlog.")], whole: true };
+  const entries = [
+    ...(card.stage === "done" ? [entry(3, "merge", "Merged as `3f2a9c11d0`.", { details: [`story ${id}: ${card.title}`] })] : []),
+    entry(5, "merge", "A gate failed on the merged result.", { failed: true, details: ["`script/test` ended with 101"] }),
+    entry(9, "act", "Bob moved it from QA to merge.", { details: ["accepted by Bob"] }),
+    entry(30, "question", "@bob:example.org said yes to question 11 (`Bash`).", { details: ["Asked in `slack:C012345`, `web:team`."] }),
+    entry(61, "run", "The run of `coder-1` ended.", { run: "7-coder-1-1", details: ["gates passed"] }),
+    entry(80, "run", "`coder-1` started a run.", { run: "7-coder-1-1" }),
+    entry(82, "act", "Bob moved it from QA to current.", { details: ["sent back: src/auth.rs:12 > let store = Store::open().unwrap(); no unwrap here, it runs at the start of every request"] }),
+    entry(140, "run", "The run of `coder-2` ended.", { run: "old", failed: true, details: ["the gate failed: `script/test` ended with 101"] }),
+    entry(150, "run", "`coder-2` started a run.", { run: "old" }),
+    entry(151, "act", "Ann moved it from the backlog to current."),
+    entry(152, "act", "Ann assigned it to `coder`."),
+    entry(9000, "act", "A room's agent, with the consent of Ann, added it to the backlog."),
+  ];
+  return { entries, whole: id !== 8 };
 }
 
 /** Enough Markdown for the stories here; a list of tasks stays as it was typed, as in the real server. */

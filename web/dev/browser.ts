@@ -75,12 +75,15 @@ export class Browser {
       case "close":
         return void this.rooms.delete(frame.room);
       case "say": {
-        const said = message(frame.room, "Ann", `<p>${frame.text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/\n/g, "<br />")}</p>`);
+        const files = (frame.files ?? []).map((id) => this.server.uploads.get(id));
+        if (files.includes(undefined)) return this.send({ type: "refused", ticket: frame.ticket, why: "storkit does not have these files any more. Send them again." });
+        const text = [frame.text, ...files.map((name) => `📎 ${name}`)].filter(Boolean).join("\n");
+        const said = message(frame.room, "Ann", `<p>${text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/\n/g, "<br />")}</p>`);
         const begins = !project.messages.has(frame.room);
         project.post(said);
         this.send({ type: "taken", ticket: frame.ticket, message: said.id });
         if (begins) this.send({ type: "me", me: this.server.me() });
-        return obey(project, frame.room, "Ann", frame.text, said.id);
+        return obey(project, frame.room, "Ann", frame.text, said.id, files.map(String));
       }
       case "choose": {
         const why = choose(project, "Ann", frame.key);

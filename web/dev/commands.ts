@@ -8,10 +8,15 @@ import { addText } from "./scenes";
 const STAGES: readonly string[] = ["backlog", "current", "qa", "merge", "done", "archived"];
 
 /** Takes a person's text in a room; `said` is the message that it became. */
-export function obey(project: Project, room: string, by: string, text: string, said: string): void {
-  const answer = reply(project, by, text);
+export function obey(project: Project, room: string, by: string, text: string, said: string, files: string[] = []): void {
+  const answer = reply(project, by, text) + beside(files);
   const tone = answer.startsWith("!") ? "failure" : "answer";
   project.post(message(room, null, `<p>${answer.replace(/^!/, "")}</p>`, { reply_to: said, tone }));
+}
+
+/** What became of files that came along with a new story. */
+function beside(files: string[]): string {
+  return files.length === 0 ? "" : `<br />It has ${files.map((name) => `<code>${escaped(name)}</code>`).join(", ")} beside it now.`;
 }
 
 /** A button of a question. Returns the refusal. */

@@ -12,6 +12,7 @@ const PAGES: ReadonlyArray<[name: string, path: string]> = [
   ["diff", "/story/7/diff"],
   ["runs", "/story/5/runs"],
   ["merge", "/story/6/merge"],
+  ["history", "/story/7/history"],
   ["run", "/run/5-coder-1-2"],
   ["chat", "/chat"],
   ["question", "/q/12"],

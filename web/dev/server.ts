@@ -7,7 +7,7 @@ import { extname, join, normalize } from "node:path";
 
 import { WebSocketServer, type WebSocket } from "ws";
 
-import type { Login, Me } from "../src/wire";
+import type { Login, Me, UploadView } from "../src/wire";
 import { answer } from "./api";
 import { Browser } from "./browser";
 import type { Project } from "./project";
@@ -37,6 +37,10 @@ export class DevServer {
   readonly sessions = new Set<string>(["known"]);
   readonly browsers = new Set<Browser>();
   build = "1";
+  /** Names of uploaded files by their ids. */
+  readonly uploads = new Map<string, string>();
+  /** Why the next uploads fail, as a sentence. */
+  refusesUploads: string | null = null;
   /** Requests so far, for tests of what the page fetches. */
   readonly requests: string[] = [];
   private server: Server | null = null;
@@ -128,11 +132,21 @@ export class DevServer {
         this.sessions.delete(secret);
         return void response.writeHead(204).end();
       }
+      if (request.method === "POST" && url.pathname === "/api/upload") return this.upload(request, response, url.searchParams.get("name") ?? "");
       const view = url.pathname === "/api/me" ? this.me() : answer(this.project, url);
       if (view === null) return void response.writeHead(404).end("There is no such thing here.");
       return void response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(view));
     }
     await this.file(url.pathname, request, response);
+  }
+
+  private async upload(request: IncomingMessage, response: ServerResponse, name: string): Promise<void> {
+    // Read to its end, as a browser sends it.
+    for await (const _ of request);
+    if (this.refusesUploads !== null) return void response.writeHead(429).end(this.refusesUploads);
+    const id = `upload-${this.uploads.size + 1}`;
+    this.uploads.set(id, name);
+    response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify({ id } satisfies UploadView));
   }
 
   private async login(request: IncomingMessage, response: ServerResponse): Promise<void> {

@@ -1,6 +1,6 @@
 // Addresses of the page as values, in both directions. Pure.
 
-export const TABS = ["text", "diff", "runs", "merge"] as const;
+export const TABS = ["text", "diff", "runs", "merge", "history"] as const;
 export type Tab = (typeof TABS)[number];
 
 export type Page =

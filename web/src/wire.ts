@@ -1,4 +1,4 @@
-// Written by `cargo test` from `bot/src/http/web/view.rs`: change the types there, then run it with STORKIT_WRITE_WIRE=1.
+// Written by `cargo test` from `view.rs` and `frames.rs` in `bot/src/http/web`: change the types there, then run it with STORKIT_WRITE_WIRE=1.
 
 export type Stage = "backlog" | "current" | "qa" | "merge" | "done" | "archived";
 
@@ -85,11 +85,11 @@ archived: number,
  */
 agents: Array<AgentView>, 
 /**
- * US dollars since midnight.
+ * US dollars that runs have cost since midnight UTC, as the day's budget counts them.
  */
 spent_today: number, 
 /**
- * The day's budget.
+ * `budget.day_usd` of project.toml.
  */
 budget_today: number | null, };
 
@@ -122,11 +122,11 @@ archived: number,
  */
 agents: Array<AgentView>, 
 /**
- * US dollars since midnight.
+ * US dollars that runs have cost since midnight UTC, as the day's budget counts them.
  */
 spent_today: number, 
 /**
- * The day's budget.
+ * `budget.day_usd` of project.toml.
  */
 budget_today: number | null, };
 
@@ -223,7 +223,7 @@ rooms: Array<string>,
  */
 trial: string | null, 
 /**
- * Buttons, in order. The key comes back in [`ToServer::Choose`].
+ * Buttons, in order. The key comes back in a `choose` frame.
  */
 choices: Array<ChoiceView>, 
 /**
@@ -349,6 +349,35 @@ head: string, lines: Array<DiffLine>, };
 export type DiffLine = { old: number | null, new: number | null, text: string, };
 
 /**
+ * The answer of `GET /api/story/ID/history`: who did what with it, and when.
+ */
+export type HistoryView = { 
+/**
+ * Newest first.
+ */
+entries: Array<HistoryEntry>, 
+/**
+ * Whether it goes back to the story's beginning.
+ */
+whole: boolean, };
+
+export type HistoryEntry = { at: number, kind: HistoryKind, 
+/**
+ * A sentence; of Markdown only code and emphasis.
+ */
+text: string, 
+/**
+ * Reasons, results and files, in lines of the same kind.
+ */
+details: Array<string>, 
+/**
+ * The run that it is about.
+ */
+run: string | null, failed: boolean, };
+
+export type HistoryKind = "act" | "run" | "question" | "merge";
+
+/**
  * The answer of `GET /api/run/ID/log?from=LINE`; without `from` the last lines. Lines are counted from 1 and keep their number.
  */
 export type LogView = { run: string, story: number | null, 
@@ -371,6 +400,15 @@ over: boolean, };
 export type ArchiveView = { stories: Array<StoryCard>, more: boolean, };
 
 /**
+ * The answer of `POST /api/upload?name=NAME`, whose body is the file.
+ */
+export type UploadView = { 
+/**
+ * Goes into `files` of a `say` frame, within the hour.
+ */
+id: string, };
+
+/**
  * The answer of `GET /api/cost`.
  */
 export type CostView = { 
@@ -383,13 +421,13 @@ days: Array<DayCost>,
  */
 stories: Array<StoryCost>, 
 /**
- * US dollars since midnight, and the day's budget.
+ * As in [`BoardState`].
  */
 today: number, budget_today: number | null, };
 
 export type DayCost = { 
 /**
- * `2026-11-30`, in this machine's time zone.
+ * `2026-11-30`, by UTC, as the day's budget.
  */
 day: string, usd: number, runs: number, };
 
@@ -425,7 +463,11 @@ export type ToneView = "answer" | "notice" | "question" | "failure";
 /**
  * A frame of the browser on `/live`. The first one is `hello`, within 5 s.
  */
-export type ToServer = { "type": "hello", secret: string, after: SeenUntil | null, } | { "type": "follow", run: string, from: number, } | { "type": "unfollow", run: string, } | { "type": "tails", on: boolean, } | { "type": "open", room: string, before: string | null, } | { "type": "close", room: string, } | { "type": "say", ticket: number, room: string, text: string, reply_to?: string, } | { "type": "choose", ticket: number, room: string, message: string | null, key: string, } | { "type": "visible", on: boolean, };
+export type ToServer = { "type": "hello", secret: string, after: SeenUntil | null, } | { "type": "follow", run: string, from: number, } | { "type": "unfollow", run: string, } | { "type": "tails", on: boolean, } | { "type": "open", room: string, before: string | null, } | { "type": "close", room: string, } | { "type": "say", ticket: number, room: string, text: string, reply_to?: string, 
+/**
+ * Ids of `POST /api/upload`.
+ */
+files?: Array<string>, } | { "type": "choose", ticket: number, room: string, message: string | null, key: string, } | { "type": "visible", on: boolean, };
 
 /**
  * The last change that a page has seen.

@@ -3,6 +3,7 @@
 
 mod archive;
 mod log;
+mod uploads;
 
 use std::{
     collections::HashMap,
@@ -21,10 +22,12 @@ use self::log::{MessageLog, MessagePage};
 pub use self::{
     archive::ChatArchive,
     log::{ShownFile, WebMessage},
+    uploads::{UploadRefused, Uploads},
 };
 use crate::{
     Activity, ActivityState, Adapter, AdapterError, Addressed, Attachment, Capabilities, ChoiceForm,
-    Enclosed, Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender, text::address,
+    Enclosed, Identity, Inbox, Incoming, MessageId, Outgoing, PersonAct, Room, Sender, SentFile,
+    text::address,
 };
 
 /// The adapter's name in rooms and in `bot.toml`.
@@ -54,6 +57,7 @@ pub struct Web {
     archive: OnceLock<Arc<dyn ChatArchive>>,
     is_attended: AtomicBool,
     news: broadcast::Sender<Arc<WebNews>>,
+    uploads: Uploads,
     acts: mpsc::Sender<Incoming>,
     waiting: tokio::sync::Mutex<mpsc::Receiver<Incoming>>,
 }
@@ -91,6 +95,15 @@ pub struct WebSpeaker {
     pub name: Arc<str>,
 }
 
+/// What somebody writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WebText {
+    pub text: String,
+    pub reply_to: Option<MessageId>,
+    /// From [`Uploads::send`].
+    pub files: Vec<SentFile>,
+}
+
 impl Web {
     /// A page that nobody looks at yet.
     pub fn new(identity: Identity) -> Arc<Self> {
@@ -103,6 +116,7 @@ impl Web {
             archive: OnceLock::new(),
             is_attended: AtomicBool::new(false),
             news: broadcast::Sender::new(NEWS),
+            uploads: Uploads::default(),
             acts,
             waiting: tokio::sync::Mutex::new(waiting),
         })
@@ -170,29 +184,30 @@ impl Web {
     }
 
     /// Somebody writes to the bot. Returns the message's id, or `None` while the bot shuts down.
-    pub async fn say(
-        &self,
-        speaker: &WebSpeaker,
-        room: &Room,
-        text: &str,
-        reply_to: Option<MessageId>,
-    ) -> Option<MessageId> {
+    pub async fn say(&self, speaker: &WebSpeaker, room: &Room, said: WebText) -> Option<MessageId> {
+        let WebText { text, reply_to, files } = said;
         let id = self.next_id();
         let message = WebMessage {
             by: Some(speaker.name.clone()),
             reply_to: reply_to.clone(),
-            ..WebMessage::new(id.clone(), SystemTime::now(), &Outgoing::text(text))
+            ..WebMessage::new(id.clone(), SystemTime::now(), &Outgoing::text(with_names(&text, &files)))
         };
         // Nobody writes here to anybody else, addressed or not.
-        let (addressed, text) = address::strip(text, &self.identity, &[])
+        let (addressed, text) = address::strip(&text, &self.identity, &[])
             .unwrap_or_else(|| (Addressed::Direct, text.trim().to_owned()));
         let said = self.incoming(speaker, room, id.clone(), PersonAct::Said { text });
-        let incoming = Incoming { addressed: Some(addressed), ..said };
+        let enclosed = Enclosed { files, ..Enclosed::default() };
+        let incoming = Incoming { addressed: Some(addressed), enclosed, ..said };
         // A place first: the message is shown only if the bot gets it.
         let place = self.acts.reserve().await.ok()?;
         self.show(room, message);
         place.send(Incoming { reply_to, ..incoming });
         Some(id)
+    }
+
+    /// Where files of people wait.
+    pub fn uploads(&self) -> &Uploads {
+        &self.uploads
     }
 
     /// Somebody picks a choice of the bot's message. Returns the act's id, or `None` while the bot shuts down.
@@ -337,11 +352,22 @@ impl Adapter for Web {
         Ok(id)
     }
 
+    async fn fetch_file(&self, file: &SentFile, max: u64) -> Result<Vec<u8>, AdapterError> {
+        self.uploads.fetch(file, max)
+    }
+
     async fn activity(&self, room: &Room, activity: &Activity) -> Result<(), AdapterError> {
         self.with_log(room, |log| log.set_activity(activity.state));
         self.tell(room, WebChange::Activity(activity.state));
         Ok(())
     }
+}
+
+/// A person's text as the room shows it: below it the files that came along.
+fn with_names(text: &str, files: &[SentFile]) -> String {
+    let names = files.iter().map(|file| format!("📎 {}", file.name));
+    let lines = (!text.is_empty()).then(|| text.to_owned()).into_iter().chain(names);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn fits(message: &Outgoing) -> Result<(), AdapterError> {

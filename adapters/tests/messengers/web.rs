@@ -5,7 +5,7 @@ use std::sync::Arc;
 use adapters::{
     Adapter, Identity, MessageId, PersonAct, Room,
     testing::conformance::{self, MessengerFixture, SeenMessage},
-    web::{Web, WebChange, WebSpeaker},
+    web::{Web, WebChange, WebSpeaker, WebText},
 };
 use async_trait::async_trait;
 
@@ -28,6 +28,10 @@ impl Page {
     }
 }
 
+fn said(text: &str, reply_to: Option<&MessageId>) -> WebText {
+    WebText { text: text.into(), reply_to: reply_to.cloned(), files: Vec::new() }
+}
+
 #[async_trait]
 impl MessengerFixture for Page {
     fn adapter(&self) -> Arc<dyn Adapter> {
@@ -43,11 +47,11 @@ impl MessengerFixture for Page {
     }
 
     async fn say(&self, text: &str) -> MessageId {
-        self.web.say(&Self::ann(), &self.room, text, None).await.expect("it is taken")
+        self.web.say(&Self::ann(), &self.room, said(text, None)).await.expect("it is taken")
     }
 
     async fn reply(&self, to: &MessageId, text: &str) -> MessageId {
-        self.web.say(&Self::ann(), &self.room, text, Some(to.clone())).await.expect("it is taken")
+        self.web.say(&Self::ann(), &self.room, said(text, Some(to))).await.expect("it is taken")
     }
 
     async fn say_in_thread(&self, _root: &MessageId, _text: &str) -> Option<MessageId> {
@@ -103,6 +107,22 @@ impl MessengerFixture for Page {
 #[tokio::test]
 async fn conformance() {
     conformance::all(|| async { Page::new() }).await;
+}
+
+#[tokio::test]
+async fn files_come_with_a_message_and_are_named_below_it() {
+    let page = Page::new();
+    let mut bot = conformance::AdapterSession::open(&page).await;
+    let (uploads, now) = (page.web.uploads(), std::time::Instant::now());
+    let id = uploads.put(&ANN.into(), "door.png", b"picture".to_vec(), now).expect("there is room");
+    let files = uploads.send(ANN, &[id], now).expect("it is hers");
+    let text = WebText { text: "look".into(), reply_to: None, files };
+    page.web.say(&Page::ann(), &page.room, text).await.expect("it is taken");
+    let heard = bot.hear().await;
+    assert_eq!(heard.act, PersonAct::Said { text: "look".into() });
+    assert_eq!(page.web.fetch_file(&heard.enclosed.files[0], 9).await.expect("it is there"), b"picture");
+    let shown = page.web.page(&page.room, None, 9);
+    assert_eq!(shown.messages[0].text, "look\n📎 door.png");
 }
 
 #[tokio::test]

@@ -13,11 +13,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     replies,
-    sent_files::{self, FILES_MAX, FileDelivery, FileLoss},
+    sent_files::{self, FILE_MAX, FILES_MAX, FileDelivery, FileLoss},
 };
-
-/// In bytes. The bot holds a file in memory while it fetches it.
-pub const SIZE_MAX: u64 = 32 * 1024 * 1024;
 
 /// In bytes; a larger image is a file like any other. The model's service takes 5 MB of base64 per image.
 /// <https://docs.claude.com/en/docs/build-with-claude/vision>
@@ -69,7 +66,7 @@ impl FileDelivery {
 }
 
 async fn fetch(adapter: &dyn Adapter, file: &SentFile, folder: &Path) -> Result<KeptFile, FileLoss> {
-    let bytes = sent_files::fetch(adapter, file, SIZE_MAX).await?;
+    let bytes = sent_files::fetch(adapter, file, FILE_MAX).await?;
     let media_type = media_type(&bytes);
     let (path, size) = (folder.join(name_on_disk(&file.name, media_type, &bytes)), bytes.len());
     let bytes: Arc<[u8]> = bytes.into();
@@ -151,7 +148,7 @@ mod tests {
             room.file("door.png", Ok(PNG)),
             room.file("../../run me.png", Ok(b"#!/bin/sh\nrm -rf /")),
             room.file("gone.pdf", Err("it is not there any more")),
-            SentFile { size: Some(SIZE_MAX + 1), ..room.file("film.mp4", Ok(b"")) },
+            SentFile { size: Some(FILE_MAX + 1), ..room.file("film.mp4", Ok(b"")) },
         ];
         let got = received(&fake, files, &place).await;
         let image = got[0].kept.as_ref().unwrap();
@@ -164,7 +161,7 @@ mod tests {
         assert!(script.image.is_none() && script.path.parent() == Some(&place), "{script:?}");
         assert!(script.path.to_str().unwrap().ends_with("-run_me.png"), "{script:?}");
         assert_eq!(got[2].kept, Err(FileLoss::Refused("it is not there any more".into())));
-        assert_eq!(got[3].kept, Err(FileLoss::Refused(replies::file_too_large(SIZE_MAX))));
+        assert_eq!(got[3].kept, Err(FileLoss::Refused(replies::file_too_large(FILE_MAX))));
     }
 
     #[tokio::test]

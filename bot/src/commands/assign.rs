@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::story::{begins_with_number, later, number, refusal};
+use super::story::{begins_with_number, caller, later, number, refusal};
 use crate::{
     commands::command::{Command, CommandContext, CommandError, CommandResult, CommandSpec, Reply},
     replies,
@@ -31,9 +31,9 @@ impl Command for AssignCommand {
         if agent.is_empty() || agent.contains(char::is_whitespace) {
             return Err(CommandError::Usage(replies::WHICH_AGENT.into()));
         }
-        let (pipeline, agent) = (cx.services.pipeline.clone(), agent.to_owned());
+        let (pipeline, by, agent) = (cx.services.pipeline.clone(), caller(&cx), agent.to_owned());
         later(async move {
-            pipeline.prefer(id, &agent).await.map_err(refusal)?;
+            pipeline.prefer(id, &agent, by).await.map_err(refusal)?;
             Ok(Reply::notice(replies::agent_preferred(id, &agent)))
         })
     }

@@ -6,9 +6,12 @@ mod api;
 mod board;
 mod cards;
 mod files;
+mod frames;
+mod history;
 mod live;
 mod origin;
 mod sign_in;
+mod upload;
 mod view;
 mod visitors;
 
@@ -32,14 +35,15 @@ pub use self::{files::build, origin::PageOrigins};
 use super::{access::TcpPeerCheck, connection_table::ListenerLimits, connections};
 use crate::{
     bot_tasks::BotTasks, clock::Clock, config::current::LiveSettings, permission::PermissionBroker,
-    web_sessions::WebSessions,
+    sent_files::FILE_MAX, web_sessions::WebSessions,
 };
 
 // A page has one socket and a few requests at a time; behind a proxy all of them have one address.
 const LIMITS: ListenerLimits = ListenerLimits {
     connections: 1024,
     per_address: 1024,
-    unfinished: 16 * 1024 * 1024,
+    // Files of people who are signed in, and small bodies.
+    unfinished: upload::AT_ONCE * FILE_MAX as usize + 16 * 1024 * 1024,
     patience: Duration::from_secs(30),
 };
 
@@ -48,12 +52,14 @@ pub struct WebServices {
     pub settings: Arc<LiveSettings>,
     pub sessions: WebSessions,
     pub pipeline: Pipeline,
+    pub broker: PermissionBroker,
     pub chat: Arc<Web>,
     pub clock: Clock,
     pub tasks: BotTasks,
     checks_peer: TcpPeerCheck,
     board: LiveBoard,
     browsers: Arc<Semaphore>,
+    uploading: Arc<Semaphore>,
 }
 
 /// The parts of [`WebServices`] that others have, too.
@@ -72,9 +78,22 @@ pub struct WebParts {
 impl WebServices {
     pub fn new(parts: WebParts) -> Arc<Self> {
         let WebParts { settings, sessions, pipeline, broker, chat, clock, tasks, checks_peer } = parts;
-        let board = LiveBoard::new(pipeline.clone(), broker, clock.clone());
+        let board = LiveBoard::new(pipeline.clone(), broker.clone(), clock.clone());
         let browsers = Arc::new(Semaphore::new(live::BROWSERS));
-        Arc::new(Self { settings, sessions, pipeline, chat, clock, tasks, checks_peer, board, browsers })
+        let uploading = Arc::new(Semaphore::new(upload::AT_ONCE));
+        Arc::new(Self {
+            settings,
+            sessions,
+            pipeline,
+            broker,
+            chat,
+            clock,
+            tasks,
+            checks_peer,
+            board,
+            browsers,
+            uploading,
+        })
     }
 
     fn is_living(&self, run: &RunId) -> bool {
@@ -107,9 +126,11 @@ pub async fn serve(listener: TcpListener, services: Arc<WebServices>, origins: P
         .route("/api/archive", get(api::archive))
         .route("/api/story/{id}", get(api::story))
         .route("/api/story/{id}/diff", get(api::diff))
+        .route("/api/story/{id}/history", get(history::history))
         .route("/api/run/{id}/log", get(api::log))
         .route("/api/cost", get(api::cost))
         .route("/api/file", get(api::file))
+        .route("/api/upload", post(upload::upload))
         .route("/logout", post(sign_in::logout))
         .route_layer(middleware::from_fn_with_state(services.clone(), only_people))
         .layer(CompressionLayer::new());

@@ -186,6 +186,7 @@ impl PermissionBroker {
             asked_for: ask.asked_for.clone(),
             tool: ask.tool.clone(),
             input: ask.input.clone(),
+            story: ask.asker.story().map(|story| story.0),
         };
         let id = QuestionId(self.store.open_question(&body)?);
         let question = Arc::new(Question::new(id, ask, kind, self.clock.now()));

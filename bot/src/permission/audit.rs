@@ -17,6 +17,7 @@ pub(super) fn entry(ask: &PermissionAsk, question: Option<i64>, outcome: &Questi
         rooms: ask.rooms.iter().map(Room::to_string).collect(),
         outcome: outcome.word().into(),
         by: outcome.by(),
+        story: ask.asker.story().map(|story| story.0),
     }
 }
 
@@ -30,6 +31,7 @@ pub(super) fn entry_of(question: &Question, outcome: &QuestionOutcome) -> AuditE
         rooms: question.rooms.iter().map(Room::to_string).collect(),
         outcome: outcome.word().into(),
         by: outcome.by(),
+        story: question.asker.story().map(|story| story.0),
     }
 }
 

@@ -138,6 +138,7 @@ mod tests {
 
     fn entry(room: &str, by: &str, outcome: &str, tool: &str) -> AuditEntry {
         AuditEntry {
+            story: None,
             question: Some(7),
             tool: tool.into(),
             input_sha256: "0123456789abcdef".into(),

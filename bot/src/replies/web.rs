@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use adapters::markdown::inert;
 use settings::duration::human;
 
+use super::visible::visible_line;
 use crate::{
     store::WebSession,
     web_sessions::{LINK_LASTS, SignInLink, SignInRefused},
@@ -44,6 +45,16 @@ pub const WEB_NOT_BUILT: &str =
     "This storkit was built without its web page. `script/web` builds the page; then build storkit again.";
 
 pub const WEB_FAILED: &str = "That did not work. storkit's log says why.";
+/// Files of a message that were uploaded too long ago, or before a restart.
+pub const WEB_FILES_GONE: &str = "storkit does not have these files any more. Send them again.";
+
+pub const WEB_UPLOADS_BUSY: &str = "Other files are being uploaded. Try again in a moment.";
+
+/// A file that is not taken; why, as the end of a sentence.
+pub fn upload_refused(name: &str, why: &str) -> String {
+    format!("“{}” was not uploaded: {why}.", visible_line(name, 60))
+}
+
 pub const WEB_NOT_YOUR_ROOM: &str = "That room is not yours.";
 pub const WEB_STOPPING: &str = "storkit is stopping.";
 

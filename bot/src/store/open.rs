@@ -144,8 +144,13 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// The story of an audit entry, in SQL, as its index has it.
+pub(super) const AUDITED_STORY: &str = "CASE WHEN json_valid(body) THEN json_extract(body, '$.story') END";
+
 fn create(connection: &Connection, found: i64) -> rusqlite::Result<()> {
     connection.execute_batch(TABLES)?;
+    connection
+        .execute(&format!("CREATE INDEX IF NOT EXISTS audit_of_story ON audit ({AUDITED_STORY})"), [])?;
     // Earlier versions left closed questions in the table.
     connection.execute("DELETE FROM questions WHERE open = 0", [])?;
     if found == 1 {

@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Store, StoreResult, seconds, time, to_json};
+use super::{Store, StoreResult, open::AUDITED_STORY, seconds, time, to_json};
 
 /// A prompt, or a command, as it waits in a room's queue.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,6 +110,9 @@ pub struct OpenQuestion {
     pub asked_for: String,
     pub tool: String,
     pub input: Value,
+    /// The story that it works on.
+    #[serde(default)]
+    pub story: Option<u32>,
 }
 
 /// A question that an earlier process left open.
@@ -219,6 +222,9 @@ pub struct AuditEntry {
     pub outcome: String,
     /// Who decided: a person's id, or what did.
     pub by: String,
+    /// The story that the agent worked on. Absent in entries of an earlier version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub story: Option<u32>,
 }
 
 /// The cost of one turn.
@@ -337,6 +343,22 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// The last decisions about calls of agents on a story, newest first.
+    pub fn audit_of_story(&self, story: u32, limit: usize) -> StoreResult<Vec<(SystemTime, AuditEntry)>> {
+        let connection = self.lock();
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT at, body FROM audit WHERE {AUDITED_STORY} = ?1 ORDER BY id DESC LIMIT ?2"
+        ))?;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = statement
+            .query_map(params![story, limit], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+        let rows = rows.collect::<StoreResult<Vec<_>>>()?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(at, body)| Some((time(at), serde_json::from_str(&body).ok()?)))
+            .collect())
     }
 
     // --- rules ---
@@ -500,6 +522,7 @@ mod tests {
             rooms: vec!["fake:r".into()],
             outcome: "rule".into(),
             by: "rule 1".into(),
+            story: None,
         }
     }
 
@@ -510,6 +533,28 @@ mod tests {
         assert_eq!(store.audit_tail(9).unwrap(), [(time(5), entry())]);
         assert!(store.lock().execute("DELETE FROM audit", []).is_err());
         assert!(store.lock().execute("UPDATE audit SET at = 0", []).is_err());
+    }
+
+    #[test]
+    fn decisions_about_a_storys_agents_are_found_by_the_story() {
+        let (store, _dir) = store();
+        for (at, story) in [(1, Some(7)), (2, None), (3, Some(70)), (4, Some(7)), (5, Some(7))] {
+            store.audit(&AuditEntry { story, ..entry() }, time(at)).unwrap();
+        }
+        store.lock().execute("INSERT INTO audit (at, body) VALUES (6, 'damaged')", []).unwrap();
+        let found =
+            |limit| store.audit_of_story(7, limit).unwrap().into_iter().map(|(at, _)| at).collect::<Vec<_>>();
+        assert_eq!(found(9), [time(5), time(4), time(1)]);
+        assert_eq!(found(2), [time(5), time(4)]);
+        let plan: String = store
+            .lock()
+            .query_row(
+                &format!("EXPLAIN QUERY PLAN SELECT at FROM audit WHERE {AUDITED_STORY} = 7"),
+                [],
+                |row| row.get(3),
+            )
+            .unwrap();
+        assert!(plan.contains("audit_of_story"), "the record grows for years: {plan}");
     }
 
     #[test]

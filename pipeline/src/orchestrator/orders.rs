@@ -16,6 +16,7 @@ use crate::{
     board::{AttachedFile, FileToAttach, WorkError, WorkFolder, dependency_fault},
     event::Actor,
     handle::{Answer, Author, NewStory, PipelineError, PipelineOrder, StoryChange},
+    history::StoryAct,
     rooms::RoomReadiness,
     specs::{self, ProjectSpecs},
     story::{
@@ -75,9 +76,12 @@ impl Orchestrator {
             }
             PipelineOrder::Start(id, agent, by, answer) => self.start(id, agent, by, answer),
             PipelineOrder::Stop(target, by, answer) => self.stop(&target, &by, answer),
-            PipelineOrder::Prefer(id, agent, answer) => {
-                let edit = checked!(self, answer, self.preference(id, agent));
-                self.edit_and_answer(id, vec![edit], answer, |_| Ok(()));
+            PipelineOrder::Prefer(id, agent, by, answer) => {
+                let edit = checked!(self, answer, self.preference(id, agent.clone()));
+                self.edit_and_answer(id, vec![edit], answer, move |this| {
+                    this.publisher.record(id, StoryAct::Assigned { agent: Some(agent), by });
+                    Ok(())
+                });
             }
             PipelineOrder::Move(id, to, by, answer) => self.move_by_hand(id, to, by, answer),
             PipelineOrder::Retry(id, by, answer) => self.retry(id, &by, answer),
@@ -183,6 +187,7 @@ impl Orchestrator {
 
     fn update(&mut self, id: StoryId, change: StoryChange, author: Author, answer: Answer<Story>) {
         checked!(self, answer, self.check_change(id, &change));
+        let acts = acts_of(&change, &author.by);
         let edit = move |work: &WorkFolder| {
             let has_new_text = change.body.is_some();
             work.edit(id, |document| {
@@ -193,6 +198,7 @@ impl Orchestrator {
         };
         self.work_on(StoryWork::on(id), edit, move |this, edited| {
             if edited.is_ok() {
+                acts.into_iter().for_each(|act| this.publisher.record(id, act));
                 this.note_author(id, author);
                 this.memos.change(id, |memo| memo.is_edited = true);
             }
@@ -334,6 +340,21 @@ fn mover(by: &Actor) -> Mover {
         Actor::Pipeline => Mover::Pipeline,
         Actor::Person(_) | Actor::Approved(_) | Actor::Agent(_) | Actor::Editor => Mover::Person,
     }
+}
+
+/// What a change is in the story's history.
+fn acts_of(change: &StoryChange, by: &Actor) -> Vec<StoryAct> {
+    let assigned = change.agent.as_ref().map(|agent| StoryAct::Assigned {
+        agent: (!agent.is_empty()).then(|| agent.clone()),
+        by: by.clone(),
+    });
+    let StoryChange { title, body, agent: _, manual_qa, depends_on, criteria } = change;
+    let is_edit = title.is_some()
+        || body.is_some()
+        || manual_qa.is_some()
+        || depends_on.is_some()
+        || criteria.is_some();
+    assigned.into_iter().chain(is_edit.then(|| StoryAct::Edited { by: by.clone() })).collect()
 }
 
 fn apply(document: &mut StoryDocument, change: &StoryChange) -> Result<(), EditError> {

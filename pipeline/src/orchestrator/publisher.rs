@@ -10,6 +10,7 @@ use tokio::sync::{broadcast, watch};
 use crate::{
     event::{NumberedEvent, PipelineEvent, PipelineSnapshot},
     handle::{Answer, PipelineError},
+    history::{HistoryEntry, StoryAct, StoryHistory},
     story::StoryId,
 };
 
@@ -22,6 +23,9 @@ pub(super) struct EventPublisher {
     state: watch::Sender<Arc<PipelineSnapshot>>,
     /// Events that are in no snapshot yet.
     unsent: Vec<PipelineEvent>,
+    /// Acts that no event has.
+    unrecorded: Vec<(StoryId, StoryAct)>,
+    history: StoryHistory,
     /// Answers to orders whose effect is in no snapshot yet.
     unanswered: Vec<Box<dyn FnOnce() + Send>>,
 }
@@ -30,13 +34,20 @@ impl EventPublisher {
     pub(super) fn new(
         events: broadcast::Sender<Arc<NumberedEvent>>,
         state: watch::Sender<Arc<PipelineSnapshot>>,
+        history: StoryHistory,
     ) -> Self {
-        Self { seq: 0, events, broken: None, state, unsent: Vec::new(), unanswered: Vec::new() }
+        let (unsent, unrecorded, unanswered) = (Vec::new(), Vec::new(), Vec::new());
+        Self { seq: 0, events, broken: None, state, unsent, unrecorded, history, unanswered }
     }
 
     /// Is sent at the next [`EventPublisher::publish`].
     pub(super) fn emit(&mut self, event: PipelineEvent) {
         self.unsent.push(event);
+    }
+
+    /// Adds an act that no event has to a story's history.
+    pub(super) fn record(&mut self, story: StoryId, act: StoryAct) {
+        self.unrecorded.push((story, act));
     }
 
     /// Answers an order at the next [`EventPublisher::publish`]: whoever has the answer finds its effect.
@@ -57,6 +68,8 @@ impl EventPublisher {
     pub(super) fn publish(&mut self, snapshot: PipelineSnapshot) {
         let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let at = u64::try_from(at).unwrap_or(u64::MAX);
+        let acts = self.unrecorded.drain(..).chain(self.unsent.iter().filter_map(StoryAct::of));
+        self.history.add(acts.map(|(story, act)| HistoryEntry { story, at, act }).collect());
         let first = self.seq + 1;
         self.seq += self.unsent.len() as u64;
         self.state.send_replace(Arc::new(PipelineSnapshot { seq: self.seq, ..snapshot }));
@@ -65,6 +78,10 @@ impl EventPublisher {
             let _ = self.events.send(Arc::new(NumberedEvent { seq, at, event }));
         }
         self.unanswered.drain(..).for_each(|answer| answer());
+    }
+
+    pub(super) fn history(&self) -> StoryHistory {
+        self.history.clone()
     }
 
     pub(super) fn snapshot(&self) -> Arc<PipelineSnapshot> {

@@ -31,6 +31,7 @@ use crate::{
     event::{BuiltWall, LandingNews, PipelineEvent, PipelineSnapshot, RunId, WallState},
     guard::OwnCommits,
     handle::{Pipeline, PipelineOrder},
+    history::StoryHistory,
     host::{AgentSettings, PipelineHost, command_gates},
     ledger::{RunLedger, RunSummary},
     merge::{JournaledMerge, MergeProof, MergeQueue, MergeRecovery, merges, recover},
@@ -64,7 +65,7 @@ impl Pipeline {
         settings: AgentSettings,
         host: Arc<dyn PipelineHost>,
     ) -> std::io::Result<Self> {
-        let ledger = RunLedger::open(project)?;
+        let (ledger, history) = (RunLedger::open(project)?, StoryHistory::open(project)?);
         let (orders, inbox) = mpsc::channel(ORDERS);
         let (events, _) = broadcast::channel(EVENTS);
         let first = PipelineSnapshot {
@@ -72,7 +73,7 @@ impl Pipeline {
             ..PipelineSnapshot::default()
         };
         let (state, snapshot) = watch::channel(Arc::new(first));
-        let publisher = EventPublisher::new(events.clone(), state);
+        let publisher = EventPublisher::new(events.clone(), state, history.clone());
         let for_rooms = Arc::new(settings.clone());
         let beginning =
             StartupState { project: project.clone(), settings, host, ledger: ledger.clone(), publisher };
@@ -93,7 +94,7 @@ impl Pipeline {
                 }
             }
         });
-        Ok(Self { project: project.clone(), orders, events, snapshot, ledger, settings: for_rooms })
+        Ok(Self { project: project.clone(), orders, events, snapshot, ledger, history, settings: for_rooms })
     }
 }
 

@@ -1,9 +1,6 @@
 //! Starts runs: calls `assign` with the current state, and queues merges.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{sync::Arc, time::SystemTime};
 
 use agents::claude::SessionId;
 use tokio::sync::mpsc;
@@ -12,6 +9,7 @@ use super::{Orchestrator, PAUSE, TaskEvent, holds};
 use crate::{
     assign::{Situation, Slot, assign},
     event::{PipelineEvent, RunId, RunInfo, RunPhase, WantedDecision},
+    ledger::day_begin,
     merge::{MergeStatus, MergeStep},
     run::{self, RunPlan, RunUpdate},
     story::{BlockReason, Story, StoryId, stage::Role},
@@ -130,7 +128,7 @@ impl Orchestrator {
         let spent = SpentMoney {
             story_usd: ledger.story_usd(id) - self.memos.read(id).granted_usd,
             // The ledger learns a run's cost only when the run is over.
-            day_usd: ledger.usd_since(today()) + self.runs.cost_usd(),
+            day_usd: ledger.usd_since(day_begin(SystemTime::now())) + self.runs.cost_usd(),
         };
         let budget = &self.config.in_force.budget;
         left(budget.story_usd, budget.day_usd, &spent)
@@ -195,13 +193,6 @@ fn left(story: Option<f64>, day: Option<f64>, spent: &SpentMoney) -> Result<Opti
         return Err(BudgetSpent::Day { limit_usd });
     }
     Ok([story_left, day_left].into_iter().flatten().reduce(f64::min))
-}
-
-/// The beginning of the day, UTC.
-fn today() -> SystemTime {
-    const DAY: u64 = 24 * 3600;
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    SystemTime::UNIX_EPOCH + Duration::from_secs(now / DAY * DAY)
 }
 
 /// Forwards a run's updates to the orchestrator, its outcome last.

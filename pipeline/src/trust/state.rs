@@ -17,7 +17,7 @@ use super::{error::TrustError, store::TrustStore};
 use crate::Project;
 
 /// What storkit believes. Folders count once something is in them.
-const BELIEVED: [&str; 12] = [
+const BELIEVED: [&str; 13] = [
     SETTINGS,
     "state/state.db",
     "state.db",
@@ -30,6 +30,7 @@ const BELIEVED: [&str; 12] = [
     "run/merge.json",
     "run/merges",
     "logs/runs.jsonl",
+    "logs/stories.jsonl",
 ];
 
 const SETTINGS: &str = "bot.toml";

@@ -1,5 +1,7 @@
 // The field to write in a room. The draft stays until the message was taken.
 
+import { chosenFiles } from "../files/chosen";
+import { ChooseFiles, FileList } from "../files/picker";
 import { draft } from "../live/drafts";
 import { useSender, type Sender } from "../live/say";
 import { Outcome } from "../parts/outcome";
@@ -7,18 +9,22 @@ import { whyNot } from "../store/store";
 
 export function Composer({ room, title }: { room: string; title: string }) {
   const text = draft(`room.${room}`, "");
+  const files = chosenFiles(`room.${room}`);
   const sender: Sender = useSender({
     onTaken() {
       text.value = "";
+      files.clear();
       // The answer comes as a message of the room.
       sender.clear();
     },
+    onRefused: files.forgetUploads,
   });
   const sent = sender.sent.value;
   const why = whyNot("user");
-  const isSending = sent !== null && sent.message === null && sent.refused === null;
+  const isSending = files.uploading.value !== null || (sent !== null && sent.message === null && sent.refused === null);
   const submit = () => {
-    if (text.value.trim() !== "" && !isSending && why === null) sender.send({ say: text.value.trim() }, room);
+    const isEmpty = text.value.trim() === "" && files.list.value.length === 0;
+    if (!isEmpty && !isSending && why === null) void files.sendWith(sender, text.value.trim(), room);
   };
   const onKeyDown = (event: KeyboardEvent) => {
     // On a phone Enter makes a line, and the button sends.
@@ -35,6 +41,7 @@ export function Composer({ room, title }: { room: string; title: string }) {
       }}
     >
       <Outcome sender={sender} />
+      <FileList files={files} />
       <div class="row">
         <label class="grow">
           <span class="hidden">Message to {title}</span>
@@ -45,8 +52,10 @@ export function Composer({ room, title }: { room: string; title: string }) {
             value={text.value}
             onInput={(event) => (text.value = event.currentTarget.value)}
             onKeyDown={onKeyDown}
+            onPaste={(event) => files.addPasted(event)}
           />
         </label>
+        <ChooseFiles files={files} place="composer" />
         <button class="press primary" type="submit" aria-disabled={why !== null || isSending} title={why ?? undefined}>
           {isSending ? "Sending…" : "Send"}
         </button>

@@ -65,7 +65,6 @@ function Choices({ message }: { message: MessageView }) {
   const row = useRef<HTMLDivElement>(null);
   const steady = useSteady(row);
   const sender = useSender();
-  const why = useSignal<string | null>(null);
   return (
     <div ref={row} class={steady.isSteady ? "" : "settling"}>
       <div class="row">
@@ -73,25 +72,18 @@ function Choices({ message }: { message: MessageView }) {
           <Press
             key={choice.key}
             why={whyNot("user")}
-            onRefused={(reason) => (why.value = reason)}
+            onRefused={sender.refuse}
             onPress={() => {
               // As on a question's card: no tap on what has just moved under the finger.
-              why.value = steady.check() ? null : "It has just moved. Tap again.";
-              if (why.value === null) sender.send({ choose: choice.key, message: message.id }, message.room);
+              if (!steady.check()) return sender.refuse("It has just moved. Tap again.");
+              sender.send({ choose: choice.key, message: message.id }, message.room);
             }}
           >
             {choice.label}
           </Press>
         ))}
       </div>
-      <Outcome
-        sender={sender}
-        why={why.value}
-        onDismiss={() => {
-          why.value = null;
-          sender.clear();
-        }}
-      />
+      <Outcome sender={sender} />
     </div>
   );
 }

@@ -12,7 +12,6 @@ import type { StoryCard } from "../wire";
 import { reasonOf, type Review } from "./review";
 
 export function Verdict({ story, review }: { story: StoryCard; review: Signal<Review> }) {
-  const why = useSignal<string | null>(null);
   const asked = useSignal<"accept" | "reject" | null>(null);
   const isRejecting = useSignal(false);
   const sender = useSender({
@@ -23,9 +22,7 @@ export function Verdict({ story, review }: { story: StoryCard; review: Signal<Re
   const { comments } = review.value;
   const canReject = story.stage === "qa" || story.stage === "merge";
   const wrongStage = canReject ? null : `A story can be sent back from QA and merge. This one is in ${story.stage}.`;
-  const refuse = (reason: string) => (why.value = reason);
   const say = (text: string, isReject: boolean) => {
-    why.value = null;
     isRejecting.value = isReject;
     sender.send({ say: text });
   };
@@ -36,7 +33,7 @@ export function Verdict({ story, review }: { story: StoryCard; review: Signal<Re
         <Press
           kind="primary"
           why={whyNot("approver") ?? (story.stage === "qa" ? null : `A story is accepted in QA. This one is in ${story.stage}.`)}
-          onRefused={refuse}
+          onRefused={sender.refuse}
           onPress={() => (reason === "" ? say(`accept ${story.id}`, false) : (asked.value = "accept"))}
         >
           Accept
@@ -44,20 +41,13 @@ export function Verdict({ story, review }: { story: StoryCard; review: Signal<Re
         <Press
           kind="danger"
           why={whyNot("approver") ?? wrongStage}
-          onRefused={refuse}
+          onRefused={sender.refuse}
           onPress={() => (asked.value = "reject")}
         >
           {comments.length > 0 ? `Reject with ${count(comments.length, "comment")}…` : "Reject…"}
         </Press>
       </div>
-      <Outcome
-        sender={sender}
-        why={why.value}
-        onDismiss={() => {
-          why.value = null;
-          sender.clear();
-        }}
-      />
+      <Outcome sender={sender} />
       {asked.value === "reject" && (
         <RejectDialog story={story.id} review={review} onSend={() => say(`reject ${story.id} ${reason}`, true)} onClose={() => (asked.value = null)} />
       )}

@@ -13,7 +13,7 @@ const ANSWER_WAIT = 60_000;
 
 let lastTicket = 0;
 
-type Word = { say: string } | { choose: string; message: string | null };
+type Word = { say: string; files?: string[] } | { choose: string; message: string | null };
 
 /** The ticket, or null if it could not be sent. */
 export function sendTo(room: string, word: Word): number | null {
@@ -23,7 +23,7 @@ export function sendTo(room: string, word: Word): number | null {
   state.value = takeSent(state.value, ticket, room);
   const frame: ToServer =
     "say" in word
-      ? { type: "say", ticket, room, text: word.say }
+      ? { type: "say", ticket, room, text: word.say, ...(word.files ? { files: word.files } : {}) }
       : { type: "choose", ticket, room, message: word.message, key: word.choose };
   if (send(frame)) return ticket;
   close();
@@ -37,10 +37,12 @@ export function ownRoom(): string | null {
 
 export type Sender = {
   sent: ReadonlySignal<Sent | null>;
-  /** Why nothing could be sent. */
+  /** Why nothing could be sent, or why it was not even tried. */
   failure: ReadonlySignal<string | null>;
   /** In the person's own room unless another one is given. */
   send(word: Word, room?: string | null): boolean;
+  /** Shows why something was not tried, as a sentence. */
+  refuse(why: string): void;
   clear(): void;
 };
 
@@ -49,6 +51,7 @@ type Reactions = {
   /** It has become a message of the room. */
   onTaken?: (() => void) | undefined;
   onAnswered?: ((sent: Sent) => void) | undefined;
+  onRefused?: (() => void) | undefined;
 };
 
 /** Sends one thing at a time for a part of the page, and follows what becomes of it. */
@@ -65,6 +68,9 @@ export function useSender(reactions: Reactions = {}): Sender {
       if (ticket.value !== null) react(ticket.value, reactions);
       return ticket.value !== null;
     },
+    refuse(why) {
+      failure.value = why;
+    },
     clear() {
       ticket.value = null;
       failure.value = null;
@@ -72,7 +78,7 @@ export function useSender(reactions: Reactions = {}): Sender {
   };
 }
 
-function react(ticket: number, { onTaken, onAnswered }: Reactions): void {
+function react(ticket: number, { onTaken, onAnswered, onRefused }: Reactions): void {
   let isTaken = false;
   const stop = effect(() => {
     const sent = state.value.sent.get(ticket);
@@ -81,6 +87,7 @@ function react(ticket: number, { onTaken, onAnswered }: Reactions): void {
       untracked(() => onTaken?.());
     }
     if (sent?.answer) untracked(() => onAnswered?.(sent));
+    if (sent && sent.refused !== null) untracked(() => onRefused?.());
     // The first run is over before `stop` is there.
     if (!sent || sent.answer || sent.refused !== null) queueMicrotask(() => stop());
   });

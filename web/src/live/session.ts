@@ -9,6 +9,8 @@ import { read, write } from "./storage";
 
 const KEY = "storkit.session";
 const TIMEOUT = 20_000;
+/** As long as the server waits. */
+const UPLOAD_TIMEOUT = 300_000;
 
 export const secret = signal(read(KEY));
 
@@ -53,10 +55,19 @@ export async function getBlob(path: string): Promise<Blob> {
   return (await getAny(path)).blob();
 }
 
-async function getAny(path: string): Promise<Response> {
+/** Sends a file as it is. */
+export async function postFile<View>(path: string, file: Blob): Promise<View> {
+  return (await (await withSession(path, { method: "POST", body: file }, UPLOAD_TIMEOUT)).json()) as View;
+}
+
+function getAny(path: string): Promise<Response> {
+  return withSession(path, {}, TIMEOUT);
+}
+
+async function withSession(path: string, init: RequestInit, timeout: number): Promise<Response> {
   const held = secret.value;
   try {
-    return await request(path, {}, held);
+    return await request(path, init, held, timeout);
   } catch (failure) {
     // An answer to the session before this one says nothing about this one.
     if (failure instanceof RequestFailed && failure.status === 401 && held === secret.value) endSession(failure.message);
@@ -64,13 +75,13 @@ async function getAny(path: string): Promise<Response> {
   }
 }
 
-async function request(path: string, init: RequestInit, bearer: string | null): Promise<Response> {
+async function request(path: string, init: RequestInit, bearer: string | null, timeout = TIMEOUT): Promise<Response> {
   const headers = new Headers({ Accept: "application/json" });
-  if (init.body) headers.set("Content-Type", "application/json");
+  if (typeof init.body === "string") headers.set("Content-Type", "application/json");
   if (bearer) headers.set("Authorization", `Bearer ${bearer}`);
   let response: Response;
   try {
-    response = await fetch(path, { ...init, headers, signal: AbortSignal.timeout(TIMEOUT) });
+    response = await fetch(path, { ...init, headers, signal: AbortSignal.timeout(timeout) });
   } catch {
     throw new RequestFailed("storkit cannot be reached.", 0);
   }

@@ -46,6 +46,7 @@ function Days({ days }: { days: CostView["days"] }) {
   return (
     <section aria-labelledby="days">
       <h2 id="days">By day</h2>
+      <p class="soft">Days begin at midnight UTC, as the budget's do.</p>
       <table class="bars-table">
         <thead>
           <tr>

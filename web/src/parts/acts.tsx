@@ -22,11 +22,7 @@ export const SHOWN = 15_000;
 export function Acts({ acts, children, onAnswered }: Props) {
   const sender = useSender({ onAnswered });
   const asked = useSignal<Act | null>(null);
-  const why = useSignal<string | null>(null);
-  const say = (act: Act) => {
-    why.value = null;
-    sender.send({ say: act.say });
-  };
+  const say = (act: Act) => void sender.send({ say: act.say });
   const ask = asked.value?.ask;
   const answer = sender.sent.value?.answer;
   useEffect(() => {
@@ -42,7 +38,7 @@ export function Acts({ acts, children, onAnswered }: Props) {
             key={act.label}
             kind={act.kind ?? "plain"}
             why={whyNot(act.role)}
-            onRefused={(reason) => (why.value = reason)}
+            onRefused={sender.refuse}
             onPress={() => (act.ask ? (asked.value = act) : say(act))}
           >
             {act.label}
@@ -50,14 +46,7 @@ export function Acts({ acts, children, onAnswered }: Props) {
         ))}
         {children}
       </div>
-      <Outcome
-        sender={sender}
-        why={why.value}
-        onDismiss={() => {
-          why.value = null;
-          sender.clear();
-        }}
-      />
+      <Outcome sender={sender} />
       {ask && <Confirm ask={ask} onConfirm={() => asked.value && say(asked.value)} onClose={() => (asked.value = null)} />}
     </div>
   );

@@ -37,6 +37,13 @@ export function usd(amount: number): string {
   return amount > 0 && amount < 0.005 ? "<$0.01" : `$${amount.toFixed(2)}`;
 }
 
+/** "12 kB", "3.4 MB" */
+export function size(bytes: number): string {
+  if (bytes < 1000) return `${bytes} B`;
+  if (bytes < 1_000_000) return `${Math.round(bytes / 1000)} kB`;
+  return `${(bytes / 1_000_000).toFixed(1)} MB`;
+}
+
 export function count(number: number, one: string, many = `${one}s`): string {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }

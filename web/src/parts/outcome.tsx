@@ -5,19 +5,22 @@ import { roomPath } from "../address";
 import { Html } from "./html";
 import { Press } from "./press";
 
+/** What it shows of a sender. */
+type Shown = Pick<Sender, "sent" | "failure" | "clear">;
+
 /** The region is always there, so that screen readers announce what comes into it. */
-export function Outcome({ sender, why, onDismiss }: { sender: Sender; why?: string | null; onDismiss?(): void }) {
+export function Outcome({ sender }: { sender: Shown }) {
   return (
     <div class="outcome" role="status">
-      <OutcomeText sender={sender} why={why ?? null} onDismiss={onDismiss ?? sender.clear} />
+      <OutcomeText sender={sender} />
     </div>
   );
 }
 
-function OutcomeText({ sender, why, onDismiss }: { sender: Sender; why: string | null; onDismiss(): void }) {
+function OutcomeText({ sender }: { sender: Shown }) {
   const sent = sender.sent.value;
-  const failure = why ?? sender.failure.value ?? sent?.refused ?? null;
-  if (failure !== null) return <Note tone="failure" onDismiss={onDismiss}>{failure}</Note>;
+  const failure = sender.failure.value ?? sent?.refused ?? null;
+  if (failure !== null) return <Note tone="failure" onDismiss={sender.clear}>{failure}</Note>;
   if (!sent) return null;
   if (!sent.answer) {
     return (
@@ -28,7 +31,7 @@ function OutcomeText({ sender, why, onDismiss }: { sender: Sender; why: string |
     );
   }
   return (
-    <Note tone={sent.answer.tone === "failure" ? "failure" : "answer"} onDismiss={onDismiss}>
+    <Note tone={sent.answer.tone === "failure" ? "failure" : "answer"} onDismiss={sender.clear}>
       <Html html={sent.answer.html} />
       <a href={roomPath(sent.room)}>In the chat</a>
     </Note>

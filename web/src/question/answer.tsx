@@ -37,18 +37,15 @@ function AskedElsewhere({ question }: { question: QuestionView }) {
 
 function AnswerHere({ question, isRead, room }: Props & { room: string }) {
   const controls = useRef<HTMLDivElement>(null);
-  const why = useSignal<string | null>(null);
-  const refuse = (reason: string) => (why.value = reason);
-  const guard = useGuard(controls, refuse);
   const sender = useSender();
+  const guard = useGuard(controls, sender.refuse);
   useEffect(() => {
-    if (isRead.value && why.value === UNREAD) why.value = null;
+    if (isRead.value && sender.failure.value === UNREAD) sender.clear();
   }, [isRead.value]);
   // A trial and its like change the question and leave it open.
   useEffect(sender.clear, [question.trial, question.choices.length]);
 
   const answer = (word: { choose: string; message: null } | { say: string }) => {
-    why.value = null;
     if (sender.send(word, room)) noteAnswered(question.id);
   };
   const choose = (choice: ChoiceView) => answer({ choose: choice.key, message: null });
@@ -62,7 +59,7 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
           question={question}
           form={question.form}
           why={whyNotNow}
-          onRefused={refuse}
+          onRefused={sender.refuse}
           onChoose={(choice) => guard.ifSteady(() => choose(choice))}
           onSay={(words) => guard.ifSteady(() => say(words))}
         />
@@ -71,20 +68,13 @@ function AnswerHere({ question, isRead, room }: Props & { room: string }) {
           question={question}
           why={whyNotNow}
           unread={isRead.value ? null : UNREAD}
-          onRefused={refuse}
+          onRefused={sender.refuse}
           onChoose={choose}
           ifSteady={guard.ifSteady}
           onSay={say}
         />
       )}
-      <Outcome
-        sender={sender}
-        why={why.value}
-        onDismiss={() => {
-          why.value = null;
-          sender.clear();
-        }}
-      />
+      <Outcome sender={sender} />
     </div>
   );
 }

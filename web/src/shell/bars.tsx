@@ -17,7 +17,7 @@ export function Bars() {
       {newer && (
         <Bar tone="info">
           A new version of this page is available.
-          <Press kind="plain" onPress={() => location.reload()} why={isEditing() ? "Send or clear what you are writing first; drafts of comments and chat are kept." : null}>
+          <Press kind="plain" onPress={() => location.reload()} why={isEditing() ? "Send or clear what you are writing, or the files that you chose. Drafts of comments and chat are kept." : null}>
             Reload
           </Press>
         </Bar>

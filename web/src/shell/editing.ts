@@ -2,5 +2,7 @@
 
 export function isEditing(): boolean {
   const fields = document.querySelectorAll<HTMLTextAreaElement | HTMLInputElement>("form textarea, form input[type=text]");
+  // A browser keeps no chosen file over a reload.
+  if (document.querySelector(".chosen-files li")) return true;
   return [...fields].some((field) => field.value.trim() !== "" && field.dataset.kept === undefined);
 }

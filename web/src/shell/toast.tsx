@@ -4,7 +4,7 @@ import { signal, useComputed } from "@preact/signals";
 
 import { useEffect } from "preact/hooks";
 
-import { ownRoom, sendTo, type Sender } from "../live/say";
+import { ownRoom, sendTo } from "../live/say";
 import { page } from "../route";
 import { state } from "../store/store";
 import { SHOWN } from "../parts/acts";
@@ -39,10 +39,9 @@ export function Toast() {
     const timer = setTimeout(clear, SHOWN);
     return () => clearTimeout(timer);
   }, [answer?.id]);
-  const sender: Sender = { sent, failure, send: () => false, clear };
   return (
     <div class="toast">
-      <Outcome sender={sender} />
+      <Outcome sender={{ sent, failure, clear }} />
     </div>
   );
 }

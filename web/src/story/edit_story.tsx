@@ -1,7 +1,5 @@
 // Changes a story's title and text, who reviews it, and what it waits for, by the command `edit`.
 
-import { useSignal } from "@preact/signals";
-
 import { draft } from "../live/drafts";
 import { useSender } from "../live/say";
 import { Outcome } from "../parts/outcome";
@@ -23,15 +21,14 @@ export function EditStory({ story, markdown, onClose }: { story: StoryCard; mark
   const begun = draft<Draft | null>(`edit.${story.id}`, null);
   const now: Draft = { title: story.title, body: markdown, isReviewed: story.manual_qa, after: story.depends_on.join(", "), of: markdown };
   const text = begun.value ? onNewText(begun.value, markdown) : now;
-  const why = useSignal<string | null>(null);
-  const senders = [useSender(), useSender(), useSender()];
+  const senders = [useSender(), useSender(), useSender()] as const;
   const change = (part: Partial<Draft>) => (begun.value = { ...text, ...part });
   const commands = commandsFor(story.id, now, text);
   // From the backlog on, agents rely on what it says.
   const role = story.stage === "backlog" ? "user" : "approver";
   const save = () => {
-    why.value = commands.length === 0 ? "Nothing has changed." : null;
-    if (why.value === null) commands.forEach((command, at) => senders[at]?.send({ say: command }));
+    if (commands.length === 0) return senders[0].refuse("Nothing has changed.");
+    commands.forEach((command, at) => senders[at]?.send({ say: command }));
   };
   const close = () => {
     begun.value = null;
@@ -64,7 +61,7 @@ export function EditStory({ story, markdown, onClose }: { story: StoryCard; mark
         <span>A person reviews it</span>
       </label>
       <div class="row">
-        <Press kind="primary" why={whyNot(role)} onRefused={(reason) => (why.value = reason)} onPress={save}>
+        <Press kind="primary" why={whyNot(role)} onRefused={senders[0].refuse} onPress={save}>
           Save
         </Press>
         <Press kind="quiet" onPress={close}>
@@ -72,15 +69,7 @@ export function EditStory({ story, markdown, onClose }: { story: StoryCard; mark
         </Press>
       </div>
       {senders.map((sender, at) => (
-        <Outcome
-          key={at}
-          sender={sender}
-          why={at === 0 ? why.value : null}
-          onDismiss={() => {
-            why.value = null;
-            sender.clear();
-          }}
-        />
+        <Outcome key={at} sender={sender} />
       ))}
     </form>
   );

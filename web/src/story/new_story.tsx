@@ -1,7 +1,7 @@
 // The form for a new story: kind, title, acceptance criteria, and what else there is to say.
 
-import { useSignal } from "@preact/signals";
-
+import { chosenFiles } from "../files/chosen";
+import { FilePicker } from "../files/picker";
 import { draft } from "../live/drafts";
 import { useSender } from "../live/say";
 import { Outcome } from "../parts/outcome";
@@ -14,16 +14,21 @@ const EMPTY: Draft = { kind: "story", title: "", criteria: "", about: "" };
 
 export function NewStory({ isOpen = false, onDone }: { isOpen?: boolean; onDone?(): void }) {
   const text = draft<Draft>("new-story", EMPTY);
-  const why = useSignal<string | null>(null);
+  const files = chosenFiles("new-story");
   const sender = useSender({
     onAnswered({ answer }) {
-      if (answer?.tone !== "failure") text.value = EMPTY;
+      if (answer?.tone === "failure") return;
+      text.value = EMPTY;
+      files.clear();
     },
+    onRefused: files.forgetUploads,
   });
   const { kind, title, criteria, about } = text.value;
   const submit = () => {
-    why.value = whyNot("user") ?? (title.trim() ? null : "It needs a title.");
-    if (why.value === null) sender.send({ say: [`new ${kind} ${oneLine(title)}`, about.trim(), listed(criteria)].filter(Boolean).join("\n\n") });
+    const why = whyNot("user") ?? (title.trim() ? null : "It needs a title.");
+    if (why !== null) return sender.refuse(why);
+    const words = [`new ${kind} ${oneLine(title)}`, about.trim(), listed(criteria)].filter(Boolean).join("\n\n");
+    void files.sendWith(sender, words);
   };
   return (
     <form
@@ -67,8 +72,9 @@ export function NewStory({ isOpen = false, onDone }: { isOpen?: boolean; onDone?
         More about it, if there is more to say
         <textarea data-kept rows={2} value={about} onInput={(event) => (text.value = { ...text.value, about: event.currentTarget.value })} />
       </label>
+      <FilePicker files={files} />
       <div class="row">
-        <Press kind="primary" onPress={submit} why={whyNot("user")} onRefused={(reason) => (why.value = reason)}>
+        <Press kind="primary" onPress={submit} why={whyNot("user")} onRefused={sender.refuse}>
           Add to the backlog
         </Press>
         {onDone && (
@@ -77,14 +83,7 @@ export function NewStory({ isOpen = false, onDone }: { isOpen?: boolean; onDone?
           </Press>
         )}
       </div>
-      <Outcome
-        sender={sender}
-        why={why.value}
-        onDismiss={() => {
-          why.value = null;
-          sender.clear();
-        }}
-      />
+      <Outcome sender={sender} />
     </form>
   );
 }

@@ -10,6 +10,7 @@ import { merges, questionList, runs, stories } from "../store/store";
 import type { RunView, StoryCard, StoryView } from "../wire";
 import { QuestionCard } from "../question/card";
 import { DiffTab } from "../diff/tab";
+import { HistoryTab } from "./history_tab";
 import { StoryActs } from "./story_acts";
 import { MergeTab, RunsTab } from "./tabs";
 import { TextTab } from "./text_tab";
@@ -19,7 +20,7 @@ import "../styles/story.css";
 import "../styles/diff.css";
 import "../styles/review.css";
 
-const TAB_NAME: Record<Tab, string> = { text: "Text", diff: "Diff", runs: "Runs", merge: "Merge" };
+const TAB_NAME: Record<Tab, string> = { text: "Text", diff: "Diff", runs: "Runs", merge: "Merge", history: "History" };
 
 export function Story({ id, tab, place }: { id: number; tab: Tab; place: "page" | "panel" }) {
   const card = stories.value?.get(id);
@@ -70,6 +71,8 @@ export function Story({ id, tab, place }: { id: number; tab: Tab; place: "page" 
         {place === "page" && <h2 class="hidden">{TAB_NAME[tab]}</h2>}
         {tab === "diff" ? (
           <DiffTab story={shown} version={`${shown.stage} ${shown.since} ${run?.phase}`} />
+        ) : tab === "history" ? (
+          <HistoryTab id={id} version={`${versionOf(card, run)} ${merge?.state} ${open.filter((question) => !question.outcome).length}`} />
         ) : reading.view ? (
           <>
             {tab === "text" && <TextTab view={reading.view} story={shown} />}

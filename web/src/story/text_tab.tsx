@@ -56,7 +56,6 @@ function Criteria({ story, criteria, place }: CriteriaProps) {
 
 function CriteriaList({ story, criteria }: { story: StoryCard; criteria: StoryView["criteria"] }) {
   const sender = useSender();
-  const why = useSignal<string | null>(null);
   return (
     <div>
       <ul class="criteria">
@@ -69,8 +68,9 @@ function CriteriaList({ story, criteria }: { story: StoryCard; criteria: StoryVi
                 onClick={(event) => {
                   // It changes once the story's file has.
                   event.preventDefault();
-                  why.value = whyNot("user");
-                  if (why.value === null) sender.send({ say: `${criterion.done ? "untick" : "tick"} ${story.id} ${at + 1}` });
+                  const why = whyNot("user");
+                  if (why !== null) return sender.refuse(why);
+                  sender.send({ say: `${criterion.done ? "untick" : "tick"} ${story.id} ${at + 1}` });
                 }}
               />
               <span>{criterion.text}</span>
@@ -78,14 +78,7 @@ function CriteriaList({ story, criteria }: { story: StoryCard; criteria: StoryVi
           </li>
         ))}
       </ul>
-      <Outcome
-        sender={sender}
-        why={why.value}
-        onDismiss={() => {
-          why.value = null;
-          sender.clear();
-        }}
-      />
+      <Outcome sender={sender} />
     </div>
   );
 }

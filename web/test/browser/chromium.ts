@@ -24,6 +24,7 @@ const PLACES = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/goog
 export const SIZES = {
   phone: { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
   desktop: { viewport: { width: 1280, height: 800 } },
+  enlarged: { viewport: { width: 640, height: 400 }, deviceScaleFactor: 2 },
   tiny: { viewport: { width: 320, height: 640 }, isMobile: true, hasTouch: true },
 } as const;
 export type Size = keyof typeof SIZES;
@@ -42,7 +43,7 @@ export async function open(
   browser: Browser,
   project: Project,
   path = "/",
-  { size = "phone", scheme = "light", role, isKnown = true, ...rest }: OpenOptions = {},
+  { size = "phone", scheme = "light", role, isKnown = true, before, ...rest }: OpenOptions = {},
 ): Promise<Opened> {
   const server = new DevServer(project, { dist: DIST, ...(role ? { role } : {}) });
   await server.start();
@@ -52,6 +53,7 @@ export async function open(
   const faults: string[] = [];
   page.on("pageerror", (error) => faults.push(String(error)));
   page.on("console", (line) => line.type() === "error" && !/ERR_CONNECTION|WebSocket connection|ERR_EMPTY|Failed to load resource/.test(line.text()) && faults.push(line.text()));
+  await before?.(page);
   await page.goto(server.url + path);
   return {
     page,
@@ -71,7 +73,11 @@ export type OpenOptions = {
   role?: NonNullable<Options["role"]>;
   isKnown?: boolean;
   reducedMotion?: "reduce" | "no-preference";
+  contrast?: "more" | "no-preference";
   bypassCSP?: boolean;
+  javaScriptEnabled?: boolean;
+  /** Before the page is loaded. */
+  before?(page: Page): Promise<unknown>;
 };
 
 export async function live(page: Page): Promise<void> {

@@ -63,11 +63,13 @@ try {
   await page.getByText("No stories yet").waitFor();
   if (page.url().includes("#l=")) throw new Error("the link's token stays in the address");
 
-  step("writes a story");
+  step("writes a story, with a file");
   await page.getByLabel("Title").fill("Say what we do");
   await page.getByLabel(/Acceptance criteria/).fill("The page says it");
+  await page.getByLabel("Add pictures or files").setInputFiles({ name: "draft.txt", mimeType: "text/plain", buffer: Buffer.from("We open doors.") });
   await button("Add to the backlog").click();
   await page.getByText("is in the backlog").first().waitFor();
+  await page.getByText("beside it now").first().waitFor();
   await say("edit 1 qa on", "review by a person off");
   await picture("chat-phone");
 
@@ -103,6 +105,13 @@ try {
   await page.getByRole("link", { name: "Merge", exact: true }).click();
   await page.getByText(/Merged/).first().waitFor();
   await picture("merged-phone");
+
+  step("reads who did what");
+  await page.getByRole("link", { name: "History", exact: true }).click();
+  for (const text of ["added it to the backlog", "moved it from QA to current", "Say it in two lines.", "said yes to question", "moved it from QA to merge", "Merged as"]) {
+    await page.locator(".history").getByText(text).first().waitFor();
+  }
+  await picture("history-phone");
 
   step("signs out");
   await page.goto(`${origin}/me`);

@@ -2,8 +2,9 @@ import { describe, expect, test } from "vitest";
 
 import { isSameLayout, layoutOf, movesBetween } from "../../src/board/layout";
 import { commentOn, lineKey, outdated, reasonOf, withComment } from "../../src/diff/review";
+import { admitted, FILE_MAX } from "../../src/files/chosen";
 import { waitBefore } from "../../src/live/backoff";
-import { countdown, count, span, usd } from "../../src/parts/format";
+import { countdown, count, size, span, usd } from "../../src/parts/format";
 import { beginningOf, withoutTitle } from "../../src/parts/plain_text";
 import { safeHtml } from "../../src/parts/safe_html";
 import { hasHidden, visiblePieces } from "../../src/parts/visible";
@@ -165,6 +166,19 @@ describe("the board's layout", () => {
     expect(movesBetween(before, after)).toBe(3);
     expect(isSameLayout(before, layoutOf([...stories], merges, ""))).toBe(true);
   });
+});
+
+test("of chosen files those go that fit, and the reason for the others is said", () => {
+  const file = (name: string, size = 1) => ({ name, size });
+  const ten = Array.from({ length: 10 }, (_, at) => file(`${at}`));
+  expect(admitted(0, ten)).toEqual({ taken: ten, why: null });
+  expect(admitted(3, ten)).toEqual({ taken: ten.slice(0, 7), why: "At most 10 files go with one message." });
+  expect(admitted(10, [])).toEqual({ taken: [], why: null });
+  expect(admitted(0, [file("a"), file("film", FILE_MAX + 1), file("b", FILE_MAX)])).toEqual({
+    taken: [file("a"), file("b", FILE_MAX)],
+    why: "“film” is larger than 32 MB.",
+  });
+  expect([size(900), size(12_345), size(3_400_000)]).toEqual(["900 B", "12 kB", "3.4 MB"]);
 });
 
 test("times, amounts and counts are as people say them", () => {

@@ -847,6 +847,7 @@ mod tests {
             asked_for: "Ann".into(),
             tool: "Bash".into(),
             input: serde_json::json!({ "command": "ls" }),
+            story: None,
         };
         fixture.task.on_left_question(id, &left, fixture.question_message());
         assert_eq!(fixture.last_shown().await.text, replies::question_lost(id, &left.tool, &left.input));

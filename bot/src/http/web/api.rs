@@ -63,7 +63,7 @@ impl From<PipelineError> for ApiError {
     }
 }
 
-const NO_STORY: ApiError = ApiError::NotFound("There is no such story.");
+pub const NO_STORY: ApiError = ApiError::NotFound("There is no such story.");
 
 pub async fn me(
     State(services): State<Arc<WebServices>>,
@@ -251,14 +251,14 @@ pub async fn cost(State(services): State<Arc<WebServices>>) -> Json<CostPage> {
         days: days.map(|(day, (usd, runs))| DayCost { day, usd: cards::cents(usd), runs }).collect(),
         stories: dearest,
         today: services.board.view().state.spent_today,
-        budget_today: None,
+        budget_today: snapshot.day_budget_usd,
     })
 }
 
-/// The day of a second since 1970, in this machine's time zone.
+/// The day of a second since 1970, by UTC.
 fn day_of(second: u64) -> Option<String> {
     let at = Timestamp::from_second(i64::try_from(second).ok()?).ok()?;
-    Some(at.to_zoned(TimeZone::system()).date().to_string())
+    Some(at.to_zoned(TimeZone::UTC).date().to_string())
 }
 
 #[derive(Deserialize)]

@@ -9,17 +9,15 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use pipeline::{Pipeline, event::PipelineEvent, stage::Stage};
+use pipeline::{Pipeline, event::PipelineEvent, ledger::day_begin, stage::Stage};
 use tokio::sync::{Notify, broadcast};
 
 use super::{
     cards::{self, StoryCosts},
-    view::{BoardChange, BoardState, BoardView, FromServer, MergeCard, QuestionCard, RunCard, StoryCard},
+    frames::{BoardChange, FromServer},
+    view::{BoardState, BoardView, MergeCard, QuestionCard, RunCard, StoryCard},
 };
-use crate::{
-    clock::{Clock, midnight},
-    permission::PermissionBroker,
-};
+use crate::{clock::Clock, permission::PermissionBroker};
 
 /// Changes that are kept for pages that come back.
 const KEPT: usize = 4096;
@@ -151,7 +149,8 @@ impl LiveBoard {
         let known = &mut *known;
         let snapshot = shared.pipeline.snapshot();
         let costs: StoryCosts = shared.pipeline.ledger().usd_by_story();
-        let today = midnight(shared.clock.now(), 0).unwrap_or_else(|_| shared.clock.now());
+        // As the pipeline compares it with the day's budget.
+        let today = day_begin(shared.clock.now());
         let running: f64 = snapshot.runs.iter().map(|run| run.cost_usd).sum();
         let spent = shared.pipeline.ledger().usd_since(today) + running;
         let state = cards::state(&snapshot, spent);

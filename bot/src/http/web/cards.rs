@@ -121,7 +121,7 @@ pub fn state(snapshot: &PipelineSnapshot, spent_today: f64) -> BoardState {
         archived: snapshot.board.in_stage(Stage::Archived).count(),
         agents: agents.into_values().collect(),
         spent_today: cents(spent_today),
-        budget_today: None,
+        budget_today: snapshot.day_budget_usd,
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use adapters::{
     ActivityState, Room, Tone, html,
     markdown::inert,
-    web::{WebChange, WebMessage, WebNews},
+    web::{WebChange, WebMessage, WebNews, WebText},
 };
 use axum::{
     extract::{
@@ -31,13 +31,14 @@ use super::{
     api::LOG_LINES,
     board::{EncodedFrame, Resumed, encode},
     cards, files,
-    view::{ActivityView, FromServer, MessageView, SeenUntil, ToServer, ToneView},
+    frames::{ActivityView, FromServer, MessageView, SeenUntil, ToServer, ToneView},
     visitors::Visitor,
 };
 use crate::{
     http::connections::refuse,
     permission::{Question, QuestionId},
     replies,
+    sent_files::FILES_MAX,
 };
 
 /// How many browsers may be connected at a time.
@@ -255,7 +256,11 @@ impl Browser {
                 self.open.retain(|open| open.to_string() != room);
                 Ok(())
             }
-            ToServer::Say { ticket, room, text, reply_to } => self.say(ticket, &room, &text, reply_to).await,
+            ToServer::Say { ticket, room, text, reply_to, files } => {
+                let reply_to = reply_to.map(adapters::MessageId::new);
+                let said = WebText { text, reply_to, files: Vec::new() };
+                self.say(ticket, &room, said, &files).await
+            }
             ToServer::Choose { ticket, room, message, key } => self.choose(ticket, &room, message, key).await,
             ToServer::Visible { on } => {
                 self.is_visible = on;
@@ -264,23 +269,23 @@ impl Browser {
         }
     }
 
-    async fn say(
-        &mut self,
-        ticket: u32,
-        room: &str,
-        said: &str,
-        reply_to: Option<String>,
-    ) -> Result<(), Ended> {
+    async fn say(&mut self, ticket: u32, room: &str, said: WebText, files: &[String]) -> Result<(), Ended> {
         let Some(room) = self.visitor.room(&self.services.chat, room) else {
             return self.refuse(ticket, replies::WEB_NOT_YOUR_ROOM).await;
         };
-        if said.trim().is_empty() {
+        if said.text.trim().is_empty() && files.is_empty() {
             return self.refuse(ticket, "There is nothing in it.").await;
         }
-        let (speaker, reply_to) = (self.visitor.speaker(), reply_to.map(adapters::MessageId::new));
-        let chat = self.services.chat.clone();
+        if files.len() > FILES_MAX {
+            let why = format!("{}.", replies::too_many_files(FILES_MAX));
+            return self.refuse(ticket, &why).await;
+        }
+        let (speaker, chat) = (self.visitor.speaker(), self.services.chat.clone());
+        let Some(files) = chat.uploads().send(&speaker.id, files, Instant::now()) else {
+            return self.refuse(ticket, replies::WEB_FILES_GONE).await;
+        };
         let begins_chat = chat.page(&room, None, 1).messages.is_empty();
-        self.taken(ticket, chat.say(&speaker, &room, said, reply_to).await).await?;
+        self.taken(ticket, chat.say(&speaker, &room, WebText { files, ..said }).await).await?;
         if begins_chat {
             self.send(&FromServer::Me { me: self.visitor.me(&self.services) }).await?;
         }

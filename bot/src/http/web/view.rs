@@ -1,11 +1,10 @@
-//! What the page is told, as JSON. `web/src/wire.ts` is written from these types: `cargo test` fails while the two differ.
+//! What the page reads, as JSON. `web/src/wire.ts` is written from these types and those of `frames.rs`: `cargo test` fails while they
+//! differ.
 //!
 //! Times are milliseconds since 1970 by this machine's clock. Nothing here decides anything: the page sends commands.
 
-use std::collections::BTreeMap;
-
 use pipeline::stage::{Role, Stage};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::config::access::UserRole;
 
@@ -93,9 +92,9 @@ pub struct BoardState {
     pub archived: usize,
     /// The agents that a story can be given to.
     pub agents: Vec<AgentView>,
-    /// US dollars since midnight.
+    /// US dollars that runs have cost since midnight UTC, as the day's budget counts them.
     pub spent_today: f64,
-    /// The day's budget.
+    /// `budget.day_usd` of project.toml.
     pub budget_today: Option<f64>,
 }
 
@@ -219,7 +218,7 @@ pub struct QuestionCard {
     pub rooms: Vec<String>,
     /// What `try` did, as safe HTML, once it ran.
     pub trial: Option<String>,
-    /// Buttons, in order. The key comes back in [`ToServer::Choose`].
+    /// Buttons, in order. The key comes back in a `choose` frame.
     pub choices: Vec<ChoiceView>,
     /// How it ended; `null` while it is open.
     pub outcome: Option<OutcomeView>,
@@ -396,6 +395,42 @@ pub struct HunkLine {
     pub text: String,
 }
 
+/// The answer of `GET /api/story/ID/history`: who did what with it, and when.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "HistoryView"))]
+pub struct HistoryPage {
+    /// Newest first.
+    pub entries: Vec<HistoryLine>,
+    /// Whether it goes back to the story's beginning.
+    pub whole: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "HistoryEntry"))]
+pub struct HistoryLine {
+    #[cfg_attr(test, ts(type = "number"))]
+    pub at: u64,
+    pub kind: HistoryKind,
+    /// A sentence; of Markdown only code and emphasis.
+    pub text: String,
+    /// Reasons, results and files, in lines of the same kind.
+    pub details: Vec<String>,
+    /// The run that it is about.
+    pub run: Option<String>,
+    pub failed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub enum HistoryKind {
+    /// What somebody did with the story.
+    Act,
+    Run,
+    Question,
+    Merge,
+}
+
 /// The answer of `GET /api/run/ID/log?from=LINE`; without `from` the last lines. Lines are counted from 1 and keep their number.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS), ts(rename = "LogView"))]
@@ -421,6 +456,14 @@ pub struct ArchivePage {
     pub more: bool,
 }
 
+/// The answer of `POST /api/upload?name=NAME`, whose body is the file.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "UploadView"))]
+pub struct UploadedView {
+    /// Goes into `files` of a `say` frame, within the hour.
+    pub id: String,
+}
+
 /// The answer of `GET /api/cost`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS), ts(rename = "CostView"))]
@@ -429,7 +472,7 @@ pub struct CostPage {
     pub days: Vec<DayCost>,
     /// Dearest first.
     pub stories: Vec<StoryCost>,
-    /// US dollars since midnight, and the day's budget.
+    /// As in [`BoardState`].
     pub today: f64,
     pub budget_today: Option<f64>,
 }
@@ -437,7 +480,7 @@ pub struct CostPage {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(test, derive(ts_rs::TS))]
 pub struct DayCost {
-    /// `2026-11-30`, in this machine's time zone.
+    /// `2026-11-30`, by UTC, as the day's budget.
     pub day: String,
     pub usd: f64,
     pub runs: usize,
@@ -452,204 +495,16 @@ pub struct StoryCost {
     pub runs: usize,
 }
 
-/// A message of a room in its present state: a later one of the same id takes its place.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[cfg_attr(test, derive(ts_rs::TS))]
-pub struct MessageView {
-    pub room: String,
-    pub id: String,
-    #[cfg_attr(test, ts(type = "number"))]
-    pub at: u64,
-    /// The person who wrote it; `null` for the bot.
-    pub by: Option<String>,
-    /// Safe HTML.
-    pub html: String,
-    pub tone: ToneView,
-    pub choices: Vec<ChoiceView>,
-    /// Whether edits will follow.
-    pub live: bool,
-    pub reply_to: Option<String>,
-    /// The question that it asks.
-    #[cfg_attr(test, ts(type = "number | null"))]
-    pub question: Option<i64>,
-    /// The name of a file that it shows: `GET /api/file?room=ROOM&message=ID`.
-    pub file: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(test, derive(ts_rs::TS))]
-pub enum ToneView {
-    Answer,
-    Notice,
-    Question,
-    Failure,
-}
-
-/// A frame of the browser on `/live`. The first one is `hello`, within 5 s.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[cfg_attr(test, derive(ts_rs::TS))]
-pub enum ToServer {
-    Hello {
-        secret: String,
-        after: Option<SeenUntil>,
-    },
-    /// The lines of a run from this one on.
-    Follow {
-        run: String,
-        #[cfg_attr(test, ts(type = "number"))]
-        from: u64,
-    },
-    Unfollow {
-        run: String,
-    },
-    /// The last line of each run, once a second.
-    Tails {
-        on: bool,
-    },
-    /// The messages of a room, and every change of it; before this message, to read on backwards.
-    Open {
-        room: String,
-        before: Option<String>,
-    },
-    Close {
-        room: String,
-    },
-    /// Text for the bot. The ticket is the page's own number.
-    Say {
-        ticket: u32,
-        room: String,
-        text: String,
-        #[serde(default)]
-        #[cfg_attr(test, ts(optional))]
-        reply_to: Option<String>,
-    },
-    /// A button of a message, or of a question, which has no message here.
-    Choose {
-        ticket: u32,
-        room: String,
-        message: Option<String>,
-        key: String,
-    },
-    /// Whether somebody looks at the page. A hidden one gets changes of the board alone.
-    Visible {
-        on: bool,
-    },
-}
-
-/// The last change that a page has seen.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(ts_rs::TS))]
-pub struct SeenUntil {
-    pub boot: String,
-    #[cfg_attr(test, ts(type = "number"))]
-    pub seq: u64,
-}
-
-/// A frame to the browser on `/live`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-#[cfg_attr(test, derive(ts_rs::TS))]
-pub enum FromServer {
-    Hello {
-        boot: String,
-        #[cfg_attr(test, ts(type = "number"))]
-        seq: u64,
-        /// The version of the page that this server has.
-        build: String,
-        #[cfg_attr(test, ts(type = "number"))]
-        at: u64,
-        me: Me,
-    },
-    /// What was missed is not kept: the board has to be fetched again.
-    Anew,
-    /// This person as they are now: they have one more chat.
-    Me {
-        me: Me,
-    },
-    Changed(BoardChange),
-    Lines {
-        run: String,
-        /// The number of the first of them.
-        #[cfg_attr(test, ts(type = "number"))]
-        from: u64,
-        lines: Vec<String>,
-        /// Whether the run is over and these are its last ones.
-        over: bool,
-    },
-    /// The last line of each run that has a new one.
-    Tails {
-        lines: BTreeMap<String, String>,
-    },
-    /// Every 20 s: browsers do not show the pings of the socket, and could not tell a dead connection from a quiet one.
-    Beat {
-        #[cfg_attr(test, ts(type = "number"))]
-        at: u64,
-    },
-    Message {
-        message: MessageView,
-    },
-    /// The messages that [`ToServer::Open`] asked for are sent.
-    Opened {
-        room: String,
-        more: bool,
-    },
-    Activity {
-        room: String,
-        state: ActivityView,
-    },
-    /// The frame with this ticket became this act; answers to it name it in `reply_to`.
-    Taken {
-        ticket: u32,
-        message: String,
-    },
-    Refused {
-        ticket: u32,
-        why: String,
-    },
-    /// The last frame: sign in again, unless `again` says to connect again.
-    Bye {
-        why: String,
-        again: bool,
-    },
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[cfg_attr(test, derive(ts_rs::TS))]
-pub enum ActivityView {
-    Idle,
-    Working,
-    Asking,
-}
-
-/// A change of the board: whole entries, each in the place of the one with the same id.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-#[cfg_attr(test, derive(ts_rs::TS), ts(rename = "Changes"))]
-pub struct BoardChange {
-    #[cfg_attr(test, ts(type = "number"))]
-    pub seq: u64,
-    #[cfg_attr(test, ts(type = "number"))]
-    pub at: u64,
-    pub stories: Vec<StoryCard>,
-    /// Deleted, or archived.
-    pub gone_stories: Vec<u32>,
-    pub runs: Vec<RunCard>,
-    pub gone_runs: Vec<String>,
-    /// The whole queue, if it is another.
-    pub merges: Option<Vec<MergeCard>>,
-    pub questions: Vec<QuestionCard>,
-    pub state: Option<BoardState>,
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, path::Path};
 
     use ts_rs::{Config, TS};
 
-    use super::*;
+    use super::{
+        super::frames::{ActivityView, BoardChange, FromServer, MessageView, SeenUntil, ToServer, ToneView},
+        *,
+    };
 
     /// One declaration with its comments.
     fn declaration<T: TS>(config: &Config) -> String {
@@ -663,14 +518,14 @@ mod tests {
     #[test]
     fn the_page_knows_these_very_types() {
         let config = Config::new().with_large_int("number");
-        let head = "// Written by `cargo test` from `bot/src/http/web/view.rs`: change the types there, then run it with STORKIT_WRITE_WIRE=1.\n\n\
+        let head = "// Written by `cargo test` from `view.rs` and `frames.rs` in `bot/src/http/web`: change the types there, then run it with STORKIT_WRITE_WIRE=1.\n\n\
              export type Stage = \"backlog\" | \"current\" | \"qa\" | \"merge\" | \"done\" | \"archived\";\n\n\
              export type AgentRole = \"coder\" | \"qa\" | \"mergemaster\" | \"supervisor\";\n\n\
              export type Role = \"user\" | \"approver\" | \"operator\";\n\n";
         let types = declarations!(&config;
             Login, Me, PageRoom, SessionView, BoardView, BoardState, AgentView, StoryCard, Wanted, RunCard, MergeCard,
             MergeState, QuestionCard, ChoiceView, OutcomeView, QuestionForm, OptionView, StoryPage, CriterionView, PastRun,
-            MergedView, GateView, DiffPage, FileDiffView, FileStatus, HunkView, HunkLine, RunLogPage, ArchivePage, CostPage,
+            MergedView, GateView, DiffPage, FileDiffView, FileStatus, HunkView, HunkLine, HistoryPage, HistoryLine, HistoryKind, RunLogPage, ArchivePage, UploadedView, CostPage,
             DayCost, StoryCost, MessageView, ToneView, ToServer, SeenUntil, FromServer, ActivityView, BoardChange,
         );
         let wanted = format!("{head}{types}");

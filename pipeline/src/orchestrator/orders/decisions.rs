@@ -6,6 +6,7 @@ use super::{Done, checked, mover, refused};
 use crate::{
     event::{Actor, MergeView},
     handle::Answer,
+    history::StoryAct,
     merge::MergeStatus,
     orchestrator::{
         Orchestrator,
@@ -40,6 +41,7 @@ impl Orchestrator {
             }
             (ReviewDecision::Approved, Stage::Merge) if self.waits_for_acceptance(id) => {
                 self.set_accepted(id, true);
+                self.publisher.record(id, StoryAct::Accepted { by });
                 // A conflict that is resolved goes on; without one it is queued.
                 self.queue_merge(&story, move |this, queued| this.publisher.answer(answer, queued));
             }

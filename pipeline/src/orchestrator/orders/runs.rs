@@ -6,6 +6,7 @@ use super::{Done, checked, mover, refused, reply};
 use crate::{
     event::Actor,
     handle::{Answer, StartResult, StopTarget},
+    history::StoryAct,
     orchestrator::{
         Orchestrator,
         stories::{FrontEdit, StoryStep, StoryWork},
@@ -21,6 +22,7 @@ impl Orchestrator {
         by: Actor,
         answer: Answer<StartResult>,
     ) {
+        let assigned = agent.clone();
         let (story, prefer) = checked!(self, answer, self.can_start(id, agent));
         checked!(self, answer, self.not_for_agents(id, &by));
         self.on_person_spoke(id, &by);
@@ -40,8 +42,15 @@ impl Orchestrator {
         if story.stage == Stage::Backlog {
             steps.push(StoryStep::Move(Stage::Current, mover(&by)));
         }
+        let assigned = assigned.map(|agent| StoryAct::Assigned { agent: Some(agent), by: by.clone() });
+        // A move says it itself.
+        let continued = (story.stage != Stage::Backlog).then(|| StoryAct::Continued { by: by.clone() });
         let about = StoryWork::on(id).by(by, None);
-        self.steps_and_answer(about, (id, steps), answer, move |this| this.offer(id));
+        self.steps_and_answer(about, (id, steps), answer, move |this| {
+            let acts = assigned.into_iter().chain(continued);
+            acts.for_each(|act| this.publisher.record(id, act));
+            this.offer(id)
+        });
     }
 
     fn can_start(&self, id: StoryId, agent: Option<String>) -> Done<(Arc<Story>, Option<FrontEdit>)> {
@@ -120,6 +129,10 @@ impl Orchestrator {
             memo.granted_usd += grant;
         });
         let edits = vec![FrontEdit::Unblock, FrontEdit::ClearMergeFailure, FrontEdit::ClearRetries];
-        self.edit_and_answer(id, edits, answer, move |this| this.offer(id));
+        let continued = StoryAct::Continued { by: by.clone() };
+        self.edit_and_answer(id, edits, answer, move |this| {
+            this.publisher.record(id, continued);
+            this.offer(id)
+        });
     }
 }

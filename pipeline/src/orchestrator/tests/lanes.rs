@@ -8,6 +8,7 @@ use super::fixture::ann;
 use crate::{
     event::{NumberedEvent, PipelineEvent, PipelineSnapshot, RunInfo},
     handle::{NewStory, PipelineError, PipelineOrder, StopTarget, StoryChange},
+    history::StoryHistory,
     host::{AgentSettings, PipelineHost, RunAccess},
     ledger::RunLedger,
     orchestrator::{EventSources, Orchestrator, publisher::EventPublisher, setup::StartupState},
@@ -61,7 +62,11 @@ impl Driven {
             settings,
             host: Arc::new(NoHost),
             ledger: RunLedger::open(&git.project).expect("a ledger"),
-            publisher: EventPublisher::new(sender, state),
+            publisher: EventPublisher::new(
+                sender,
+                state,
+                StoryHistory::open(&git.project).expect("a history"),
+            ),
         };
         let (orchestrator, sources) = startup.set_up().await.map_err(|(why, _)| why).expect("it starts");
         Self { _git: git, orchestrator, sources, events, snapshot }
