@@ -6,8 +6,10 @@ mod api;
 mod board;
 mod cards;
 mod files;
+mod kept;
 mod live;
 mod origin;
+mod output;
 mod sign_in;
 mod view;
 mod visitors;
@@ -24,11 +26,10 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tower_http::compression::CompressionLayer;
 
 use self::{
-    board::LiveBoard,
     origin::{only_this_page, protect},
     visitors::only_people,
 };
-pub use self::{files::build, origin::PageOrigins};
+pub use self::{board::LiveBoard, files::build, origin::PageOrigins};
 use super::{connection_table::ListenerLimits, connections};
 use crate::{
     bot_tasks::BotTasks, clock::Clock, config::current::LiveSettings, permission::PermissionBroker,

@@ -213,8 +213,7 @@ function onVisibility(): void {
   const wasAway = hiddenSince !== null && Date.now() - hiddenSince > HIDDEN_TOO_LONG;
   hiddenSince = null;
   if (wasAway || connection.value.word !== "live") return reconnect();
-  send({ type: "visible", on: true });
-  followAll();
+  sayWhatIsWanted();
 }
 
 function followAll(): void {
