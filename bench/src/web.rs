@@ -80,8 +80,9 @@ pub fn node(arguments: &[&str]) -> anyhow::Result<Measured> {
 
 /// The address and the token in the words of `storkit web`.
 fn link(text: &str) -> Option<(String, String)> {
-    let (address, rest) = text.split_once('<')?.1.split_once("/#l=")?;
-    Some((address.to_owned(), rest.split_once('>')?.0.to_owned()))
+    let (address, rest) = text.split_once("http://")?.1.split_once("/#l=")?;
+    let token = rest.chars().take_while(char::is_ascii_hexdigit).collect();
+    Some((format!("http://{address}"), token))
 }
 
 #[cfg(test)]
@@ -90,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_link_is_taken_out_of_the_words_around_it() {
-        let text = "Open this.\n\n<http://127.0.0.1:3003/#l=ab12>\n\nOr type <http://127.0.0.1:3003/login>.";
+        let text = "Open this.\n\nhttp://127.0.0.1:3003/#l=ab12\n\nOr type `X` at http://127.0.0.1:3003/login.";
         assert_eq!(link(text), Some(("http://127.0.0.1:3003".into(), "ab12".into())));
         assert_eq!(link("Nobody serves it."), None);
     }

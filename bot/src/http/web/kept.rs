@@ -59,7 +59,8 @@ mod tests {
     fn with(frames: usize, length: usize) -> KeptChanges {
         let mut kept = KeptChanges::default();
         for number in 1..=frames {
-            kept.push(format!("{number:0length$}").into());
+            let number = number.to_string();
+            kept.push(format!("{}{number}", "0".repeat(length - number.len().min(length))).into());
         }
         kept
     }
@@ -89,6 +90,13 @@ mod tests {
         let huge = with(1, MOST_BYTES + 1);
         assert_eq!((huge.after(0), huge.bytes), (None, 0));
         assert_eq!(numbers(huge.after(1)), Some(vec![]));
+    }
+
+    #[test]
+    fn all_pages_get_the_same_bytes() {
+        let kept = with(1, 100);
+        let of = || kept.after(0).unwrap()[0].as_ptr();
+        assert_eq!(of(), of());
     }
 
     #[test]

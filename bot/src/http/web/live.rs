@@ -19,9 +19,9 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use pipeline::event::{RunId, millis};
+use pipeline::event::{NumberedEvent, RunId, millis};
 use tokio::{
-    sync::broadcast::error::RecvError,
+    sync::broadcast::{Receiver, error::RecvError},
     time::{MissedTickBehavior, interval},
 };
 
@@ -143,7 +143,8 @@ impl Browser {
         let stop = services.tasks.stop.clone();
         let mut sessions = services.sessions.changes();
         let mut chat = services.chat.follow();
-        let mut events = services.pipeline.follow().1;
+        // Only while it listens: what is not taken would be kept for it.
+        let mut events = None;
         let mut board = self.catch_up(after).await?;
         let (mut beat, mut lines, mut tails) = (interval(BEAT), interval(LINES_TOGETHER), interval(TAILS));
         for timer in [&mut beat, &mut lines, &mut tails] {
@@ -159,15 +160,14 @@ impl Browser {
                 },
                 changes = board.next() => self.send_changes(changes).await?,
                 news = chat.recv() => self.show_news(news).await?,
-                event = events.recv(), if listens => self.output.note(event),
+                event = next_event(&mut events) => self.output.note(event),
                 _ = lines.tick(), if follows => self.send_lines().await?,
                 _ = tails.tick(), if listens => self.send_tails().await?,
                 _ = sessions.changed() => self.check_visitor()?,
                 _ = beat.tick() => self.beat().await?,
             }
-            if !listens && self.output.listens() {
-                // What was said before is in the logs, and too old for a last line.
-                events = services.pipeline.follow().1;
+            if self.output.listens() != events.is_some() {
+                events = self.output.listens().then(|| services.pipeline.follow().1);
             }
         }
     }
@@ -425,6 +425,16 @@ impl Browser {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(Ended::Gone),
         }
+    }
+}
+
+/// Never, where it does not listen.
+async fn next_event(
+    events: &mut Option<Receiver<Arc<NumberedEvent>>>,
+) -> Result<Arc<NumberedEvent>, RecvError> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
     }
 }
 
