@@ -15,7 +15,10 @@ use anyhow::{Context as _, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use self::measured::Measured;
-use crate::{Effort, world::{PATIENCE, Place}};
+use crate::{
+    Effort,
+    world::{PATIENCE, Place},
+};
 
 /// The folder of the page's sources.
 pub fn sources() -> anyhow::Result<PathBuf> {
@@ -91,7 +94,8 @@ mod tests {
 
     #[test]
     fn the_link_is_taken_out_of_the_words_around_it() {
-        let text = "Open this.\n\nhttp://127.0.0.1:3003/#l=ab12\n\nOr type `X` at http://127.0.0.1:3003/login.";
+        let text =
+            "Open this.\n\nhttp://127.0.0.1:3003/#l=ab12\n\nOr type `X` at http://127.0.0.1:3003/login.";
         assert_eq!(link(text), Some(("http://127.0.0.1:3003".into(), "ab12".into())));
         assert_eq!(link("Nobody serves it."), None);
     }

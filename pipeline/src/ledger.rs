@@ -104,7 +104,10 @@ impl RunLedger {
             // Completes a line that a kill cut in two, so that the next one is readable.
             file.write_all(b"\n")?;
         }
-        Ok(Self(Arc::new(LedgerShared { path, state: Mutex::new(LedgerState { file, entries, started, edition: 0 }) })))
+        Ok(Self(Arc::new(LedgerShared {
+            path,
+            state: Mutex::new(LedgerState { file, entries, started, edition: 0 }),
+        })))
     }
 
     /// A name for the next run, never used before in this project.

@@ -77,7 +77,10 @@ fn read(folder: &Path) -> io::Result<Contents> {
             if path.is_dir() {
                 folders.push(path);
             } else {
-                contents.insert(path.strip_prefix(folder).unwrap_or(&path).display().to_string(), fs::read(&path)?);
+                contents.insert(
+                    path.strip_prefix(folder).unwrap_or(&path).display().to_string(),
+                    fs::read(&path)?,
+                );
             }
         }
     }

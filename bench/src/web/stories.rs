@@ -17,21 +17,69 @@ const NOBODY: &str = "[[agent]]\nname = \"boss\"\nstage = \"supervisor\"\n";
 const AGENT: &str = include_str!("agent.py");
 
 const WHO: [&str; 12] = [
-    "Operators", "Guests", "The importer", "Editors", "The mobile app", "Reviewers", "The nightly job", "New people", "The API",
-    "Translators", "Administrators", "The search page",
+    "Operators",
+    "Guests",
+    "The importer",
+    "Editors",
+    "The mobile app",
+    "Reviewers",
+    "The nightly job",
+    "New people",
+    "The API",
+    "Translators",
+    "Administrators",
+    "The search page",
 ];
 const VERB: [&str; 14] = [
-    "can export", "cannot open", "should remember", "loses", "shows twice", "sorts", "can filter", "forgets", "must confirm", "merges",
-    "can undo", "counts", "validates", "reloads",
+    "can export",
+    "cannot open",
+    "should remember",
+    "loses",
+    "shows twice",
+    "sorts",
+    "can filter",
+    "forgets",
+    "must confirm",
+    "merges",
+    "can undo",
+    "counts",
+    "validates",
+    "reloads",
 ];
 const WHAT: [&str; 18] = [
-    "invoices", "the address book", "attachments", "draft comments", "time zones", "the audit log", "old sessions", "price lists",
-    "shared folders", "the weekly report", "phone numbers", "webhooks", "empty tables", "long names", "currency rates", "avatars",
-    "search results", "passwords",
+    "invoices",
+    "the address book",
+    "attachments",
+    "draft comments",
+    "time zones",
+    "the audit log",
+    "old sessions",
+    "price lists",
+    "shared folders",
+    "the weekly report",
+    "phone numbers",
+    "webhooks",
+    "empty tables",
+    "long names",
+    "currency rates",
+    "avatars",
+    "search results",
+    "passwords",
 ];
 const WHEN: [&str; 13] = [
-    "as CSV", "after a restart", "without a reload", "on slow networks", "by date", "when offline", "in dark mode", "for each team",
-    "before midnight", "with one click", "across devices", "in the sidebar", "over 10 MB",
+    "as CSV",
+    "after a restart",
+    "without a reload",
+    "on slow networks",
+    "by date",
+    "when offline",
+    "in dark mode",
+    "for each team",
+    "before midnight",
+    "with one click",
+    "across devices",
+    "in the sidebar",
+    "over 10 MB",
 ];
 
 /// A place for `storkit` with its page; `claude` is the CLI of its agents.
@@ -52,25 +100,33 @@ pub fn nobody() -> String {
 
 /// The settings of a project with so many coders.
 pub fn coders(count: usize) -> String {
-    format!("gates = []\nsweep_after = \"0\"\n[[agent]]\nname = \"coder\"\nstage = \"coder\"\ncount = {count}\n")
+    format!(
+        "gates = []\nsweep_after = \"0\"\n[[agent]]\nname = \"coder\"\nstage = \"coder\"\ncount = {count}\n"
+    )
 }
 
-/// Puts so many open stories on the board, and so many archived ones. The first are in the backlog.
-pub fn fill(place: &Place, open: u32, archived: u32) -> anyhow::Result<()> {
+/// Puts these open stories on the board, and so many archived ones. The first 30 are in the backlog.
+pub fn fill(place: &Place, open: std::ops::RangeInclusive<u32>, archived: u32) -> anyhow::Result<()> {
     let project = Project::open(&place.project())?;
     drop(WorkFolder::open(&project)?);
-    for id in 1..=open + archived {
+    let last = *open.end();
+    for id in *open.start()..=last + archived {
         let stage = match id {
-            _ if id > open => Stage::Archived,
+            _ if id > last => Stage::Archived,
             // A search and a click find those on screen.
             1..=30 => Stage::Backlog,
             // None to merge: storkit would, and there is nothing.
             _ => [Stage::Backlog, Stage::Current, Stage::Qa, Stage::Done, Stage::Backlog][(id % 5) as usize],
         };
         let ticked = id % 4;
-        let criteria: String =
-            (0..3).map(|at| format!("- [{}] It works in case {at}\n", if at < ticked { "x" } else { " " })).collect();
-        let text = format!("---\nname: {}\n---\n# Story {id}\n\n{}\n\n{criteria}", title(id), "Words about it. ".repeat(20));
+        let criteria: String = (0..3)
+            .map(|at| format!("- [{}] It works in case {at}\n", if at < ticked { "x" } else { " " }))
+            .collect();
+        let text = format!(
+            "---\nname: {}\n---\n# Story {id}\n\n{}\n\n{criteria}",
+            title(id),
+            "Words about it. ".repeat(20)
+        );
         put(&project, stage, id, &text)?;
     }
     Ok(())

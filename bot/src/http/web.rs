@@ -25,11 +25,11 @@ use pipeline::{Pipeline, event::RunId};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tower_http::compression::CompressionLayer;
 
+pub use self::{board::LiveBoard, files::build, origin::PageOrigins};
 use self::{
     origin::{only_this_page, protect},
     visitors::only_people,
 };
-pub use self::{board::LiveBoard, files::build, origin::PageOrigins};
 use super::{connection_table::ListenerLimits, connections};
 use crate::{
     bot_tasks::BotTasks, clock::Clock, config::current::LiveSettings, permission::PermissionBroker,

@@ -258,11 +258,11 @@ impl KnownBoard {
             *running.entry(run.story).or_default() += run.cost_usd;
         }
         let costs = &self.spending.by_story;
-        let cost = |id: StoryId| {
-            costs.get(&id).copied().unwrap_or(0.0) + running.get(&id).copied().unwrap_or(0.0)
-        };
+        let cost =
+            |id: StoryId| costs.get(&id).copied().unwrap_or(0.0) + running.get(&id).copied().unwrap_or(0.0);
         let (mut other, mut open) = (Vec::new(), 0);
-        for story in Stage::ALL.into_iter().filter(is_shown).flat_map(|stage| snapshot.board.in_stage(stage)) {
+        for story in Stage::ALL.into_iter().filter(is_shown).flat_map(|stage| snapshot.board.in_stage(stage))
+        {
             open += 1;
             let id = story.id();
             let known = self.stories.get(&id.0);

@@ -195,7 +195,10 @@ mod tests {
         }
         said(&mut output, "2-coder-2", 1);
         let taken = output.take(&run("1-coder-1")).unwrap();
-        assert_eq!((taken.next, taken.waiting, taken.has_gap), (5, vec!["line 5".into(), "line 6".into()], false));
+        assert_eq!(
+            (taken.next, taken.waiting, taken.has_gap),
+            (5, vec!["line 5".into(), "line 6".into()], false)
+        );
         assert!(output.due().is_empty());
         said(&mut output, "1-coder-1", 9);
         assert!(output.take(&run("1-coder-1")).unwrap().has_gap, "7 and 8 are missing");
