@@ -81,7 +81,7 @@ async function boardAnswer({ session }: Scene): Promise<Numbers> {
 async function boardStart({ open, isQuick }: Scene): Promise<Numbers> {
   const page = await startStaticPage();
   const [still, paint, shown]: number[][] = [[], [], []];
-  for (let round = 0; round <= (isQuick ? 2 : 7); round++) {
+  for (let round = 0; round <= (isQuick ? 2 : 5); round++) {
     const other = await open(`${page.url}/board`, { isSlowNetwork: true });
     const least = await firstPaint(other.page);
     await other.context.close();
@@ -122,7 +122,7 @@ async function eventToPixel({ session, open, isQuick }: Scene): Promise<Numbers>
   await readable(page);
   await live(page);
   const [raw, pixel]: number[][] = [[], []];
-  for (let id = 1; id <= (isQuick ? 3 : 12); id++) {
+  for (let id = 1; id <= (isQuick ? 3 : 9); id++) {
     // The board shows moves once a second.
     await sleep(1500);
     const seen = painted(page, `[aria-labelledby="stage-current"] [data-card="${id}"]`);
@@ -232,7 +232,7 @@ async function moves({ session, open, isQuick }: Scene): Promise<Numbers> {
 
 /** A hundred sockets: what each takes in storkit, and what it takes to tell them a change. */
 async function manyBrowsers({ session, pid, isQuick }: Scene): Promise<Numbers> {
-  const watch = isQuick ? 5 : 20;
+  const watch = isQuick ? 5 : 10;
   const idle = async () => {
     await sleep(2000);
     const before = cpu(pid);
@@ -284,7 +284,7 @@ async function crowd({ session, open, pid, isQuick }: Scene): Promise<Numbers> {
   const { page, cdp, context } = await open("/");
   await page.locator(".run-row").nth(BROWSERS - 1).waitFor();
   await live(page);
-  const { main, heap, longest: task } = await busy(page, cdp, isQuick ? 10 : 60);
+  const { main, heap, longest: task } = await busy(page, cdp, isQuick ? 10 : 40);
   await context.close();
   const numbers = { bytes: told, server, main, heap, longest: task };
   say(numbers);
@@ -303,7 +303,7 @@ async function run({ session, open, isQuick }: Scene): Promise<Numbers> {
   await live(page);
   await sleep(4000);
   const log_longest = await longest(page);
-  const { main } = await busy(page, cdp, isQuick ? 10 : 40);
+  const { main } = await busy(page, cdp, isQuick ? 10 : 30);
   const lines = await page.evaluate(() => document.querySelectorAll(".log-line, .log-remark").length);
   await context.close();
   const board = await open("/board");
