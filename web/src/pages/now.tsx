@@ -1,6 +1,6 @@
 // The first page: what needs a person, what runs, and the merge queue.
 
-import { useComputed } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 
 import { watchTails } from "../live/link";
@@ -16,7 +16,7 @@ import { WantedCard } from "../story/wanted";
 import type { RunView } from "../wire";
 
 /** Runs that are drawn at once: a hundred would block a slow phone. */
-const ROWS = 20;
+const ROWS = 10;
 
 const FirstUse = lazy(() => import("./first_use").then((module) => module.FirstUse));
 
@@ -91,11 +91,17 @@ function Running() {
 }
 
 const RunRow = memo(function RunRow({ run }: { run: RunView }) {
-  // As a signal, only its own text changes when the line does.
-  const tail = useComputed(() => tails.value[run.id] ?? "");
+  const row = useRef<HTMLLIElement>(null);
+  const isSeen = useSignal(true);
+  useEffect(() => {
+    const onChange = (event: Event) => (isSeen.value = !(event as ContentVisibilityAutoStateChangeEvent).skipped);
+    row.current?.addEventListener("contentvisibilityautostatechange", onChange);
+  }, []);
+  // As a signal, only its own text changes when the line does, and none where nobody sees it.
+  const tail = useComputed(() => (isSeen.value ? (tails.value[run.id] ?? "") : ""));
   const isAsking = questionList.value.some((question) => question.story === run.story && !question.outcome);
   return (
-    <li class="run-row">
+    <li class="run-row" ref={row}>
       <a class="run-link" href={runPath(run.id)} data-stop>
         <span class="worker">{run.worker}</span> <span class="run-title">{run.title}</span>
       </a>
