@@ -33,13 +33,9 @@ const RunPage = lazy(() => import("./pages/run").then((module) => module.RunPage
 
 /** Begins to fetch what the address needs, while the board is fetched. A failure shows when it is drawn. */
 export function fetchFirstPage(): void {
-  const first: Partial<Record<Page["page"], { fetch(): Promise<unknown> }>> = {
-    board: BoardPage,
-    story: BoardPage,
-    run: RunPage,
-    chat: ChatPage,
-  };
-  first[page.value.page]?.fetch().catch(() => undefined);
+  const name = page.value.page;
+  const first = name === "run" ? RunPage : name === "board" || name === "story" ? BoardPage : null;
+  first?.fetch().catch(() => undefined);
 }
 
 export function App() {
