@@ -39,7 +39,8 @@ export default defineConfig({
     target: "es2022",
     // The content security policy allows neither inline scripts nor `data:` styles.
     assetsInlineLimit: 0,
-    modulePreload: false,
+    // A part is fetched together with what it needs, instead of one after the other.
+    modulePreload: { polyfill: false },
     reportCompressedSize: false,
     rolldownOptions: {
       output: {

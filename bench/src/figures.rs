@@ -12,6 +12,7 @@ mod sandbox;
 mod slots;
 mod stream;
 mod turn;
+mod web;
 
 use futures::future::BoxFuture;
 
@@ -43,4 +44,5 @@ pub const FIGURES: &[Figure] = &[
     rooms::FIGURE,
     sandbox::FIGURE,
     slots::FIGURE,
+    web::FIGURE,
 ];

@@ -9,6 +9,7 @@ mod matrix;
 mod messenger;
 mod numbers;
 mod report;
+mod web;
 mod world;
 
 use std::{path::PathBuf, process::ExitCode};

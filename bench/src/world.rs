@@ -16,7 +16,10 @@ use bot::{
     commands::command::CommandRegistry,
     config::{BotConfig, access::AccessTable},
 };
-use pipeline::{Project, trust::TrustStore};
+use pipeline::{
+    Project,
+    trust::{ProjectTrust, TrustStore},
+};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -60,8 +63,33 @@ impl Place {
     /// Makes `bot.toml` name this CLI.
     pub fn configure(&self, claude: &Path) -> anyhow::Result<()> {
         let command = serde_json::to_string(&[claude])?;
-        let text = format!("[claude]\ncommand = {command}\n");
+        self.write_config(&format!("[claude]\ncommand = {command}\n"))
+    }
+
+    /// Writes `bot.toml`.
+    pub fn write_config(&self, text: &str) -> anyhow::Result<()> {
         Ok(fs::write(self.project().join(".storkit/bot.toml"), text)?)
+    }
+
+    /// Commits this `project.toml`, and confirms it as the project's operator, who has made the stories in work, too.
+    pub fn settle(&self, settings: &str) -> anyhow::Result<()> {
+        let path = self.project().join(".storkit/project.toml");
+        fs::write(path, settings)?;
+        git(&self.project(), &["add", "-f", ".storkit/project.toml"])?;
+        let identity = ["-c", "user.name=b", "-c", "user.email=b@example.org"];
+        git(&self.project(), &[&identity[..], &["commit", "-q", "-m", "settings"]].concat())?;
+        let project = Project::open(&self.project())?;
+        for store in [self.home().join(".local/state/storkit/trust"), self.trust()] {
+            let store = TrustStore::at(store);
+            store.confirm(&project, &ProjectTrust::read(&project, &store)?.proposed)?;
+            store.set_origins(&project, &Default::default())?;
+        }
+        Ok(())
+    }
+
+    /// Where a bot in this process keeps what its operator has confirmed.
+    fn trust(&self) -> PathBuf {
+        self.folder.path().join("trust")
     }
 
     /// The home, so that the developer's settings have no effect.
@@ -136,6 +164,15 @@ impl World {
     ) -> anyhow::Result<Self> {
         let place = Place::new()?;
         place.configure(claude)?;
+        Self::at(place, environment, registry).await
+    }
+
+    /// A bot on this project, as its `bot.toml` says.
+    pub async fn at(
+        place: Place,
+        environment: &[(&str, String)],
+        registry: CommandRegistry,
+    ) -> anyhow::Result<Self> {
         let project = Project::open(&place.project())?;
         let mut loaded = BotConfig::load(&project.dir().join("bot.toml"), |name| std::env::var(name).ok())?;
         // Any free port: another bot may have the usual one.
@@ -160,7 +197,7 @@ impl World {
             label: None,
             notices: Vec::new(),
             program: bot::RunningProgram::running(),
-            trust: pipeline::trust::TrustStore::at(place.project().with_file_name("trust")),
+            trust: TrustStore::at(place.trust()),
         };
         let app = App::start_with(options, registry).await?;
         Ok(Self { app, messenger, shown, place })

@@ -37,6 +37,8 @@ struct LedgerState {
     file: File,
     entries: BTreeMap<String, LedgerEntry>,
     started: u64,
+    /// Entries written since it was opened.
+    edition: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,7 +104,10 @@ impl RunLedger {
             // Completes a line that a kill cut in two, so that the next one is readable.
             file.write_all(b"\n")?;
         }
-        Ok(Self(Arc::new(LedgerShared { path, state: Mutex::new(LedgerState { file, entries, started }) })))
+        Ok(Self(Arc::new(LedgerShared {
+            path,
+            state: Mutex::new(LedgerState { file, entries, started, edition: 0 }),
+        })))
     }
 
     /// A name for the next run, never used before in this project.
@@ -179,6 +184,11 @@ impl RunLedger {
             .sum()
     }
 
+    /// Another number after each change, for those who keep what they have computed of it.
+    pub fn edition(&self) -> u64 {
+        self.0.state.lock().edition
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.0.path
@@ -197,6 +207,7 @@ impl RunLedger {
         }
         // Also where the disk refused: the budgets must count this run.
         state.entries.insert(entry.run.clone(), entry);
+        state.edition += 1;
     }
 }
 

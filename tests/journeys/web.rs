@@ -449,3 +449,29 @@ async fn a_storys_history_says_who_did_what_with_it_and_when_to_its_merge() {
     assert_eq!(ann.read("/api/story/1/history").await, history);
     bot.app.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_nobody_looks_at_is_told_of_the_board_alone() {
+    let bot = start().await;
+    let ann = Browser::sign_in(&bot, "ann").await;
+    let (mut shown, mut hidden) = (ann.live(Value::Null).await, ann.live(Value::Null).await);
+    for live in [&mut shown, &mut hidden] {
+        live.say(json!({ "type": "open", "room": ANN, "before": null })).await;
+        live.until_type("opened").await;
+    }
+    hidden.say(json!({ "type": "visible", "on": false })).await;
+    // The answer to this says that the frame before it was heard.
+    hidden.say(json!({ "type": "say", "ticket": 1, "room": ANN, "text": "" })).await;
+    hidden.until_type("refused").await;
+    shown.say(json!({ "type": "say", "ticket": 2, "room": ANN, "text": "new story A door\n- one" })).await;
+    shown.see("<strong>A door</strong> is in the backlog").await;
+    let mut told = hidden.next().await;
+    while !titles_of(&told).contains(&"A door".to_owned()) {
+        assert_eq!(told["type"], "changed", "{told}");
+        told = hidden.next().await;
+    }
+    hidden.say(json!({ "type": "visible", "on": true })).await;
+    hidden.say(json!({ "type": "open", "room": ANN, "before": null })).await;
+    hidden.see("<strong>A door</strong> is in the backlog").await;
+    bot.app.shutdown().await;
+}

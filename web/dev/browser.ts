@@ -16,6 +16,7 @@ export class Browser {
   /** Frames from this browser, for tests of what the page asks for. */
   readonly heard: ToServer[] = [];
   private isKnown = false;
+  private isVisible = true;
   private readonly rooms = new Set<string>();
   private readonly follows = new Map<string, number>();
   private wantsTails = false;
@@ -31,8 +32,8 @@ export class Browser {
       changed: (frame: FromServer) => this.isKnown && this.send(frame),
       line: (run: string) => void this.changedTails.add(run),
       over: (run: string) => void this.changedTails.add(run),
-      message: (one: MessageView) => this.rooms.has(one.room) && this.send({ type: "message", message: one }),
-      activity: (room: string, state: "idle" | "working" | "asking") => this.rooms.has(room) && this.send({ type: "activity", room, state }),
+      message: (one: MessageView) => this.isVisible && this.rooms.has(one.room) && this.send({ type: "message", message: one }),
+      activity: (room: string, state: "idle" | "working" | "asking") => this.isVisible && this.rooms.has(room) && this.send({ type: "activity", room, state }),
     };
     for (const [name, act] of Object.entries(listeners)) events.on(name as "changed", act as () => void);
     this.timers = [
@@ -90,6 +91,8 @@ export class Browser {
         return this.send(why === null ? { type: "taken", ticket: frame.ticket, message: `c${frame.ticket}` } : { type: "refused", ticket: frame.ticket, why });
       }
       case "visible":
+        this.isVisible = frame.on;
+        if (!frame.on) this.follows.clear();
         return;
     }
   }
@@ -130,7 +133,7 @@ export class Browser {
   }
 
   private sendTails(): void {
-    if (!this.wantsTails || this.changedTails.size === 0) return;
+    if (!this.isVisible || !this.wantsTails || this.changedTails.size === 0) return;
     const lines: Record<string, string> = {};
     for (const run of this.changedTails) lines[run] = this.server.project.logs.get(run)?.lines.at(-1) ?? "";
     this.changedTails.clear();

@@ -1,5 +1,6 @@
 // The frame around every page: who and where, the connection, what is wrong with the project, and the navigation.
 
+import { effect } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 
 import type { Page } from "./address";
@@ -30,12 +31,29 @@ const MePage = lazy(() => import("./pages/rest").then((module) => module.MePage)
 const ChatPage = lazy(() => import("./pages/chat").then((module) => module.ChatPage));
 const RunPage = lazy(() => import("./pages/run").then((module) => module.RunPage));
 
+/** Begins to fetch what the address needs, while the board is fetched. A failure shows when it is drawn. */
+export function fetchFirstPage(): void {
+  const name = page.value.page;
+  const first = name === "run" ? RunPage : name === "board" || name === "story" ? BoardPage : null;
+  first?.fetch().catch(() => undefined);
+}
+
 export function App() {
   useEffect(() => {
     showCountInTitle(() => titleOf(page.value));
-    loadTheRest();
+    // Not beside what the first page waits for.
+    let isLoaded = false;
+    const stop = effect(() => {
+      if (!project.value || isLoaded) return;
+      isLoaded = true;
+      loadTheRest();
+    });
     dismissAnsweredOnLeaving();
-    return startKeys();
+    const stopKeys = startKeys();
+    return () => {
+      stop();
+      stopKeys();
+    };
   }, []);
   if (!secret.value || linkToken.value || page.value.page === "login") return <LoginPage />;
   return (

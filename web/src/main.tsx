@@ -2,7 +2,7 @@
 
 import { render } from "preact";
 
-import { App } from "./app";
+import { App, fetchFirstPage } from "./app";
 import { start } from "./live/link";
 import { applyTheme } from "./live/theme";
 import { takeLinkToken } from "./pages/login_token";
@@ -12,6 +12,7 @@ applyTheme();
 takeLinkToken();
 startRouting();
 start();
+fetchFirstPage();
 
 const root = document.getElementById("page");
 if (root) {

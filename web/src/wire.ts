@@ -51,7 +51,11 @@ boot: string,
 /**
  * The last change that is in it.
  */
-seq: number, at: number, 
+seq: number, 
+/**
+ * When that change was told.
+ */
+at: number, 
 /**
  * The project's folder, without its path.
  */

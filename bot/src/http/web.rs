@@ -8,8 +8,10 @@ mod cards;
 mod files;
 mod frames;
 mod history;
+mod kept;
 mod live;
 mod origin;
+mod output;
 mod sign_in;
 mod upload;
 mod view;
@@ -26,8 +28,8 @@ use pipeline::{Pipeline, event::RunId};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tower_http::compression::CompressionLayer;
 
+pub use self::{board::LiveBoard, files::build, origin::PageOrigins};
 use self::{
-    board::LiveBoard,
     origin::{only_this_page, protect},
     visitors::{no_agents, only_people},
 };

@@ -6,8 +6,8 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { isSameLayout, movesBetween, type Layout } from "./layout";
 
 const AFTER_POINTER = 2000;
-/** Moves come in batches, so that a busy board does not flicker. */
-const BATCH = 1000;
+/** Moves come in batches, so that a busy board does not flicker, and with more than a second between them: what shifts in closer sequence counts together. */
+const BATCH = 1200;
 /** Without animation a batch is a jump, so there are fewer. */
 const BATCH_WITHOUT_MOTION = 5000;
 

@@ -206,15 +206,14 @@ function askForRoom(room: string): void {
 function onVisibility(): void {
   if (document.hidden) {
     hiddenSince = Date.now();
+    // The server sends no more output and messages until they are asked for again.
     send({ type: "visible", on: false });
-    for (const run of followers.keys()) send({ type: "unfollow", run });
     return;
   }
   const wasAway = hiddenSince !== null && Date.now() - hiddenSince > HIDDEN_TOO_LONG;
   hiddenSince = null;
   if (wasAway || connection.value.word !== "live") return reconnect();
-  send({ type: "visible", on: true });
-  followAll();
+  sayWhatIsWanted();
 }
 
 function followAll(): void {

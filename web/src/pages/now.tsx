@@ -1,18 +1,22 @@
 // The first page: what needs a person, what runs, and the merge queue.
 
-import { useComputed } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useComputed, useSignal } from "@preact/signals";
+import { useEffect, useRef, useState } from "preact/hooks";
 
 import { watchTails } from "../live/link";
 import { count, usd } from "../parts/format";
 import { lazy } from "../parts/lazy";
+import { memo } from "../parts/memo";
 import { Ago } from "../parts/time";
 import { QuestionCard } from "../question/card";
 import { runPath, storyPath } from "../address";
-import { board, merges, questionList, runs, state, stories, waiting, wanted } from "../store/store";
+import { board, merges, questionList, runs, stories, tails, waiting, wanted } from "../store/store";
 import { MergeQueue } from "../story/merge_queue";
 import { WantedCard } from "../story/wanted";
 import type { RunView } from "../wire";
+
+/** Runs that are drawn at once: a hundred would block a slow phone. */
+const ROWS = 10;
 
 const FirstUse = lazy(() => import("./first_use").then((module) => module.FirstUse));
 
@@ -59,6 +63,12 @@ function NeedsYou() {
 
 function Running() {
   const all = [...(runs.value?.values() ?? [])];
+  const [most, setMost] = useState(ROWS);
+  useEffect(() => {
+    if (most >= all.length) return;
+    const timer = setTimeout(() => setMost(most + ROWS));
+    return () => clearTimeout(timer);
+  });
   const backlog = [...(stories.value?.values() ?? [])].filter((story) => story.stage === "backlog").length;
   return (
     <section aria-labelledby="running">
@@ -71,7 +81,7 @@ function Running() {
         </p>
       ) : (
         <ul class="runs">
-          {all.map((run) => (
+          {all.slice(0, most).map((run) => (
             <RunRow key={run.id} run={run} />
           ))}
         </ul>
@@ -80,12 +90,18 @@ function Running() {
   );
 }
 
-function RunRow({ run }: { run: RunView }) {
-  // As a signal, only its own text changes when the line does.
-  const tail = useComputed(() => state.value.tails[run.id] ?? "");
+const RunRow = memo(function RunRow({ run }: { run: RunView }) {
+  const row = useRef<HTMLLIElement>(null);
+  const isSeen = useSignal(true);
+  useEffect(() => {
+    const onChange = (event: Event) => (isSeen.value = !(event as ContentVisibilityAutoStateChangeEvent).skipped);
+    row.current?.addEventListener("contentvisibilityautostatechange", onChange);
+  }, []);
+  // As a signal, only its own text changes when the line does, and none where nobody sees it.
+  const tail = useComputed(() => (isSeen.value ? (tails.value[run.id] ?? "") : ""));
   const isAsking = questionList.value.some((question) => question.story === run.story && !question.outcome);
   return (
-    <li class="run-row">
+    <li class="run-row" ref={row}>
       <a class="run-link" href={runPath(run.id)} data-stop>
         <span class="worker">{run.worker}</span> <span class="run-title">{run.title}</span>
       </a>
@@ -96,4 +112,4 @@ function RunRow({ run }: { run: RunView }) {
       </span>
     </li>
   );
-}
+});

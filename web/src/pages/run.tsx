@@ -1,6 +1,6 @@
 // The output of a run, live.
 
-import { useSignal } from "@preact/signals";
+import { useComputed, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 
 import { download } from "../live/download";
@@ -76,7 +76,8 @@ function Asking({ story }: { story: number }) {
 
 function LogTools({ log, id, story, isRunning }: { log: LogFollower; id: string; story: number | null; isRunning: boolean }) {
   const mode = log.mode.value;
-  const isOver = log.lines.value.over;
+  // Computed, so that it is not drawn again with every line.
+  const isOver = useComputed(() => log.lines.value.over).value;
   const word = isOver ? "ended" : mode === "paused" ? "paused" : isLive.value ? "following" : "offline";
   return (
     <div class="row run-tools">
@@ -135,8 +136,13 @@ function LogState({ log }: { log: LogFollower | null }) {
       </div>
     );
   }
-  const { first, next } = log.lines.value;
-  if (next === 1) return <p class="empty">Nothing has been printed yet.</p>;
+  return <Earlier log={log} />;
+}
+
+function Earlier({ log }: { log: LogFollower }) {
+  const isEmpty = useComputed(() => log.lines.value.next === 1).value;
+  const first = useComputed(() => log.lines.value.first).value;
+  if (isEmpty) return <p class="empty">Nothing has been printed yet.</p>;
   if (first <= 1) return null;
   return (
     <div class="earlier">

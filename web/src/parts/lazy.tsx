@@ -8,13 +8,16 @@ import { Loading } from "./reading";
 
 type Load<Props> = () => Promise<ComponentType<Props>>;
 
+/** `fetch` begins before it is drawn. */
+export type LazyComponent<Props> = ComponentType<Props> & { fetch(): Promise<unknown> };
+
 const waiting: Array<() => Promise<unknown>> = [];
 
-export function lazy<Props extends object>(load: Load<Props>): ComponentType<Props> {
+export function lazy<Props extends object>(load: Load<Props>): LazyComponent<Props> {
   let Loaded: ComponentType<Props> | null = null;
   const fetch = async () => (Loaded ??= await load());
   waiting.push(fetch);
-  return function Lazy(props: Props) {
+  function Lazy(props: Props) {
     const [failed, setFailed] = useState(false);
     const [, redraw] = useState(0);
     useEffect(() => {
@@ -26,7 +29,8 @@ export function lazy<Props extends object>(load: Load<Props>): ComponentType<Pro
     }, []);
     if (Loaded) return <Loaded {...props} />;
     return failed ? <NotLoaded /> : <Loading />;
-  };
+  }
+  return Object.assign(Lazy, { fetch });
 }
 
 /** A failure shows when the page is opened. */

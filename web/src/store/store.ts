@@ -21,6 +21,7 @@ export const me = computed(() => state.value.me);
 export const stories = computed(() => project.value?.stories ?? null);
 export const runs = computed(() => project.value?.runs ?? null);
 export const merges = computed(() => project.value?.merges ?? null);
+export const tails = computed(() => state.value.tails);
 export const questions = computed(() => project.value?.questions ?? null);
 /** The server's clock minus this device's. Of its own, so that times on screen are not drawn again at every frame. */
 export const skew = computed(() => state.value.skew);

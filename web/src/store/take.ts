@@ -59,7 +59,7 @@ export function take(state: State, frame: FromServer, now: number): State {
   }
 }
 
-/** The state with a fresh board, and with the changes that came while it was fetched. */
+/** The state with a fresh board, which may be older than its answer, and with the changes that came while it was fetched. */
 export function takeBoard(state: State, board: BoardView, now: number): State {
   const { boot, seq, at, project: name, stories, runs, merges, questions, ...rest } = board;
   const open = new Map(questions.map((question) => [question.id, question]));
@@ -73,13 +73,12 @@ export function takeBoard(state: State, board: BoardView, now: number): State {
     stories: byId(stories),
     runs: byId(runs),
     merges,
-    questions: withClosed(state.project, open, at, isRestart),
+    questions: withClosed(state.project, open, now + state.skew, isRestart),
     dismissed: stillDismissed(state.project, questions, isRestart),
   };
   const fresh: State = {
     ...state,
     project,
-    skew: at - now,
     held: null,
     restarted: isRestart ? (state.restarted ?? at) : state.restarted,
     tails: isRestart ? {} : state.tails,

@@ -21,7 +21,7 @@ use pipeline::{
 use serde::Deserialize;
 
 use super::{
-    WebServices, cards,
+    WebServices, cards, files,
     view::{
         ArchivePage, CostPage, CriterionView, DayCost, DiffPage, FileDiffView, FileStatus, GateView,
         HunkLine, HunkView, MergedView, PastRun, RunLogPage, StoryCost, StoryPage,
@@ -73,13 +73,21 @@ pub async fn me(
 }
 
 pub async fn board(State(services): State<Arc<WebServices>>, headers: HeaderMap) -> Response {
-    let view = services.board.view();
-    let tag = format!("\"{}-{}\"", view.boot, view.seq);
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
-        return StatusCode::NOT_MODIFIED.into_response();
-    }
-    let mut response = Json(view).into_response();
-    if let Ok(tag) = HeaderValue::from_str(&tag) {
+    let board = services.board.encoded().await;
+    let fixed = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::VARY, HeaderValue::from_static("Accept-Encoding")),
+    ];
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|known| *known == board.tag.as_str());
+    let mut response = match () {
+        () if known => StatusCode::NOT_MODIFIED.into_response(),
+        () if !board.gzip.is_empty() && files::takes(&headers, "gzip") => {
+            let encoding = [(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"))];
+            (fixed, encoding, board.gzip.clone()).into_response()
+        }
+        () => (fixed, board.json.clone()).into_response(),
+    };
+    if let Ok(tag) = HeaderValue::from_str(&board.tag) {
         response.headers_mut().insert(header::ETAG, tag);
     }
     response
@@ -250,7 +258,7 @@ pub async fn cost(State(services): State<Arc<WebServices>>) -> Json<CostPage> {
     Json(CostPage {
         days: days.map(|(day, (usd, runs))| DayCost { day, usd: cards::cents(usd), runs }).collect(),
         stories: dearest,
-        today: services.board.view().state.spent_today,
+        today: services.board.state().spent_today,
         budget_today: snapshot.day_budget_usd,
     })
 }

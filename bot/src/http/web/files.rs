@@ -69,16 +69,19 @@ fn answer(file: &BuiltFile, headers: &HeaderMap) -> Response {
     response
 }
 
-/// The shortest form that the browser takes.
-fn encoded(file: &BuiltFile, headers: &HeaderMap) -> (Option<&'static str>, &'static [u8]) {
+/// Whether the browser takes content in this encoding.
+pub fn takes(headers: &HeaderMap, encoding: &str) -> bool {
     let accepted =
         headers.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let takes = |name: &str| {
-        accepted.split(',').any(|one| {
-            let mut parts = one.split(';').map(str::trim);
-            parts.next() == Some(name) && parts.next() != Some("q=0")
-        })
-    };
+    accepted.split(',').any(|one| {
+        let mut parts = one.split(';').map(str::trim);
+        parts.next() == Some(encoding) && parts.next() != Some("q=0")
+    })
+}
+
+/// The shortest form that the browser takes.
+fn encoded(file: &BuiltFile, headers: &HeaderMap) -> (Option<&'static str>, &'static [u8]) {
+    let takes = |name| takes(headers, name);
     match () {
         () if !file.brotli.is_empty() && takes("br") => (Some("br"), file.brotli),
         () if !file.gzip.is_empty() && takes("gzip") => (Some("gzip"), file.gzip),

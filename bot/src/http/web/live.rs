@@ -2,7 +2,6 @@
 //! runs that it follows; it says what its person says.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -20,7 +19,7 @@ use axum::{
     http::StatusCode,
     response::Response,
 };
-use pipeline::event::{NumberedEvent, PipelineEvent, RunId, millis};
+use pipeline::event::{NumberedEvent, RunId, millis};
 use tokio::{
     sync::broadcast::{Receiver, error::RecvError},
     time::{MissedTickBehavior, interval},
@@ -29,9 +28,10 @@ use tokio::{
 use super::{
     WebServices,
     api::LOG_LINES,
-    board::{EncodedFrame, Resumed, encode},
+    board::{BoardFollower, EncodedFrame, Resumed, encode},
     cards, files,
     frames::{ActivityView, FromServer, MessageView, SeenUntil, ToServer, ToneView},
+    output::{FollowedRun, PageOutput},
     visitors::Visitor,
 };
 use crate::{
@@ -67,7 +67,7 @@ const TAILS: Duration = Duration::from_secs(1);
 /// Messages of a room in one answer.
 const MESSAGES: usize = 50;
 
-/// Rooms that a page has open, and runs that it follows.
+/// Rooms that a page has open.
 const OPEN_AT_ONCE: usize = 8;
 
 pub async fn live(upgrade: WebSocketUpgrade, State(services): State<Arc<WebServices>>) -> Response {
@@ -120,7 +120,7 @@ async fn say_bye(mut socket: WebSocket, why: &str, again: bool) -> Result<(), En
 }
 
 fn text(frame: &EncodedFrame) -> Message {
-    Message::Text((&**frame).into())
+    Message::Text(frame.clone())
 }
 
 struct Browser {
@@ -129,36 +129,14 @@ struct Browser {
     secret: String,
     visitor: Visitor,
     open: Vec<Room>,
-    /// Runs with the number of the next line that the page needs, and the lines that wait to be sent.
-    followed: BTreeMap<RunId, FollowedRun>,
-    /// The last line of each run since they were sent; `None` where the page does not show them.
-    tails: Option<BTreeMap<String, String>>,
-    is_visible: bool,
+    output: PageOutput,
     heard: Instant,
-}
-
-struct FollowedRun {
-    next: u64,
-    waiting: Vec<String>,
-    /// Lines before those that wait are missing here, and have to be read from the log.
-    has_gap: bool,
-    over: bool,
 }
 
 impl Browser {
     fn new(socket: WebSocket, services: Arc<WebServices>, secret: String, visitor: Visitor) -> Self {
-        let (open, followed) = (Vec::new(), BTreeMap::new());
-        Self {
-            socket,
-            services,
-            secret,
-            visitor,
-            open,
-            followed,
-            tails: None,
-            is_visible: true,
-            heard: Instant::now(),
-        }
+        let (open, output, heard) = (Vec::new(), PageOutput::default(), Instant::now());
+        Self { socket, services, secret, visitor, open, output, heard }
     }
 
     async fn serve(&mut self, after: Option<SeenUntil>) -> Result<(), Ended> {
@@ -166,44 +144,37 @@ impl Browser {
         let stop = services.tasks.stop.clone();
         let mut sessions = services.sessions.changes();
         let mut chat = services.chat.follow();
-        let mut events = services.pipeline.follow().1;
+        // Only while it listens: what is not taken would be kept for it.
+        let mut events = None;
         let mut board = self.catch_up(after).await?;
         let (mut beat, mut lines, mut tails) = (interval(BEAT), interval(LINES_TOGETHER), interval(TAILS));
         for timer in [&mut beat, &mut lines, &mut tails] {
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
         }
         loop {
-            let follows = !self.followed.is_empty();
+            let (follows, listens) = (self.output.follows(), self.output.listens());
             tokio::select! {
                 () = stop.cancelled() => return Err(Ended::Bye { why: replies::WEB_STOPPING, again: true }),
                 said = self.socket.recv() => match said {
                     Some(Ok(message)) => self.hear(message).await?,
                     Some(Err(_)) | None => return Ok(()),
                 },
-                change = board.recv() => match change {
-                    Ok((_, frame)) => self.send_encoded(&frame).await?,
-                    // It lags too far behind.
-                    Err(RecvError::Lagged(_)) => self.send(&FromServer::Anew).await?,
-                    Err(RecvError::Closed) => return Ok(()),
-                },
+                changes = board.next() => self.send_changes(changes).await?,
                 news = chat.recv() => self.show_news(news).await?,
-                event = events.recv(), if follows || self.tails.is_some() => self.note(event),
+                event = next_event(&mut events) => self.output.note(event),
                 _ = lines.tick(), if follows => self.send_lines().await?,
-                _ = tails.tick(), if self.tails.is_some() => self.send_tails().await?,
+                _ = tails.tick(), if listens => self.send_tails().await?,
                 _ = sessions.changed() => self.check_visitor()?,
                 _ = beat.tick() => self.beat().await?,
             }
-            if !follows && self.tails.is_none() {
-                continue;
-            }
-            if !follows && !self.followed.is_empty() {
-                events = services.pipeline.follow().1;
+            if self.output.listens() != events.is_some() {
+                events = self.output.listens().then(|| services.pipeline.follow().1);
             }
         }
     }
 
     /// Greets the page and tells it what it missed.
-    async fn catch_up(&mut self, after: Option<SeenUntil>) -> Result<Receiver<(u64, EncodedFrame)>, Ended> {
+    async fn catch_up(&mut self, after: Option<SeenUntil>) -> Result<BoardFollower, Ended> {
         let board = self.services.board.clone();
         let hello = FromServer::Hello {
             boot: board.boot().into(),
@@ -214,16 +185,23 @@ impl Browser {
         };
         self.send(&hello).await?;
         let (boot, seq) = after.map(|after| (after.boot, after.seq)).unwrap_or_default();
-        let (resumed, receiver) = board.resume(&boot, seq);
-        match resumed {
-            Resumed::With(missed) => {
-                for frame in missed {
+        let mut follower = board.follow(&boot, seq);
+        while let Some(missed) = follower.missed() {
+            self.send_changes(missed).await?;
+        }
+        Ok(follower)
+    }
+
+    async fn send_changes(&mut self, changes: Resumed) -> Result<(), Ended> {
+        match changes {
+            Resumed::With(frames) => {
+                for frame in frames {
                     self.send_encoded(&frame).await?;
                 }
+                Ok(())
             }
-            Resumed::Anew => self.send(&FromServer::Anew).await?,
+            Resumed::Anew => self.send(&FromServer::Anew).await,
         }
-        Ok(receiver)
     }
 
     async fn hear(&mut self, message: Message) -> Result<(), Ended> {
@@ -244,11 +222,11 @@ impl Browser {
             ToServer::Hello { .. } => Ok(()),
             ToServer::Follow { run, from } => self.follow(RunId(run.into()), from).await,
             ToServer::Unfollow { run } => {
-                self.followed.remove(&RunId(run.into()));
+                self.output.unfollow(&RunId(run.into()));
                 Ok(())
             }
             ToServer::Tails { on } => {
-                self.tails = on.then(BTreeMap::new);
+                self.output.show_tails(on);
                 Ok(())
             }
             ToServer::Open { room, before } => self.open(&room, before).await,
@@ -263,7 +241,7 @@ impl Browser {
             }
             ToServer::Choose { ticket, room, message, key } => self.choose(ticket, &room, message, key).await,
             ToServer::Visible { on } => {
-                self.is_visible = on;
+                self.output.set_visible(on);
                 Ok(())
             }
         }
@@ -335,6 +313,10 @@ impl Browser {
     }
 
     async fn show_news(&mut self, news: Result<Arc<WebNews>, RecvError>) -> Result<(), Ended> {
+        if !self.output.is_visible() && !matches!(news, Err(RecvError::Closed)) {
+            // The page opens its rooms again when somebody looks.
+            return Ok(());
+        }
         let news = match news {
             Ok(news) => news,
             Err(RecvError::Lagged(_)) => {
@@ -363,7 +345,7 @@ impl Browser {
 
     /// Follows a run from this line on, or its last lines where `from` is 0.
     async fn follow(&mut self, run: RunId, from: u64) -> Result<(), Ended> {
-        if self.followed.len() >= OPEN_AT_ONCE {
+        if !self.output.may_follow() {
             return Ok(());
         }
         // Looked at first: what is printed before the end is in the log then.
@@ -377,54 +359,18 @@ impl Browser {
         let lines = FromServer::Lines { run: run.to_string(), from: page.from, lines: page.lines, over };
         self.send(&lines).await?;
         if !over {
-            // What was printed since the log was read, and before events are heard, is in the log.
-            self.followed.insert(run, FollowedRun { next, waiting: Vec::new(), has_gap: true, over: false });
+            self.output.follow(run, next);
         }
         Ok(())
     }
 
-    fn note(&mut self, event: Result<Arc<NumberedEvent>, RecvError>) {
-        let Ok(event) = event else {
-            // It lags: the log has what it missed.
-            self.followed.values_mut().for_each(|followed| followed.has_gap = true);
-            return;
-        };
-        match &event.event {
-            PipelineEvent::RunSaid { run, line } => {
-                if let Some(tails) = &mut self.tails {
-                    tails.insert(run.to_string(), line.text.clone());
-                }
-                let Some(followed) = self.followed.get_mut(run) else { return };
-                match line.number {
-                    number if number == followed.next + followed.waiting.len() as u64 => {
-                        followed.waiting.push(line.text.clone());
-                    }
-                    // It is in the log that was read.
-                    number if number < followed.next => {}
-                    _ => followed.has_gap = true,
-                }
-            }
-            PipelineEvent::RunEnded { run, .. } => {
-                if let Some(followed) = self.followed.get_mut(&run.id) {
-                    followed.over = true;
-                }
-            }
-            _ => {}
-        }
-    }
-
     async fn send_lines(&mut self) -> Result<(), Ended> {
-        let due: Vec<RunId> = self
-            .followed
-            .iter()
-            .filter(|(_, followed)| followed.has_gap || followed.over || !followed.waiting.is_empty())
-            .map(|(run, _)| run.clone())
-            .collect();
-        for run in due {
-            let Some(followed) = self.followed.get_mut(&run) else { continue };
-            let (mut from, mut lines, mut over) =
-                (followed.next, std::mem::take(&mut followed.waiting), followed.over);
-            let mut has_gap = std::mem::take(&mut followed.has_gap);
+        for run in self.output.due() {
+            let Some(FollowedRun { next: mut from, waiting: mut lines, mut has_gap, mut over }) =
+                self.output.take(&run)
+            else {
+                continue;
+            };
             // The last lines may not have come as events, and its end may have come before the page followed.
             if has_gap || over {
                 over |= !self.services.is_living(&run);
@@ -436,11 +382,10 @@ impl Browser {
                 has_gap = lines.len() == LOG_LINES;
                 over &= !has_gap;
             }
-            let next = from + lines.len() as u64;
             if over {
-                self.followed.remove(&run);
-            } else if let Some(followed) = self.followed.get_mut(&run) {
-                (followed.next, followed.has_gap) = (next, has_gap);
+                self.output.unfollow(&run);
+            } else {
+                self.output.sent(&run, from + lines.len() as u64, has_gap);
             }
             if over || !lines.is_empty() {
                 self.send(&FromServer::Lines { run: run.to_string(), from, lines, over }).await?;
@@ -450,10 +395,10 @@ impl Browser {
     }
 
     async fn send_tails(&mut self) -> Result<(), Ended> {
-        let lines = match &mut self.tails {
-            Some(tails) if self.is_visible && !tails.is_empty() => std::mem::take(tails),
-            Some(_) | None => return Ok(()),
-        };
+        let lines = self.output.take_tails();
+        if lines.is_empty() {
+            return Ok(());
+        }
         self.send(&FromServer::Tails { lines }).await
     }
 
@@ -491,6 +436,16 @@ impl Browser {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(Ended::Gone),
         }
+    }
+}
+
+/// Never, where it does not listen.
+async fn next_event(
+    events: &mut Option<Receiver<Arc<NumberedEvent>>>,
+) -> Result<Arc<NumberedEvent>, RecvError> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
     }
 }
 

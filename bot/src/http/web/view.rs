@@ -62,6 +62,7 @@ pub struct BoardView {
     /// The last change that is in it.
     #[cfg_attr(test, ts(type = "number"))]
     pub seq: u64,
+    /// When that change was told.
     #[cfg_attr(test, ts(type = "number"))]
     pub at: u64,
     /// The project's folder, without its path.
