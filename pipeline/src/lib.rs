@@ -14,6 +14,7 @@ pub mod guard;
 pub mod handle;
 pub mod host;
 pub mod ledger;
+pub mod mailbox;
 pub mod merge;
 pub mod migrate;
 mod open_hosts;

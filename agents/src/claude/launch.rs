@@ -48,6 +48,9 @@ const CLOUD_SWITCHES: [&str; 6] = [
 /// How long one MCP call may take, in milliseconds: a day. By default the CLI gives up after 60 s without an answer.
 const MCP_TIMEOUT_MS: u32 = 86_400_000;
 
+/// A hook that storkit does not answer in this time is passed over.
+const HOOK_TIMEOUT_S: u32 = 10;
+
 /// Set unless the environment or the configuration sets them: no self-update, no traffic except to the API (observed on 2.1.330:
 /// with these a start connects only to the base URL), and a wrong key is reported after seconds, where the CLI's own ten
 /// retries take 190 s.
@@ -338,7 +341,7 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     }
     // Always: without it `defaultMode` in the operator's own settings decides, and a release may choose another default.
     add("--permission-mode", wording::permission_mode_option(&launch.mode_of_permissions()).as_ref());
-    match &launch.model.proxy {
+    match settings_of(launch) {
         Some(_) => add("--settings", files.settings.as_os_str()),
         None => add("--settings", SETTINGS.as_ref()),
     }
@@ -359,18 +362,40 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     options
 }
 
-/// The content of `--settings` for a run with a proxy: what the operator's own settings say of keys and addresses counts before the
-/// environment, and this counts before them (2.1.330).
+/// The content of `--settings`, where it has secrets; else [`SETTINGS`] is all there is.
 pub(super) fn settings_of(launch: &Launch) -> Option<serde_json::Value> {
-    let (proxy, port) = launch.model.proxy.as_ref()?;
-    let empty = model_proxy::REPLACED.iter().chain(&CLOUD_SWITCHES);
-    let mut env: BTreeMap<String, String> = empty.map(|name| ((*name).to_owned(), String::new())).collect();
-    env.extend(proxy.environment(*port));
+    let (proxy, hooks) = (launch.model.proxy.as_ref(), message_hooks(launch));
+    if proxy.is_none() && hooks.is_none() {
+        return None;
+    }
     let mut settings: serde_json::Value = serde_json::from_str(SETTINGS).unwrap_or_default();
-    settings["env"] = serde_json::json!(env);
-    // A program that would print a key.
-    settings["apiKeyHelper"] = "".into();
+    if let Some((proxy, port)) = proxy {
+        // What the operator's own settings say of keys and addresses counts before the environment, and this counts before them (2.1.330).
+        let empty = model_proxy::REPLACED.iter().chain(&CLOUD_SWITCHES);
+        let mut env: BTreeMap<String, String> =
+            empty.map(|name| ((*name).to_owned(), String::new())).collect();
+        env.extend(proxy.environment(*port));
+        settings["env"] = serde_json::json!(env);
+        // A program that would print a key.
+        settings["apiKeyHelper"] = "".into();
+    }
+    if let Some(hooks) = hooks {
+        settings["hooks"] = hooks;
+    }
     Some(settings)
+}
+
+/// Hooks by which a story's agent gets what people say to it meanwhile: after each tool call, and before its turn ends.
+fn message_hooks(launch: &Launch) -> Option<serde_json::Value> {
+    let PermissionRoute::Mcp { url, token } = &launch.permissions.route else { return None };
+    let server = url.strip_suffix("/mcp")?;
+    let hook = serde_json::json!([{ "hooks": [{
+        "type": "http",
+        "url": format!("{server}/messages"),
+        "headers": { "Authorization": format!("Bearer {token}") },
+        "timeout": HOOK_TIMEOUT_S,
+    }] }]);
+    Some(serde_json::json!({ "PostToolUse": hook, "PostToolUseFailure": hook, "Stop": hook }))
 }
 
 /// The content of `--mcp-config`: the operator's servers for a live session, and storkit's own.

@@ -10,6 +10,7 @@ use crate::{
     handle::{NewStory, PipelineError, PipelineOrder, StopTarget, StoryChange},
     host::{AgentSettings, PipelineHost, RunAccess},
     ledger::RunLedger,
+    mailbox::RunMailbox,
     orchestrator::{EventSources, Orchestrator, publisher::EventPublisher, setup::StartupState},
     story::{Story, StoryId, StoryKind, stage::Stage},
     strangers::StrangersRead,
@@ -19,7 +20,7 @@ use crate::{
 struct NoHost;
 
 impl PipelineHost for NoHost {
-    fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
+    fn open(&self, _run: &RunInfo, _read: &StrangersRead, _mailbox: &RunMailbox) -> RunAccess {
         unreachable!("no run is started")
     }
 }
