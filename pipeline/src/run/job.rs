@@ -207,8 +207,8 @@ impl RunJob {
         for message in unread {
             let (by, text) = (message.by, message.text);
             let text = format!(
-                "`{slot}` (story {story}) ended before it read what {by} said: {text}\nSay it again to whoever works on it next, or put it \
-                 into the story with `edit {story}`."
+                "`{slot}` (story {story}) ended before it read what {by} said (“{text}”). Say it again to whoever works on it next, or put it into \
+                 the story with `edit {story}`."
             );
             self.send_update(RunUpdate::Alarm(text)).await;
         }
