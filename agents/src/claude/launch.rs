@@ -540,7 +540,7 @@ mod tests {
             panic!("a key")
         };
         let mut launch = one_shot("hi");
-        assert_eq!(settings_of(&launch), None);
+        assert_eq!(settings_of(&launch).expect("hooks")["env"], serde_json::Value::Null);
         launch.model.proxy = Some((Arc::new(ModelProxy::new(service, None)), 4321));
         let settings = settings_of(&launch).expect("settings");
         let env = |name: &str| settings["env"][name].as_str().map(str::to_owned);
@@ -555,6 +555,18 @@ mod tests {
         let key = env("ANTHROPIC_API_KEY").expect("the run's key");
         assert!(!key.is_empty() && key != "m4rked");
         assert!(line(&launch).contains("--settings /run/cc/settings.json") && !line(&launch).contains(&key));
+    }
+
+    #[test]
+    fn a_storys_agent_asks_for_messages_after_each_tool_call_and_before_it_ends() {
+        let settings = settings_of(&one_shot("hi")).expect("hooks");
+        for event in ["PostToolUse", "PostToolUseFailure", "Stop"] {
+            let hook = &settings["hooks"][event][0]["hooks"][0];
+            assert_eq!(hook["url"], "http://127.0.0.1:3001/messages");
+            assert_eq!(hook["headers"]["Authorization"], "Bearer s3cret");
+        }
+        assert!(!line(&one_shot("hi")).contains("s3cret"), "arguments are seen by every process");
+        assert_eq!(settings_of(&launch(PromptMode::Live, PermissionRoute::Control)), None);
     }
 
     #[test]
@@ -578,7 +590,7 @@ mod tests {
     #[test]
     fn a_one_shot_prompt_that_looks_like_options_stays_one_argument() {
         let launch = one_shot("--help; $(rm -rf /) \"me\"");
-        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /dev/null claude -p --mcp-config /run/cc/mcp.json --allowedTools mcp__storkit --permission-prompt-tool mcp__storkit__prompt_permission --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages -- --help; $(rm -rf /) "me""#);
+        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /dev/null claude -p --mcp-config /run/cc/mcp.json --allowedTools mcp__storkit --permission-prompt-tool mcp__storkit__prompt_permission --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --permission-mode default --settings /run/cc/settings.json --setting-sources user --strict-mcp-config --verbose --include-partial-messages -- --help; $(rm -rf /) "me""#);
         let last = argv(&launch, &files()).pop();
         assert_eq!(last, Some("--help; $(rm -rf /) \"me\"".into()));
     }
@@ -603,7 +615,7 @@ mod tests {
     fn what_is_too_long_for_an_argument_goes_through_files() {
         let mut launch = one_shot(&"x".repeat(MAX_ARGUMENT + 1));
         launch.session.append_system_prompt = Some("y".repeat(MAX_ARGUMENT + 1));
-        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/prompt claude -p --mcp-config /run/cc/mcp.json --allowedTools mcp__storkit --permission-prompt-tool mcp__storkit__prompt_permission --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --append-system-prompt-file /run/cc/system --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
+        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/prompt claude -p --mcp-config /run/cc/mcp.json --allowedTools mcp__storkit --permission-prompt-tool mcp__storkit__prompt_permission --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --append-system-prompt-file /run/cc/system --permission-mode default --settings /run/cc/settings.json --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
     }
 
     #[test]
