@@ -34,6 +34,7 @@ mod start;
 mod status;
 mod stop;
 pub mod story;
+mod tell;
 mod tick;
 mod verbosity;
 mod version;
@@ -60,6 +61,7 @@ pub fn all() -> CommandRegistry {
         Arc::new(discard::DiscardCommand),
         Arc::new(start::StartCommand),
         Arc::new(stop::StopCommand),
+        Arc::new(tell::TellCommand),
         Arc::new(assign::AssignCommand),
         Arc::new(move_story::MoveCommand),
         Arc::new(retry::RetryCommand),

@@ -6,6 +6,7 @@ mod connections;
 pub mod events;
 pub mod host;
 mod mcp;
+mod messages;
 mod operator;
 mod runs;
 pub mod services;
@@ -24,7 +25,7 @@ use axum::{
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use connection_table::ListenerLimits;
 use connections::BodyLimits;
@@ -67,6 +68,7 @@ pub async fn serve(
     // `route_layer`, so that an unknown path is 404 for everybody.
     let mcp = Router::new()
         .route_service("/mcp", mcp::service(services.clone()))
+        .route("/messages", post(messages::take))
         .route_layer(middleware::from_fn(read_body))
         .route_layer(middleware::from_fn_with_state(access.clone(), only_runs));
     let monitors = Router::new()

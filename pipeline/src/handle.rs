@@ -12,6 +12,7 @@ use crate::{
     history::StoryHistory,
     host::AgentSettings,
     ledger::RunLedger,
+    mailbox::PersonMessage,
     rooms::{EnterRequest, LandRequest, LandedStory, RoomReadiness},
     specs::ProjectSpecs,
     story::{Story, StoryConversation, StoryId, StoryKind, stage::Stage, templates},
@@ -176,6 +177,7 @@ pub(crate) enum PipelineOrder {
     Tick(StoryId, usize, bool, Answer<()>),
     Start(StoryId, Option<String>, Actor, Answer<StartResult>),
     Stop(StopTarget, Actor, Answer<Vec<RunInfo>>),
+    Tell(StoryId, PersonMessage, Answer<RunInfo>),
     Prefer(StoryId, String, Actor, Answer<()>),
     Move(StoryId, Stage, Actor, Answer<Story>),
     Retry(StoryId, Actor, Answer<StartResult>),
@@ -208,6 +210,7 @@ impl PipelineOrder {
             | Self::Merge(id, ..)
             | Self::MergeFailed(id, ..)
             | Self::Release(id, ..)
+            | Self::Tell(id, ..)
             | Self::Stop(StopTarget::Story(id), ..) => Some(*id),
             Self::Create(..)
             | Self::Stop(StopTarget::Agent(_), ..)
@@ -325,6 +328,11 @@ impl Pipeline {
     /// gone, with the runs that were ended.
     pub async fn stop(&self, target: StopTarget, by: Actor) -> Result<Vec<RunInfo>, PipelineError> {
         self.order(|answer| PipelineOrder::Stop(target, by, answer)).await
+    }
+
+    /// Says something to the agent that works on a story: it gets the words between two of its tool calls. Returns its run.
+    pub async fn tell(&self, story: StoryId, message: PersonMessage) -> Result<RunInfo, PipelineError> {
+        self.order(|answer| PipelineOrder::Tell(story, message, answer)).await
     }
 
     /// Sets the preferred agent. Refused where there is none of this name.

@@ -20,7 +20,8 @@ use agents::{
 };
 
 use crate::{
-    event::RunInfo, open_hosts::CommandGates, story::StoryId, strangers::StrangersRead, trust::TrustStore,
+    event::RunInfo, mailbox::RunMailbox, open_hosts::CommandGates, story::StoryId, strangers::StrangersRead,
+    trust::TrustStore,
 };
 
 /// More of a script is not read.
@@ -28,9 +29,9 @@ const MAX_SCRIPT: u64 = 64 << 10;
 
 /// The program around the pipeline.
 pub trait PipelineHost: Send + Sync + 'static {
-    /// Lets a run call in. `read` is what its agent has read by strangers, kept up to date. Called once for each run, before its
-    /// process starts. Must not block.
-    fn open(&self, run: &RunInfo, read: &StrangersRead) -> RunAccess;
+    /// Lets a run call in. `read` is what its agent has read by strangers, kept up to date; `mailbox` has what people say to it. Called
+    /// once for each run, before its process starts. Must not block.
+    fn open(&self, run: &RunInfo, read: &StrangersRead, mailbox: &RunMailbox) -> RunAccess;
 
     /// Who decides about hosts that no setting lists; `None` if nobody does, so that none is open. Must not block.
     fn host_gate(&self, _asker: HostAsker) -> Option<Arc<dyn HostGate>> {

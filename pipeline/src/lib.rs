@@ -15,6 +15,7 @@ pub mod handle;
 pub mod history;
 pub mod host;
 pub mod ledger;
+pub mod mailbox;
 pub mod merge;
 pub mod migrate;
 mod open_hosts;

@@ -18,11 +18,13 @@ use std::sync::Arc;
 
 use tokio::{sync::mpsc, task::JoinHandle};
 
+#[cfg(test)]
+pub(crate) use self::plan::RunSignals;
 pub(crate) use self::workspace::needs;
 pub(crate) use self::{
     check::{BranchContent, branch_content},
     outcome::{RunEnd, RunFailure, RunOutcome},
-    plan::{RunContext, RunControl, RunPlan, RunSignals, RunUpdate},
+    plan::{RunContext, RunControl, RunPlan, RunUpdate},
 };
 use crate::{
     board::{WorkError, WorkFolder},
@@ -40,7 +42,7 @@ pub(crate) fn start(
     plan: RunPlan,
 ) -> (RunControl, mpsc::Receiver<RunUpdate>, JoinHandle<RunEnd>) {
     let (told, hears) = mpsc::channel(TOLD);
-    let (control, RunSignals { ended, review }) = RunControl::pair();
+    let (control, signals) = RunControl::pair();
     let handle = tokio::spawn(async move {
         let story = plan.run.story;
         let text = job::blocking(move || work.text(story)).await;
@@ -59,7 +61,7 @@ pub(crate) fn start(
                 }
             },
         };
-        job::RunJob::new(context, plan, told, ended, review).run().await
+        job::RunJob::new(context, plan, told, signals).run().await
     });
     (control, hears, handle)
 }

@@ -53,6 +53,7 @@ mod stories;
 mod story_commands;
 mod talk;
 mod team;
+mod tell;
 mod terminal;
 mod threads;
 mod transcripts;

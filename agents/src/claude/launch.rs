@@ -48,6 +48,9 @@ const CLOUD_SWITCHES: [&str; 6] = [
 /// How long one MCP call may take, in milliseconds: a day. By default the CLI gives up after 60 s without an answer.
 const MCP_TIMEOUT_MS: u32 = 86_400_000;
 
+/// A hook that storkit does not answer in this time is passed over.
+const HOOK_TIMEOUT_S: u32 = 10;
+
 /// Set unless the environment or the configuration sets them: no self-update, no traffic except to the API (observed on 2.1.330:
 /// with these a start connects only to the base URL), and a wrong key is reported after seconds, where the CLI's own ten
 /// retries take 190 s.
@@ -338,7 +341,7 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     }
     // Always: without it `defaultMode` in the operator's own settings decides, and a release may choose another default.
     add("--permission-mode", wording::permission_mode_option(&launch.mode_of_permissions()).as_ref());
-    match &launch.model.proxy {
+    match settings_of(launch) {
         Some(_) => add("--settings", files.settings.as_os_str()),
         None => add("--settings", SETTINGS.as_ref()),
     }
@@ -359,18 +362,40 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     options
 }
 
-/// The content of `--settings` for a run with a proxy: what the operator's own settings say of keys and addresses counts before the
-/// environment, and this counts before them (2.1.330).
+/// The content of `--settings`, where it has secrets; else [`SETTINGS`] is all there is.
 pub(super) fn settings_of(launch: &Launch) -> Option<serde_json::Value> {
-    let (proxy, port) = launch.model.proxy.as_ref()?;
-    let empty = model_proxy::REPLACED.iter().chain(&CLOUD_SWITCHES);
-    let mut env: BTreeMap<String, String> = empty.map(|name| ((*name).to_owned(), String::new())).collect();
-    env.extend(proxy.environment(*port));
+    let (proxy, hooks) = (launch.model.proxy.as_ref(), message_hooks(launch));
+    if proxy.is_none() && hooks.is_none() {
+        return None;
+    }
     let mut settings: serde_json::Value = serde_json::from_str(SETTINGS).unwrap_or_default();
-    settings["env"] = serde_json::json!(env);
-    // A program that would print a key.
-    settings["apiKeyHelper"] = "".into();
+    if let Some((proxy, port)) = proxy {
+        // What the operator's own settings say of keys and addresses counts before the environment, and this counts before them (2.1.330).
+        let empty = model_proxy::REPLACED.iter().chain(&CLOUD_SWITCHES);
+        let mut env: BTreeMap<String, String> =
+            empty.map(|name| ((*name).to_owned(), String::new())).collect();
+        env.extend(proxy.environment(*port));
+        settings["env"] = serde_json::json!(env);
+        // A program that would print a key.
+        settings["apiKeyHelper"] = "".into();
+    }
+    if let Some(hooks) = hooks {
+        settings["hooks"] = hooks;
+    }
     Some(settings)
+}
+
+/// Hooks by which a story's agent gets what people say to it meanwhile: after each tool call, and before its turn ends.
+fn message_hooks(launch: &Launch) -> Option<serde_json::Value> {
+    let PermissionRoute::Mcp { url, token } = &launch.permissions.route else { return None };
+    let server = url.strip_suffix("/mcp")?;
+    let hook = serde_json::json!([{ "hooks": [{
+        "type": "http",
+        "url": format!("{server}/messages"),
+        "headers": { "Authorization": format!("Bearer {token}") },
+        "timeout": HOOK_TIMEOUT_S,
+    }] }]);
+    Some(serde_json::json!({ "PostToolUse": hook, "PostToolUseFailure": hook, "Stop": hook }))
 }
 
 /// The content of `--mcp-config`: the operator's servers for a live session, and storkit's own.
@@ -515,7 +540,7 @@ mod tests {
             panic!("a key")
         };
         let mut launch = one_shot("hi");
-        assert_eq!(settings_of(&launch), None);
+        assert_eq!(settings_of(&launch).expect("hooks")["env"], serde_json::Value::Null);
         launch.model.proxy = Some((Arc::new(ModelProxy::new(service, None)), 4321));
         let settings = settings_of(&launch).expect("settings");
         let env = |name: &str| settings["env"][name].as_str().map(str::to_owned);
@@ -530,6 +555,18 @@ mod tests {
         let key = env("ANTHROPIC_API_KEY").expect("the run's key");
         assert!(!key.is_empty() && key != "m4rked");
         assert!(line(&launch).contains("--settings /run/cc/settings.json") && !line(&launch).contains(&key));
+    }
+
+    #[test]
+    fn a_storys_agent_asks_for_messages_after_each_tool_call_and_before_it_ends() {
+        let settings = settings_of(&one_shot("hi")).expect("hooks");
+        for event in ["PostToolUse", "PostToolUseFailure", "Stop"] {
+            let hook = &settings["hooks"][event][0]["hooks"][0];
+            assert_eq!(hook["url"], "http://127.0.0.1:3001/messages");
+            assert_eq!(hook["headers"]["Authorization"], "Bearer s3cret");
+        }
+        assert!(!line(&one_shot("hi")).contains("s3cret"), "arguments are seen by every process");
+        assert_eq!(settings_of(&launch(PromptMode::Live, PermissionRoute::Control)), None);
     }
 
     #[test]
@@ -553,7 +590,7 @@ mod tests {
     #[test]
     fn a_one_shot_prompt_that_looks_like_options_stays_one_argument() {
         let launch = one_shot("--help; $(rm -rf /) \"me\"");
-        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /dev/null claude -p --mcp-config /run/cc/mcp.json --allowedTools mcp__storkit --permission-prompt-tool mcp__storkit__prompt_permission --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages -- --help; $(rm -rf /) "me""#);
+        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /dev/null claude -p --mcp-config /run/cc/mcp.json --allowedTools mcp__storkit --permission-prompt-tool mcp__storkit__prompt_permission --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --permission-mode default --settings /run/cc/settings.json --setting-sources user --strict-mcp-config --verbose --include-partial-messages -- --help; $(rm -rf /) "me""#);
         let last = argv(&launch, &files()).pop();
         assert_eq!(last, Some("--help; $(rm -rf /) \"me\"".into()));
     }
@@ -578,7 +615,7 @@ mod tests {
     fn what_is_too_long_for_an_argument_goes_through_files() {
         let mut launch = one_shot(&"x".repeat(MAX_ARGUMENT + 1));
         launch.session.append_system_prompt = Some("y".repeat(MAX_ARGUMENT + 1));
-        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/prompt claude -p --mcp-config /run/cc/mcp.json --allowedTools mcp__storkit --permission-prompt-tool mcp__storkit__prompt_permission --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --append-system-prompt-file /run/cc/system --permission-mode default --settings {"useAutoModeDuringPlan":false} --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
+        insta::assert_snapshot!(line(&launch), @r#"/bin/sh -c exec "$@" < "$0" /run/cc/prompt claude -p --mcp-config /run/cc/mcp.json --allowedTools mcp__storkit --permission-prompt-tool mcp__storkit__prompt_permission --output-format stream-json --session-id 11111111-2222-4333-8444-555555555555 --append-system-prompt-file /run/cc/system --permission-mode default --settings /run/cc/settings.json --setting-sources user --strict-mcp-config --verbose --include-partial-messages"#);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use pipeline::{
     Pipeline,
     event::{NumberedEvent, PipelineEvent, RunInfo},
     host::{AgentSettings, PipelineHost, RunAccess},
+    mailbox::RunMailbox,
     stage::Stage,
     strangers::StrangersRead,
 };
@@ -43,7 +44,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 struct Nobody;
 
 impl PipelineHost for Nobody {
-    fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
+    fn open(&self, _run: &RunInfo, _read: &StrangersRead, _mailbox: &RunMailbox) -> RunAccess {
         RunAccess {
             route: PermissionRoute::Control,
             waiting: Arc::new(AtomicUsize::new(0)),

@@ -19,6 +19,7 @@ use pipeline::{
     config::{Agent, Component, ProjectConfig},
     event::RunInfo,
     host::{AgentSettings, PipelineHost, RunAccess},
+    mailbox::RunMailbox,
     stage::Role,
     strangers::StrangersRead,
     trust::TrustStore,
@@ -49,7 +50,7 @@ const STORY: &str = "1_attack";
 struct BenchHost;
 
 impl PipelineHost for BenchHost {
-    fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
+    fn open(&self, _run: &RunInfo, _read: &StrangersRead, _mailbox: &RunMailbox) -> RunAccess {
         RunAccess {
             route: PermissionRoute::Control,
             waiting: Arc::new(AtomicUsize::new(0)),

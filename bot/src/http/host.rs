@@ -10,6 +10,7 @@ use agents::{claude::PermissionRoute, confine::HostGate, model_proxy::ModelAcces
 use pipeline::{
     event::RunInfo,
     host::{AgentSettings, HostAsker, PipelineHost, RunAccess},
+    mailbox::RunMailbox,
     stage::Role,
     strangers::StrangersRead,
     trust::TrustStore,
@@ -39,7 +40,7 @@ impl BotHost {
 }
 
 impl PipelineHost for BotHost {
-    fn open(&self, run: &RunInfo, read: &StrangersRead) -> RunAccess {
+    fn open(&self, run: &RunInfo, read: &StrangersRead, mailbox: &RunMailbox) -> RunAccess {
         let waiting = Arc::new(AtomicUsize::new(0));
         let settings = self.settings.loaded();
         let asker = Asker::run(run.story, run.role, read.clone());
@@ -49,6 +50,7 @@ impl PipelineHost for BotHost {
             asked_for: format!("story {} ({})", run.story, run.slot),
             timeout: settings.config.claude.permission_timeout.limit(),
             agent: Some(run.clone()),
+            mailbox: mailbox.clone(),
             waiting: waiting.clone(),
             asker,
             ..McpRun::default()

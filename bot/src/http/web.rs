@@ -29,11 +29,11 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tower_http::compression::CompressionLayer;
 
 pub use self::{board::LiveBoard, files::build, origin::PageOrigins};
+pub use self::{files::build, origin::PageOrigins};
 use self::{
     origin::{only_this_page, protect},
     visitors::{no_agents, only_people},
 };
-pub use self::{files::build, origin::PageOrigins};
 use super::{access::TcpPeerCheck, connection_table::ListenerLimits, connections};
 use crate::{
     bot_tasks::BotTasks, clock::Clock, config::current::LiveSettings, permission::PermissionBroker,

@@ -37,6 +37,21 @@ pub const NO_TITLE: &str = "A story needs a title.";
 /// The answer to `log` without anything.
 pub const WHOSE_LOG: &str = "Whose log? Name an agent or a story's number.";
 
+/// `tell ID` without words.
+pub const TELL_WHAT: &str = "What? The words for the agent come behind the story's number.";
+
+/// Too many words for `tell`.
+pub fn tell_too_long(id: StoryId, longest: usize) -> String {
+    format!(
+        "That is longer than {longest} characters. Put it into the story with `edit {id}`, and tell the agent to read it."
+    )
+}
+
+/// An agent gets a person's words.
+pub fn told(run: &RunInfo) -> String {
+    format!("{} (story {}) gets it between two of its steps.", code_span(&run.slot), run.story)
+}
+
 /// The first word is no story's number.
 pub fn not_a_story_number(word: &str) -> String {
     format!("{} is not a story's number, like `12`; `status` lists them.", code_span(word))

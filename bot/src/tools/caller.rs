@@ -6,7 +6,7 @@ use std::{
 };
 
 use adapters::Room;
-use pipeline::event::RunInfo;
+use pipeline::{event::RunInfo, mailbox::RunMailbox};
 
 use crate::{
     messengers::RequestOrigin,
@@ -25,6 +25,8 @@ pub struct McpRun {
     pub timeout: Option<Duration>,
     /// The pipeline's run; `None` for one that may only ask.
     pub agent: Option<RunInfo>,
+    /// What people say to it while it works.
+    pub mailbox: RunMailbox,
     /// Whether it is the operator's own way in, with all tools.
     pub operator: bool,
     /// A turn of a room's agent, which has no token.

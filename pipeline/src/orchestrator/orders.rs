@@ -48,8 +48,11 @@ impl Orchestrator {
     // An order sees the effect of all earlier ones: while a story's files are worked on, orders for it wait.
     pub(super) fn take_order(&mut self, order: PipelineOrder) {
         match order.story() {
-            // Stopping a process needs no file.
-            Some(story) if matches!(order, PipelineOrder::Stop(..)) && self.runs.at_work(story).is_some() => {
+            // What concerns a living process needs no file.
+            Some(story)
+                if matches!(order, PipelineOrder::Stop(..) | PipelineOrder::Tell(..))
+                    && self.runs.at_work(story).is_some() =>
+            {
                 self.handle_order(order);
             }
             Some(story) => self.take_event(story, DeferredEvent::Order(Box::new(order))),
@@ -76,6 +79,10 @@ impl Orchestrator {
             }
             PipelineOrder::Start(id, agent, by, answer) => self.start(id, agent, by, answer),
             PipelineOrder::Stop(target, by, answer) => self.stop(&target, &by, answer),
+            PipelineOrder::Tell(id, message, answer) => {
+                let told = self.tell(id, message);
+                self.publisher.answer(answer, told);
+            }
             PipelineOrder::Prefer(id, agent, by, answer) => {
                 let edit = checked!(self, answer, self.preference(id, agent.clone()));
                 self.edit_and_answer(id, vec![edit], answer, move |this| {
@@ -411,6 +418,7 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         | PipelineOrder::Rescan(answer) => no(answer, why),
         PipelineOrder::Start(.., answer) | PipelineOrder::Retry(.., answer) => no(answer, why),
         PipelineOrder::Stop(.., answer) => no(answer, why),
+        PipelineOrder::Tell(.., answer) => no(answer, why),
         PipelineOrder::Delete(.., answer) => no(answer, why),
         PipelineOrder::Merge(.., answer) => no(answer, why),
         PipelineOrder::Attach(.., answer) => no(answer, why),

@@ -9,6 +9,7 @@ use crate::{
     config::Agent,
     event::{RunId, RunInfo},
     handle::{Answer, PipelineError, StopTarget},
+    mailbox::PersonMessage,
     run::RunControl,
     story::{
         StoryId,
@@ -143,6 +144,12 @@ impl Runs {
         let (told, wait) = oneshot::channel();
         run.waiting.push(told);
         Some(wait)
+    }
+
+    /// Leaves a person's words for the agent at work on a story. `None` where there is none that could read them.
+    pub(super) fn tell(&self, story: StoryId, message: PersonMessage) -> Option<RunInfo> {
+        let run = self.0.get(&story).filter(|run| !run.over && run.verdict == RunVerdict::Own)?;
+        run.control.tell(message).then(|| run.info.clone())
     }
 
     /// A reviewer's decision; it counts once its run is over. Returns whether this worker reviews the story.

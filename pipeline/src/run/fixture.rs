@@ -12,7 +12,7 @@ use agents::{
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 
-use super::{RunContext, RunControl, RunEnd, RunOutcome, RunPlan, RunSignals, RunUpdate, job::RunJob, start};
+use super::{RunContext, RunControl, RunEnd, RunOutcome, RunPlan, RunUpdate, job::RunJob, start};
 use crate::{
     board::WorkFolder,
     config::{Agent, ProjectConfig},
@@ -20,6 +20,7 @@ use crate::{
     guard::OwnCommits,
     host::{AgentSettings, PipelineHost, RunAccess},
     ledger::RunLedger,
+    mailbox::RunMailbox,
     story::{
         Story, StoryDocument, StoryId,
         stage::{Role, Stage},
@@ -86,7 +87,7 @@ pub(super) struct FinishedRun {
 struct TestHost(PermissionRoute);
 
 impl PipelineHost for TestHost {
-    fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
+    fn open(&self, _run: &RunInfo, _read: &StrangersRead, _mailbox: &RunMailbox) -> RunAccess {
         let waiting = Arc::new(AtomicUsize::new(0));
         RunAccess { route: self.0.clone(), waiting, trials: Default::default(), guard: Box::new(()) }
     }
@@ -193,8 +194,8 @@ impl RunFixture {
     /// The parts of a run that does not run.
     pub(super) fn job(&self) -> (RunJob, RunControl, mpsc::Receiver<RunUpdate>) {
         let (told, updates) = mpsc::channel(100);
-        let (control, RunSignals { ended, review }) = RunControl::pair();
-        (RunJob::new(self.context.clone(), self.plan.clone(), told, ended, review), control, updates)
+        let (control, signals) = RunControl::pair();
+        (RunJob::new(self.context.clone(), self.plan.clone(), told, signals), control, updates)
     }
 
     /// The arguments of the CLI's process of this number; `None` where there was none.

@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     outcome::{RunEnd, RunFailure, RunOutcome},
-    plan::{ReviewSlot, RunContext, RunPlan, RunUpdate},
+    plan::{ReviewSlot, RunContext, RunPlan, RunSignals, RunUpdate},
     turn::{RunSpending, TurnResult},
     workspace::Workspace,
 };
 use crate::{
     event::RunPhase,
     host::RunAccess,
+    mailbox::RunMailbox,
     run_log::RunLog,
     story::BlockReason,
     verdict::{self, FailureCause, NextAction, StopReason},
@@ -44,6 +45,7 @@ pub(super) struct RunJob {
     /// Whether the CLI waits for the model's service.
     pub busy: bool,
     pub branch: BranchProgress,
+    pub mailbox: RunMailbox,
     output: RunOutput,
     review: ReviewSlot,
 }
@@ -73,8 +75,7 @@ impl RunJob {
         context: RunContext,
         plan: RunPlan,
         updates: mpsc::Sender<RunUpdate>,
-        ended: watch::Receiver<Option<StopReason>>,
-        review: ReviewSlot,
+        RunSignals { ended, review, mailbox }: RunSignals,
     ) -> Self {
         let log = RunLog::create(&context.project, &plan.run.id);
         let resumed = plan.resume.as_ref().map(SessionId::to_string);
@@ -98,6 +99,7 @@ impl RunJob {
             spending: RunSpending::new(SessionCost::resumed(before_usd)),
             busy: false,
             branch: BranchProgress::default(),
+            mailbox,
             output: RunOutput { updates, log },
             review,
         }
@@ -108,6 +110,7 @@ impl RunJob {
             Ok(outcome) | Err(outcome) => outcome,
         };
         self.report_refusals().await;
+        self.report_unread().await;
         self.watch_over_products(&outcome).await;
         if let Some(workspace) = self.workspace.take() {
             blocking(move || workspace.close()).await;
@@ -189,6 +192,28 @@ impl RunJob {
         self.send_update(RunUpdate::Alarm(text)).await;
     }
 
+    /// Writes what people said, and what of it the agent has.
+    pub(super) fn log_mailbox(&mut self) {
+        for note in self.mailbox.notes() {
+            self.log_line(&note.line());
+        }
+    }
+
+    /// Tells people which of their words nobody has read.
+    async fn report_unread(&mut self) {
+        let unread = self.mailbox.close();
+        self.log_mailbox();
+        let (slot, story) = (self.plan.run.slot.clone(), self.plan.run.story);
+        for message in unread {
+            let (by, text) = (message.by, message.text);
+            let text = format!(
+                "`{slot}` (story {story}) ended before it read what {by} said (“{text}”). Say it again to whoever works on it next, or put it into \
+                 the story with `edit {story}`."
+            );
+            self.send_update(RunUpdate::Alarm(text)).await;
+        }
+    }
+
     // Adds the tail of the log. A run that reached the CLI's own budget limit is not at fault: a person has
     // to decide about money.
     fn failed(&self, turn: &TurnResult, cause: FailureCause) -> RunOutcome {
@@ -214,7 +239,7 @@ impl RunJob {
         self.check_stopped()?;
         self.set_up().await?;
         // Opened after the setup, whose commands so never see the run's token.
-        let access = self.context.host.open(&self.plan.run, &self.plan.read);
+        let access = self.context.host.open(&self.plan.run, &self.plan.read, &self.mailbox);
         if let Some(workspace) = &self.workspace {
             workspace.write_mcp(&access.route);
         }

@@ -13,6 +13,7 @@ use crate::{
     guard::OwnCommits,
     host::{AgentSettings, PipelineHost},
     ledger::RunLedger,
+    mailbox::{PersonMessage, RunMailbox},
     run_log::LogLine,
     story::Story,
     strangers::{StrangerText, StrangersRead},
@@ -73,9 +74,15 @@ pub(crate) type ReviewSlot = Arc<Mutex<Option<ReviewDecision>>>;
 pub(crate) struct RunControl {
     end: watch::Sender<Option<StopReason>>,
     review: ReviewSlot,
+    mailbox: RunMailbox,
 }
 
 impl RunControl {
+    /// Leaves a message for its agent. Returns `false` where it takes none any more.
+    pub(crate) fn tell(&self, message: PersonMessage) -> bool {
+        self.mailbox.put(message)
+    }
+
     /// Stops it, for this reason; the first one counts. Its result is still inspected.
     pub(crate) fn end(&self, why: StopReason) {
         self.end.send_if_modified(|ended| {
@@ -97,13 +104,15 @@ impl RunControl {
 pub(crate) struct RunSignals {
     pub ended: watch::Receiver<Option<StopReason>>,
     pub review: ReviewSlot,
+    pub mailbox: RunMailbox,
 }
 
 impl RunControl {
     pub(crate) fn pair() -> (Self, RunSignals) {
         let (end, ended) = watch::channel(None);
-        let review = Arc::default();
-        (Self { end, review: Arc::clone(&review) }, RunSignals { ended, review })
+        let (review, mailbox) = (ReviewSlot::default(), RunMailbox::default());
+        let control = Self { end, review: Arc::clone(&review), mailbox: mailbox.clone() };
+        (control, RunSignals { ended, review, mailbox })
     }
 }
 

@@ -117,6 +117,7 @@ impl RunJob {
         let mut end = self.ended.clone();
         let (mut ended, mut over_budget, mut shown_usd) = (None, false, 0.0);
         let mut told_read = self.plan.read.texts();
+        let mailbox = self.mailbox.clone();
         let outcome = loop {
             tokio::select! {
                 update = session.next() => {
@@ -127,6 +128,7 @@ impl RunJob {
                         break outcome;
                     }
                 }
+                () = mailbox.changed() => self.log_mailbox(),
                 _ = importing.tick() => {
                     self.import().await;
                     self.tell_read(&mut told_read).await;

@@ -14,8 +14,9 @@ use tokio::{io::copy_bidirectional, net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{Answer, EgressRefusal, EgressShared, unreachable};
 
-/// The only path of storkit's own listener that is reachable from inside: its events and metrics are not for agents.
-const OWN_PATH: &str = "/mcp";
+/// The only paths of storkit's own listener that are reachable from inside, an agent's tools and what people say to it: events and
+/// metrics are not for agents.
+const OWN_PATHS: [&str; 2] = ["/mcp", "/messages"];
 
 /// Hop-by-hop headers (RFC 9110, 7.6.1), in addition to those that `Connection` names.
 const HOP_BY_HOP: [&str; 6] =
@@ -67,10 +68,10 @@ pub(super) async fn own_tools(
     own: SocketAddr,
     request: Request<Incoming>,
 ) -> Result<Answer, EgressRefusal> {
-    if request.uri().path() != OWN_PATH {
+    if !OWN_PATHS.contains(&request.uri().path()) {
         return Err(EgressRefusal(
             StatusCode::FORBIDDEN,
-            format!("Only {OWN_PATH} is reached from a sandbox."),
+            format!("Only {} are reached from a sandbox.", OWN_PATHS.join(" and ")),
         ));
     }
     let stream = TcpStream::connect(own).await;

@@ -22,6 +22,7 @@ use pipeline::{
     Pipeline, Project,
     event::RunInfo,
     host::{AgentSettings, PipelineHost, RunAccess},
+    mailbox::RunMailbox,
     rooms::RoomWorkspace,
     strangers::StrangersRead,
 };
@@ -74,7 +75,7 @@ pub(in crate::chat) struct RoomFixture {
 struct NoHost;
 
 impl PipelineHost for NoHost {
-    fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
+    fn open(&self, _run: &RunInfo, _read: &StrangersRead, _mailbox: &RunMailbox) -> RunAccess {
         let waiting = Arc::new(AtomicUsize::new(0));
         RunAccess {
             route: PermissionRoute::Control,

@@ -26,10 +26,7 @@ use super::{
     kept::KeptChanges,
     view::{BoardState, BoardView, MergeCard, QuestionCard, RunCard, StoryCard},
 };
-use crate::{
-    clock::Clock,
-    permission::PermissionBroker,
-};
+use crate::{clock::Clock, permission::PermissionBroker};
 use crate::{clock::Clock, permission::PermissionBroker};
 
 /// Changes within this time are one.

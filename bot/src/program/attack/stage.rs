@@ -26,6 +26,7 @@ use pipeline::{
     config::{Agent, Component, ProjectConfig},
     event::RunInfo,
     host::{PipelineHost, RunAccess},
+    mailbox::RunMailbox,
     rooms::{RoomReadiness, RoomWorkspace},
     stage::Role,
     strangers::StrangersRead,
@@ -181,7 +182,7 @@ impl StageHost {
 }
 
 impl PipelineHost for StageHost {
-    fn open(&self, run: &RunInfo, _read: &StrangersRead) -> RunAccess {
+    fn open(&self, run: &RunInfo, _read: &StrangersRead, _mailbox: &RunMailbox) -> RunAccess {
         let guard = self.runs.open(McpRun { agent: Some(run.clone()), ..McpRun::default() });
         let route = PermissionRoute::Mcp { url: self.url.clone(), token: guard.token().to_owned() };
         let guard: Box<dyn Any + Send + Sync> = Box::new(guard);

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::{Done, checked, mover, refused, reply};
 use crate::{
-    event::Actor,
+    event::{Actor, RunInfo},
     handle::{Answer, StartResult, StopTarget},
     history::StoryAct,
+    mailbox::PersonMessage,
     orchestrator::{
         Orchestrator,
         stories::{FrontEdit, StoryStep, StoryWork},
@@ -90,12 +91,22 @@ impl Orchestrator {
         Ok(StartResult::Waiting(waits))
     }
 
-    pub(super) fn stop(
-        &mut self,
-        target: &StopTarget,
-        by: &Actor,
-        answer: Answer<Vec<crate::event::RunInfo>>,
-    ) {
+    /// Leaves a person's words for the agent that works on a story.
+    pub(super) fn tell(&mut self, id: StoryId, message: PersonMessage) -> Done<RunInfo> {
+        let story = self.known(id)?;
+        match self.runs.tell(id, message) {
+            Some(run) => Ok(run),
+            None if matches!(story.stage, Stage::Done | Stage::Archived) => refused(format!(
+                "story {id} is done, so nobody works on it. Write a new story for what is left."
+            )),
+            None => refused(format!(
+                "nobody works on story {id} now, so nobody would read it. Put it into the story with `edit {id}`; `start {id}` or `retry \
+                 {id}` lets an agent go on."
+            )),
+        }
+    }
+
+    pub(super) fn stop(&mut self, target: &StopTarget, by: &Actor, answer: Answer<Vec<RunInfo>>) {
         // The wait is outside the loop: a run is over only when the loop has handled its events.
         let waits = self.runs.stop(target, &by.to_string());
         tokio::spawn(async move {

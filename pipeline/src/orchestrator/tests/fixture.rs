@@ -22,6 +22,7 @@ use crate::{
     board::BOARD_BRANCH,
     event::{Actor, NumberedEvent, PipelineEvent, RunInfo},
     host::{AgentSettings, PipelineHost, RunAccess},
+    mailbox::RunMailbox,
     story::{StoryId, StoryKind, stage::Stage},
     strangers::StrangersRead,
     verdict::ReviewDecision,
@@ -107,7 +108,7 @@ struct TestHost {
 }
 
 impl PipelineHost for TestHost {
-    fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
+    fn open(&self, _run: &RunInfo, _read: &StrangersRead, _mailbox: &RunMailbox) -> RunAccess {
         let url = format!("http://127.0.0.1:{}/", self.port);
         RunAccess {
             route: PermissionRoute::Mcp { url, token: "t".into() },

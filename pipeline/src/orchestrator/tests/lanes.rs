@@ -11,6 +11,7 @@ use crate::{
     history::StoryHistory,
     host::{AgentSettings, PipelineHost, RunAccess},
     ledger::RunLedger,
+    mailbox::RunMailbox,
     orchestrator::{EventSources, Orchestrator, publisher::EventPublisher, setup::StartupState},
     story::{Story, StoryId, StoryKind, stage::Stage},
     strangers::StrangersRead,
@@ -20,7 +21,7 @@ use crate::{
 struct NoHost;
 
 impl PipelineHost for NoHost {
-    fn open(&self, _run: &RunInfo, _read: &StrangersRead) -> RunAccess {
+    fn open(&self, _run: &RunInfo, _read: &StrangersRead, _mailbox: &RunMailbox) -> RunAccess {
         unreachable!("no run is started")
     }
 }

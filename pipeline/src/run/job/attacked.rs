@@ -19,7 +19,7 @@ use crate::{
     merge::conflict_worktree,
     run::{
         outcome::RunOutcome,
-        plan::{RunContext, RunControl, RunPlan, RunSignals, RunUpdate},
+        plan::{RunContext, RunControl, RunPlan, RunUpdate},
     },
     story::{
         Story, StoryDocument, StoryId,
@@ -104,8 +104,8 @@ impl AttackedRun {
         let (settings, own) = (Arc::new(settings), OwnCommits::default());
         let context = RunContext { project, settings, host, own, ledger, worktrees };
         let (told, updates) = mpsc::channel(UPDATES);
-        let (control, RunSignals { ended, review }) = RunControl::pair();
-        let job = RunJob::new(context, plan, told, ended, review);
+        let (control, signals) = RunControl::pair();
+        let job = RunJob::new(context, plan, told, signals);
         Ok(Self { job, _control: control, _updates: updates })
     }
 
