@@ -12,7 +12,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use adapters::web::WebSpeaker;
+use adapters::web::{WebSpeaker, WebText};
 use bot::{
     Clock,
     config::access::{AccessTable, MessengerPeople},
@@ -309,7 +309,9 @@ async fn what_a_person_pressed_last_counts_after_they_were_taken_off_the_list() 
     let page = bot.page.as_ref().expect("a page");
     let room = adapters::web::Web::room_of("fake:ann");
     page.choose(&speaker, &room, adapters::MessageId::new(""), key).await.expect("it is taken");
-    page.say(&speaker, &room, "yes 1", None).await.expect("it is taken");
+    page.say(&speaker, &room, WebText { text: "yes 1".into(), ..WebText::default() })
+        .await
+        .expect("it is taken");
     // Bob is heard after that.
     let others = bot.room("b");
     others.say_as("bob", "status").await;
@@ -336,7 +338,7 @@ struct AttackedPage {
 }
 
 impl AttackedPage {
-    fn new(wall: &str, network: bool) -> (AttackedProject, Serving) {
+    fn served(wall: &str, network: bool) -> (AttackedProject, Serving) {
         let team = format!(
             "gates = [\"true\"]\n[[agent]]\nname = \"coder\"\nstage = \"coder\"\nnetwork = {network}\n\
              [[agent]]\nname = \"qa\"\nstage = \"qa\"\n"
@@ -351,7 +353,7 @@ impl AttackedPage {
     }
 
     async fn start(wall: &str, network: bool) -> Self {
-        let (project, serving) = Self::new(wall, network);
+        let (project, serving) = Self::served(wall, network);
         let browser = Browser::open(&link_at(&project.0)).await;
         Self { project, _serving: serving, browser }
     }
@@ -387,7 +389,9 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 async fn an_agent_behind_a_wall_uses_the_page() {
     needs!(Wall);
     for wall in walls() {
-        for network in [false, true] {
+        // Landlock limits connections by their port only, so storkit starts no agent there without the whole network.
+        let networks: &[bool] = if wall == "landlock" { &[true] } else { &[false, true] };
+        for &network in networks {
             let page = AttackedPage::start(wall, network).await;
             let link = link_at(&page.project.0);
             let found = page.attack("", &link);

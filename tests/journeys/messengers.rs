@@ -8,7 +8,7 @@ use std::sync::{
 use adapters::{
     Room,
     testing::fake::Fake,
-    web::{WebChange, WebSpeaker},
+    web::{WebChange, WebSpeaker, WebText},
 };
 use e2e::{
     Bot, Cli, Setup,
@@ -43,7 +43,9 @@ async fn answer_on_page(bot: &Bot, command: &str) -> String {
     let room = Room::new(adapters::web::NAME, format!("room-{}", ROOMS.fetch_add(1, Ordering::Relaxed)));
     let mut news = page.follow();
     let root = WebSpeaker { id: "fake:root".into(), name: "root".into() };
-    page.say(&root, &room, command, None).await.expect("it is taken");
+    page.say(&root, &room, WebText { text: command.into(), ..WebText::default() })
+        .await
+        .expect("it is taken");
     let shown = async {
         loop {
             let news = news.recv().await.expect("the page is there");

@@ -72,7 +72,7 @@ impl Shown {
 
     /// A state of this question.
     async fn question(&mut self, id: usize, is_over: bool) -> Value {
-        let is_it = |it: &&Value| it["id"] == Value::from(id) && it["outcome"].is_object() == is_over;
+        let is_it = |it: &&Value| it["id"] == id && it["outcome"].is_object() == is_over;
         self.until(|frame| frame["questions"].as_array()?.iter().find(is_it).cloned()).await
     }
 
@@ -95,7 +95,7 @@ struct Race {
 
 impl Race {
     fn of(number: usize) -> Self {
-        Self { slack_allows: number % 2 == 0, order: number % 3 }
+        Self { slack_allows: number.is_multiple_of(2), order: number % 3 }
     }
 
     fn labels(&self) -> (&'static str, &'static str) {

@@ -16,7 +16,7 @@ import { dismissAnsweredOnLeaving } from "./question/answered";
 import { page } from "./route";
 import { Bars } from "./shell/bars";
 import { Header } from "./shell/header";
-import { isHelpOpen, startKeys } from "./shell/keys";
+import { isHelpOpen } from "./shell/help";
 import { Nav } from "./shell/nav";
 import { NewQuestions } from "./shell/new_questions";
 import { Toast } from "./shell/toast";
@@ -43,13 +43,18 @@ export function App() {
     showCountInTitle(() => titleOf(page.value));
     // Not beside what the first page waits for.
     let isLoaded = false;
+    let stopKeys = () => {};
     const stop = effect(() => {
       if (!project.value || isLoaded) return;
       isLoaded = true;
       loadTheRest();
+      // Without them the page is only less handy.
+      import("./shell/keys").then(
+        (keys) => (stopKeys = keys.startKeys()),
+        () => undefined,
+      );
     });
     dismissAnsweredOnLeaving();
-    const stopKeys = startKeys();
     return () => {
       stop();
       stopKeys();

@@ -415,6 +415,10 @@ mod tests {
         page.page(room, None, 50).messages.iter().map(|message| message.text.clone()).collect()
     }
 
+    fn said(text: &str) -> WebText {
+        WebText { text: text.into(), ..WebText::default() }
+    }
+
     fn ann() -> WebSpeaker {
         WebSpeaker { id: "slack:U01".into(), name: "Ann".into() }
     }
@@ -424,7 +428,7 @@ mod tests {
         let archive = Arc::new(MemoryArchive::default());
         let room = Web::room_of("slack:U01");
         let first = page_with(&archive);
-        first.say(&ann(), &room, "status", None).await.unwrap();
+        first.say(&ann(), &room, said("status")).await.unwrap();
         let question = first.send(&room, &Outgoing::text("May I?")).await.unwrap();
         let live = Outgoing { live: true, ..Outgoing::text("I lo") };
         let answer = first.send(&room, &live).await.unwrap();
@@ -448,7 +452,7 @@ mod tests {
         for number in 2..=CHATS {
             let room = Web::chat_of("slack:U01", number);
             assert_eq!(room.above(), None, "a thread would share the session of the first chat");
-            page.say(&ann(), &room, "hello", None).await.unwrap();
+            page.say(&ann(), &room, said("hello")).await.unwrap();
             assert_eq!(numbers(&page).len(), CHATS.min(number + 1) as usize);
         }
         assert_eq!(page.chats_of("slack:U02").len(), 2, "they are Ann's alone");

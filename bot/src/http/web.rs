@@ -29,7 +29,6 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tower_http::compression::CompressionLayer;
 
 pub use self::{board::LiveBoard, files::build, origin::PageOrigins};
-pub use self::{files::build, origin::PageOrigins};
 use self::{
     origin::{only_this_page, protect},
     visitors::{no_agents, only_people},

@@ -1,11 +1,8 @@
 // Keys for those who have a keyboard. No key decides anything.
 
-import { signal } from "@preact/signals";
-
 import { go } from "../route";
+import { isHelpOpen } from "./help";
 
-/** Whether the list of keys is shown. */
-export const isHelpOpen = signal(false);
 const PLACES: Record<string, string> = { n: "/", b: "/board", c: "/chat" };
 /** How long `g` waits for the second key. */
 const SEQUENCE = 1200;

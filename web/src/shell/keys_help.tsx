@@ -2,7 +2,7 @@
 
 import { Dialog } from "../parts/dialog";
 import "../styles/keys.css";
-import { isHelpOpen } from "./keys";
+import { isHelpOpen } from "./help";
 
 const HELP: ReadonlyArray<[string, string]> = [
   ["g n", "Now"],

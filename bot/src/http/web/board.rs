@@ -27,7 +27,6 @@ use super::{
     view::{BoardState, BoardView, MergeCard, QuestionCard, RunCard, StoryCard},
 };
 use crate::{clock::Clock, permission::PermissionBroker};
-use crate::{clock::Clock, permission::PermissionBroker};
 
 /// Changes within this time are one.
 const TOGETHER: Duration = Duration::from_millis(100);
