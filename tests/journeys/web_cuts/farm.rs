@@ -51,7 +51,8 @@ impl Farm {
     /// Writes a new story, which nobody works on.
     pub fn new_story(&mut self) -> u32 {
         self.stories += 1;
-        self.terminal.say(&format!("new story Number {}", self.stories));
+        self.terminal.say(&format!("new story Number {}\n- [ ] It is printed", self.stories));
+        self.terminal.see(&format!("**Number {}** is in the backlog", self.stories));
         self.stories
     }
 
