@@ -8,7 +8,15 @@ pub(crate) const LINE: usize = 500;
 
 /// The first line of a text that is not blank, short enough for front matter and messages.
 pub(crate) fn one_line(text: &str) -> String {
-    let line = text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default();
+    short(text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or_default())
+}
+
+/// All words of a text in one line, as short as [`one_line`].
+pub(crate) fn in_one_line(text: &str) -> String {
+    short(&text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+fn short(line: &str) -> String {
     let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     match line.char_indices().nth(LONGEST) {
         Some((cut, _)) => format!("{}…", &line[..cut]),
@@ -102,6 +110,7 @@ mod tests {
     fn one_line_is_the_first_that_is_not_blank_without_controls_and_short() {
         assert_eq!(one_line(" \n  a\u{1b}b \nc"), "a b");
         assert_eq!(one_line(" \n"), "");
+        assert_eq!(in_one_line(" \n a\tb \n\nc"), "a b c");
         assert_eq!(one_line(&"é".repeat(LONGEST)).chars().count(), LONGEST);
         assert!(one_line(&"é".repeat(LONGEST + 1)).ends_with("é…"));
     }

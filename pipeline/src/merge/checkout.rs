@@ -46,21 +46,20 @@ pub(crate) struct PathChange {
 
 /// All checkouts of the repository whose folder is there.
 pub(crate) fn all(place: &MergePaths) -> Result<Vec<BaseCheckout>, MergeError> {
-    let main = Repository::open(&place.common)?;
-    let mut all = vec![BaseCheckout { git_dir: place.common.clone(), work_tree: PathBuf::new() }];
-    if let Some(work_tree) = main.workdir() {
-        all[0].work_tree = work_tree.to_owned();
-    } else {
-        // A bare main repository has no files, but it may have worktrees that follow base.
-        all.clear();
-    }
+    let own = Repository::open(&place.root)?;
+    // A repository that is kept elsewhere (`git clone --separate-git-dir`) does not know its checkout, but the checkout knows it.
+    let main = if own.is_worktree() { Repository::open(&place.common)? } else { own };
+    // A bare main repository has no files, but it may have worktrees that follow base.
+    let work_tree = main.workdir().map(Path::to_owned);
+    let checkout = |work_tree| BaseCheckout { git_dir: place.common.clone(), work_tree };
+    let mut all: Vec<BaseCheckout> = work_tree.map(checkout).into_iter().collect();
     for admin in fs::read_dir(place.common.join("worktrees")).into_iter().flatten().flatten() {
         let link = fs::read_to_string(admin.path().join("gitdir")).unwrap_or_default();
         if let Some(work_tree) = Path::new(link.trim_end_matches('\n')).parent() {
             all.push(BaseCheckout { git_dir: admin.path(), work_tree: work_tree.to_owned() });
         }
     }
-    all.retain(|checkout| checkout.work_tree.is_dir());
+    all.retain(|checkout| checkout.work_tree.join(".git").exists());
     Ok(all)
 }
 

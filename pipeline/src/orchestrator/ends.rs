@@ -17,7 +17,7 @@ use crate::{
     ledger::RunSummary,
     merge::{MergeEnded, MergeError, MergeOutcome},
     run::{RunEnd, RunFailure, RunOutcome, RunUpdate},
-    sentence::{self, one_line},
+    sentence::{self, in_one_line, one_line},
     story::{
         BlockReason, Story, StoryId,
         stage::{Mover, Role, Stage},
@@ -316,8 +316,8 @@ impl StoryConclusion {
         (memo.feedback, memo.failure) = (Some(reason.to_owned()), None);
         memo.sent_back += 1;
         let mover = if by == Actor::Pipeline { Mover::Pipeline } else { Mover::Person };
+        let why = Some(format!("sent back: {}", in_one_line(reason)));
         let reason = one_line(reason);
-        let why = Some(format!("sent back: {reason}"));
         let mut edits = vec![FrontEdit::ClearRetries, FrontEdit::ClearLanded];
         // A person may send a story back as often as they like.
         if memo.sent_back >= most && !matches!(by, Actor::Person(_) | Actor::Approved(_)) {
@@ -489,7 +489,7 @@ mod tests {
             let back = reject(&mut memo);
             let clear = StoryStep::Edit(vec![FrontEdit::ClearRetries, FrontEdit::ClearLanded]);
             assert_eq!(back.steps, [StoryStep::Move(Stage::Current, Mover::Person), clear]);
-            assert_eq!(back.why.as_deref(), Some("sent back: no tests"));
+            assert_eq!(back.why.as_deref(), Some("sent back: no tests at all"));
             assert_eq!(back.by, Some(Actor::Agent("bob".into())));
             assert_eq!(memo.sent_back, times);
         }

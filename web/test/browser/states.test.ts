@@ -141,7 +141,7 @@ test("the day's budget stands in the header and on the page of costs, and withou
   await page.getByText("The day's budget is spent").waitFor();
   opened.server.project.setState({ spent_today: 0.4, budget_today: null });
   await page.locator(".top").getByText("$0.40").waitFor();
-  expect(await page.getByRole("meter").count()).toBe(0);
+  await expect.poll(() => page.getByRole("meter").count()).toBe(0);
 });
 
 describe("a story's history", () => {
