@@ -69,6 +69,12 @@ function reply(project: Project, by: string, text: string): string {
       for (const one of project.runs.values()) if (one.story === id) project.endRun(one.id);
       project.changeStory(id, { waits: `stopped by ${by}`, wanted: "retry" });
       return `Stopped. Story <code>${id}</code> waits.`;
+    case "tell": {
+      const run = [...project.runs.values()].find((one) => one.story === id);
+      if (!run) return `!Nobody works on story ${id} now, so nobody would read it.`;
+      project.print(run.id, `(${by} says: ${[...args, ...rest].join(" ")})`);
+      return `<code>${run.worker}</code> (story ${id}) gets it between two of its steps.`;
+    }
     case "retry":
       project.changeStory(id, { waits: null, wanted: null, retries: 0 });
       begin(project, id);

@@ -12,6 +12,7 @@ import { Loading } from "../parts/reading";
 import { Ago } from "../parts/time";
 import { questionPath, storyPath } from "../address";
 import { LogFollower } from "../run/follow";
+import { TellAgent } from "../run/tell";
 import { isLive, questionList, runs, stories } from "../store/store";
 import "../styles/run.css";
 
@@ -60,6 +61,7 @@ export function RunPage({ id }: { id: string }) {
           </div>
         )}
       </div>
+      {run && <TellAgent story={run.story} worker={run.worker} />}
     </div>
   );
 }

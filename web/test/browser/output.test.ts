@@ -117,3 +117,17 @@ test("the end of a run is told", async () => {
   await page.getByText("the run has ended").waitFor();
   expect(await range(page)).toEqual({ first: 1, last: 4, count: 4, isWhole: true });
 });
+
+test("words to the agent at work are a command, and its output shows them", async () => {
+  const page = await show(printed(3));
+  const field = page.getByRole("textbox", { name: "Say something to coder-1" });
+  await field.fill("use the blue one");
+  await page.getByRole("button", { name: "Send", exact: true }).tap();
+  await page.getByText("(Ann says: use the blue one)").waitFor();
+  await page.getByText("gets it between two of its steps").first().waitFor();
+  expect(await field.inputValue()).toBe("");
+  await field.fill("too late");
+  opened.server.project.endRun(RUN);
+  await page.getByText("the run has ended").waitFor();
+  expect(await field.count()).toBe(0);
+});
