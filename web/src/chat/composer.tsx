@@ -6,6 +6,7 @@ import { draft } from "../live/drafts";
 import { useSender, type Sender } from "../live/say";
 import { Outcome } from "../parts/outcome";
 import { whyNot } from "../store/store";
+import "../styles/composer.css";
 
 export function Composer({ room, title }: { room: string; title: string }) {
   const text = draft(`room.${room}`, "");

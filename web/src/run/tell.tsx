@@ -4,6 +4,7 @@ import { draft } from "../live/drafts";
 import { useSender } from "../live/say";
 import { Outcome } from "../parts/outcome";
 import { whyNot } from "../store/store";
+import "../styles/composer.css";
 
 export function TellAgent({ story, worker }: { story: number; worker: string }) {
   const text = draft(`tell.${story}`, "");
