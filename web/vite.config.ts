@@ -8,7 +8,7 @@ const server = `http://127.0.0.1:${process.env.STORKIT_WEB_PORT ?? "3003"}`;
 const proxied = { target: server, changeOrigin: true, headers: { origin: server } };
 
 /** Parts that are loaded after the first page is drawn. */
-const LATER = /src\/(board|question\/options|shell\/keys_help|story\/(?!words|wanted|merge_queue)|run|chat|diff|files|pages\/(?!now|question|nothing|login_token))|\.css$/;
+const LATER = /src\/(board|question\/options|shell\/keys|story\/(?!words|wanted|merge_queue)|run|chat|diff|files|pages\/(?!now|question|nothing|login_token))|\.css$/;
 
 /** Writes `.br` and `.gz` beside each file, so that the server compresses nothing while it runs. */
 function compressed(): Plugin {
