@@ -26,6 +26,9 @@ use crate::{
 /// Most lines below a commit's subject.
 const LINES: usize = 50;
 
+/// Stories are moved while their files are read; then they are looked at again.
+const LOOKS: u32 = 3;
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum CommitResult {
     Nothing,
@@ -70,23 +73,32 @@ pub(crate) fn commit_stories(
     let repository = Repository::open(project.root())?;
     let tip = board_tip(&repository)?;
     let before = board_at(&repository, tip)?;
-    let now = on_disk(project.root(), &before, blobs)?;
-    let mut changed = changed(&before, &now);
-    changed.retain(|path, change| *change != FileChange::New || !claims_done(project, path));
-    if changed.is_empty() {
-        return Ok(CommitResult::Nothing);
+    for _ in 0..LOOKS {
+        let now = on_disk(project.root(), &before, blobs)?;
+        let mut changed = changed(&before, &now);
+        changed.retain(|path, change| *change != FileChange::New || !claims_done(project, path));
+        if changed.is_empty() {
+            return Ok(CommitResult::Nothing);
+        }
+        let message = message(&changed, project.root());
+        if let Some(changes) = stored(&repository, project.root(), changed.into_keys(), &now)? {
+            return commit((project, own), &guard, (&repository, tip), (&changes, &message));
+        }
     }
-    let message = message(&changed, project.root());
-    let mut changes = BoardChanges::new();
-    for path in changed.into_keys() {
-        let blob =
-            now.get(&path).map(|blob| stored(&repository, project.root(), &path, *blob)).transpose()?;
-        changes.insert(path, blob);
-    }
-    let commit = write_commit(&repository, tip, &changes, &message)?;
+    // The next look comes by itself.
+    Ok(CommitResult::Nothing)
+}
+
+fn commit(
+    (project, own): (&Project, &OwnCommits),
+    guard: &BaseGuard,
+    (repository, tip): (&Repository, Option<Oid>),
+    (changes, message): (&BoardChanges, &str),
+) -> Result<CommitResult, CommitError> {
+    let commit = write_commit(repository, tip, changes, message)?;
     let moved = RefMove { name: BOARD_REF.into(), old: tip, new: Some(commit) };
     let subject = message.lines().next().unwrap_or_default();
-    move_refs(&GitProgram::at(project.root()), &guard, subject, &[moved])?;
+    move_refs(&GitProgram::at(project.root()), guard, subject, &[moved])?;
     // While the lock is held: who asks whether git brought a story takes the same lock, and has to know this commit by then.
     own.add(&commit.to_string());
     note_board(project, commit)?;
@@ -131,15 +143,28 @@ fn on_disk(root: &Path, before: &StoryBlobs, blobs: &StoryBlobCache) -> Result<S
     Ok(found)
 }
 
-/// The file as an object of the repository. It may have changed since it was looked at; then this is the newer one.
-fn stored(repository: &Repository, root: &Path, path: &Path, blob: Oid) -> Result<Oid, CommitError> {
-    if repository.odb()?.exists(blob) {
-        return Ok(blob);
+/// The files as objects of the repository. One may have changed since it was looked at; then this is the newer one. `None` if one is in
+/// another place meanwhile.
+fn stored(
+    repository: &Repository,
+    root: &Path,
+    paths: impl Iterator<Item = PathBuf>,
+    now: &StoryBlobs,
+) -> Result<Option<BoardChanges>, CommitError> {
+    let objects = repository.odb()?;
+    let mut changes = BoardChanges::new();
+    for path in paths {
+        let blob = match now.get(&path) {
+            Some(blob) if !objects.exists(*blob) => match fs::read(root.join(&path)) {
+                Ok(bytes) => Some(repository.blob(&bytes)?),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(source) => return Err(CommitError::Disk { path, source }),
+            },
+            blob => blob.copied(),
+        };
+        changes.insert(path, blob);
     }
-    match fs::read(root.join(path)) {
-        Ok(bytes) => Ok(repository.blob(&bytes)?),
-        Err(source) => Err(CommitError::Disk { path: path.to_owned(), source }),
-    }
+    Ok(Some(changes))
 }
 
 /// Whether the file is in done, but nothing proves that.
@@ -269,6 +294,23 @@ mod tests {
         fn on_board(&self) -> String {
             self.fixture.git(&["ls-tree", "-r", "--name-only", BOARD_BRANCH])
         }
+    }
+
+    #[test]
+    fn a_story_that_is_moved_while_its_file_is_read_is_looked_at_again() {
+        let stories = Stories::new();
+        let id = stories.work.create(StoryKind::Bug, "Fix the door", None).unwrap().id();
+        let (root, blobs) = (stories.fixture.project.root(), StoryBlobCache::default());
+        let repository = Repository::open(root).unwrap();
+        let seen = on_disk(root, &StoryBlobs::new(), &blobs).unwrap();
+        stories.work.move_story(id, Stage::Current, Mover::Person).unwrap();
+        assert!(stored(&repository, root, seen.keys().cloned(), &seen).unwrap().is_none());
+        let seen = on_disk(root, &StoryBlobs::new(), &blobs).unwrap();
+        assert_eq!(
+            stored(&repository, root, seen.keys().cloned(), &seen).unwrap().map(|it| it.len()),
+            Some(1)
+        );
+        assert_eq!(stories.commit_subject(), "storkit: create 1 Fix the door");
     }
 
     #[test]
