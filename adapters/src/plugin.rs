@@ -30,6 +30,8 @@ pub trait MessengerConfig:
 {
     /// The section's name, which is also [`Adapter::name`], the cargo feature and the messenger's folder in `.storkit/`.
     const NAME: &'static str;
+    /// The messenger as people call it.
+    const TITLE: &'static str;
     /// Whether this build holds the messenger. Without it the section is still read, so that its keys are known.
     const BUILT_IN: bool;
     /// Environment variables in which the guide and `bot.toml.example` store the section's secrets. Agents never get them, even
@@ -71,6 +73,7 @@ pub struct BuiltMessenger {
 #[derive(Clone, Copy)]
 pub struct MessengerKind {
     pub name: &'static str,
+    pub title: &'static str,
     pub built_in: bool,
     pub secret_env: &'static [&'static str],
     pub log_filter: &'static str,
@@ -84,6 +87,7 @@ impl MessengerKind {
     pub const fn of<C: MessengerConfig>() -> Self {
         Self {
             name: C::NAME,
+            title: C::TITLE,
             built_in: C::BUILT_IN,
             secret_env: C::SECRET_ENV,
             log_filter: C::LOG_FILTER,

@@ -7,6 +7,7 @@ use crate::{AdapterError, AllowedPeople, Secret, plugin::MessengerConfig};
 
 impl MessengerConfig for MatrixConfig {
     const NAME: &'static str = NAME;
+    const TITLE: &'static str = "Matrix";
     const BUILT_IN: bool = cfg!(feature = "matrix");
     const SECRET_ENV: &'static [&'static str] = &["MATRIX_PASSWORD"];
     // matrix-sdk logs expected 404s, such as a missing key backup, as errors.

@@ -7,6 +7,7 @@ use crate::{AdapterError, AllowedPeople, Secret, plugin::MessengerConfig};
 
 impl MessengerConfig for SlackConfig {
     const NAME: &'static str = NAME;
+    const TITLE: &'static str = "Slack";
     const BUILT_IN: bool = cfg!(feature = "slack");
     const SECRET_ENV: &'static [&'static str] =
         &["SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET"];

@@ -7,6 +7,7 @@ use crate::{AdapterError, AllowedPeople, Secret, plugin::MessengerConfig};
 
 impl MessengerConfig for WhatsAppConfig {
     const NAME: &'static str = NAME;
+    const TITLE: &'static str = "WhatsApp";
     const BUILT_IN: bool = cfg!(feature = "whatsapp");
     const SECRET_ENV: &'static [&'static str] =
         &["WHATSAPP_ACCESS_TOKEN", "WHATSAPP_APP_SECRET", "WHATSAPP_VERIFY_TOKEN"];

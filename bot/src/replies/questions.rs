@@ -214,16 +214,16 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
 
 /// Who answered, and where, if the question was asked in more than one place.
 fn answered_by(by: &Person) -> String {
-    let place = match by.messenger.as_deref() {
-        None => return inert(&by.name).into_owned(),
-        Some(adapters::web::NAME) => "on the page",
-        Some(adapters::console::NAME) => "at the terminal",
-        Some("slack") => "in Slack",
-        Some("matrix") => "in Matrix",
-        Some("whatsapp") => "in WhatsApp",
-        Some(other) => return format!("{} (in {})", inert(&by.name), inert(other)),
-    };
-    format!("{} ({place})", inert(&by.name))
+    let name = inert(&by.name);
+    match by.messenger.as_deref() {
+        None => name.into_owned(),
+        Some(adapters::web::NAME) => format!("{name} (on the page)"),
+        Some(adapters::console::NAME) => format!("{name} (at the terminal)"),
+        Some(messenger) => {
+            let kind = adapters::MESSENGERS.iter().find(|kind| kind.name == messenger);
+            format!("{name} (in {})", kind.map_or(messenger, |kind| kind.title))
+        }
+    }
 }
 
 fn what(question: &Question) -> String {
