@@ -115,7 +115,7 @@ async fn the_first_valid_answer_wins_and_binds_to_the_shown_input() {
 
 #[tokio::test]
 async fn an_answer_says_its_messenger_where_the_question_was_asked_on_several() {
-    for (other, said) in [(Room::new("slack", "C1"), Some("here")), (room("b"), None)] {
+    for (other, said) in [(Room::new("other", "C1"), Some("here")), (room("b"), None)] {
         let mut scene = scene();
         let asking = scene.begin(PermissionAsk { rooms: vec![room("a"), other], ..ask("touch x") });
         let question = scene.question().await;
