@@ -25,6 +25,15 @@ async function show(project: Project, path = "/board", options: OpenOptions = { 
   return opened.page;
 }
 
+/** The greatest sum of a window of shifts, as the browser vendors define it, is at most this sum of all, from the first paint on. */
+function sumShifts(): void {
+  const sums = [0];
+  Object.assign(window, { shifts: sums });
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) sums[0] = (sums[0] ?? 0) + (entry as unknown as { value: number }).value;
+  }).observe({ type: "layout-shift", buffered: true });
+}
+
 const column = (name: string) => opened.page.getByRole("region", { name: new RegExp(`^${name}`) });
 const said = () => [...opened.server.browsers].flatMap((one) => one.heard.flatMap((frame) => (frame.type === "say" ? [frame.text] : [])));
 
@@ -89,16 +98,8 @@ describe("moves", () => {
   for (const size of ["phone", "desktop"] as const) {
     test(`five a second shift the layout by at most 0.1 (${size})`, async () => {
       const project = scene("thousand");
-      const page = await show(project, "/board", { size });
+      const page = await show(project, "/board", { size, before: (page) => page.addInitScript(sumShifts) });
       await page.locator(".story-card").first().waitFor();
-      await page.evaluate(() => {
-        const sums: number[] = [0];
-        Object.assign(window, { shifts: sums });
-        // The greatest sum of a window of shifts, as the browser vendors define it, is at most this sum of all.
-        new PerformanceObserver((list) => {
-          for (const entry of list.getEntries()) sums[0] = (sums[0] ?? 0) + (entry as unknown as { value: number }).value;
-        }).observe({ type: "layout-shift", buffered: false });
-      });
       const ids = [...project.stories.values()].filter((one) => one.stage === "backlog").map((one) => one.id);
       for (let at = 0; at < 40; at++) {
         const id = ids[at] ?? 0;

@@ -76,6 +76,20 @@ describe("loading", () => {
     expect(await page.locator(".loading").count()).toBe(0);
   });
 
+  test("a page that connects is not offline, and no bar pushes the board down and goes again", async () => {
+    let answer = () => {};
+    const asked = new Promise<void>((resolve) => (answer = resolve));
+    opened = await open(browser, scene("shop"), "/board", {
+      before: (page) => page.routeWebSocket("**/live", async (socket) => (await asked, void socket.connectToServer())),
+    });
+    const { page } = opened;
+    await page.locator(".story-card").first().waitFor();
+    await page.locator(".connection.connecting").waitFor();
+    expect(await page.locator(".bar.warn").count()).toBe(0);
+    answer();
+    await live(page);
+  });
+
   test("a view that cannot be read says why, and is read again when asked", async () => {
     opened = await open(browser, scene("shop"), "/cost", {
       before: (page) => page.route("**/api/cost", (route) => route.fulfill({ status: 500, body: "That did not work. storkit's log says why." }), { times: 1 }),
