@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { call, message, question } from "../../dev/make";
 import type { Project } from "../../dev/project";
 import { scene } from "../../dev/scenes";
-import { live, open, startChromium, type Opened, type OpenOptions } from "./chromium";
+import { live, open, startChromium, sumOfShifts, watchShifts, type Opened, type OpenOptions } from "./chromium";
 
 let browser: Browser;
 let opened: Opened;
@@ -88,6 +88,13 @@ describe("loading", () => {
     expect(await page.locator(".bar.warn").count()).toBe(0);
     answer();
     await live(page);
+  });
+
+  test.each(["/", "/board", "/story/5", "/story/7/diff", "/run/5-coder-1-2", "/q/12", "/chat"])("nothing on %s moves when it is there", async (path) => {
+    const page = await show(scene("shop"), path, { before: (page) => page.addInitScript(watchShifts) });
+    await page.locator(".loading").first().waitFor({ state: "detached" });
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => setTimeout(done))));
+    expect(await sumOfShifts(page)).toBeLessThanOrEqual(0.03);
   });
 
   test("a view that cannot be read says why, and is read again when asked", async () => {
