@@ -114,6 +114,7 @@ impl StoryAct {
             | PipelineEvent::RunPhase { .. }
             | PipelineEvent::RunSaid { .. }
             | PipelineEvent::RunEnded { .. }
+            | PipelineEvent::Evidence { .. }
             | PipelineEvent::NeedsPerson { .. }
             | PipelineEvent::Alarm { .. }
             | PipelineEvent::Landing { .. }

@@ -7,6 +7,7 @@ pub mod board;
 pub mod config;
 pub mod diff;
 pub mod event;
+pub mod evidence;
 pub mod folders;
 pub mod gates;
 pub mod git;
