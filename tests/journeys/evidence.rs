@@ -50,7 +50,7 @@ async fn a_screenshot_of_a_gate_is_shown_where_the_story_is_followed_and_kept_wi
     asker.say("start 1").await;
     ops.see("echo sk-ant").await;
     ops.say("yes").await;
-    let told = ops.see("Evidence of story `1` **Paint the door** by its coder").await.text;
+    let told = asker.see("Evidence of story `1` **Paint the door** by its coder").await.text;
     assert!(told.contains("`evidence-coder-door.png`, `evidence-coder-logs-notes.md`."), "{told}");
     for left_out in ["`key.txt` holds a secret", "`users.txt` is no plain file"] {
         assert!(told.contains(left_out), "{told}");
@@ -61,8 +61,8 @@ async fn a_screenshot_of_a_gate_is_shown_where_the_story_is_followed_and_kept_wi
         assert_eq!(room.see_file("evidence-coder-logs-notes.md").await.bytes, b"It is red.\n");
     }
     ops.see("cp door.html").await;
-    ops.say("yes").await;
-    let told = ops.see("by its reviewer").await.text;
+    ops.say("yes 2").await;
+    let told = asker.see("by its reviewer").await.text;
     assert!(told.ends_with("`evidence-reviewer-seen.html`."), "the coder's is not there any more: {told}");
     ops.see("**1 Paint the door**: merged as").await;
     ops.see_file("evidence-merge-door.png").await;

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use adapters::{Incoming, MessageId, testing::fake::FakeRoom};
 use e2e::{Bot, Setup};
 use needs::needs;
 use scripted_model::{AnswerGate, ModelScript, SeenRequest};
@@ -41,13 +42,19 @@ fn script(looks: &AnswerGate, ends: &AnswerGate) -> ModelScript {
 }
 
 async fn start(looks: &AnswerGate, ends: &AnswerGate) -> Bot {
+    start_in("ops", looks, ends).await
+}
+
+/// Ann asks for the story in this room.
+async fn start_in(room: &str, looks: &AnswerGate, ends: &AnswerGate) -> Bot {
     let setup = Setup::real(script(looks, ends)).config("[pipeline]\nrooms = [\"fake:ops\"]");
     let bot = setup.file(".storkit/project.toml", TEAM).committed("base.txt", "base\n").start().await;
     bot.started().await;
-    let room = bot.room("ops");
-    room.say("new story Paint the door\n- [ ] It has a colour").await;
+    let room = bot.room(room);
+    let said = |text: &str| Incoming { shared: true, ..room.incoming("ann", text) };
+    room.send_incoming(said("new story Paint the door\n- [ ] It has a colour")).await;
     room.see("is in the backlog").await;
-    room.say("start 1").await;
+    room.send_incoming(said("start 1")).await;
     room.see("`coder` works on story `1` now").await;
     bot
 }
@@ -115,5 +122,48 @@ async fn who_said_what_nobody_read_is_told_so() {
     room.see("The words for the agent come behind the story's number.").await;
     room.say("tell 9 hello").await;
     room.see("There is no story 9.").await;
+    bot.app.shutdown().await;
+}
+
+async fn reply(room: &FakeRoom, to: &MessageId, text: &str) {
+    room.send_incoming(Incoming { reply_to: Some(to.clone()), ..room.incoming("ann", text) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_to_a_notice_about_a_story_at_work_reaches_its_agent() {
+    needs!(Claude);
+    let (looks, ends) = (AnswerGate::new(), AnswerGate::new());
+    let bot = start(&looks, &ends).await;
+    let room = bot.room("ops");
+    let notice = room.see("**1 Paint the door**").await;
+    reply(&room, &notice.id, "use blue").await;
+    room.see("`coder` (story 1) gets it between two of its steps.").await;
+    looks.open();
+    room.see("echo blue").await;
+    room.say("yes").await;
+    ends.open();
+    room.see("**1 Paint the door**: merged as").await;
+    // Nobody works on it any more: the reply is a prompt as ever.
+    reply(&room, &notice.id, "which colour is it?").await;
+    room.settled().await;
+    let prompts = bot.model_requests().into_iter().map(|seen| seen.conversation.prompt);
+    assert!(prompts.into_iter().any(|prompt| prompt.contains("which colour is it?")));
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_in_the_thread_where_the_story_was_asked_for_reach_its_agent() {
+    needs!(Claude);
+    let (looks, ends) = (AnswerGate::new(), AnswerGate::new());
+    let bot = start_in("ops/m1", &looks, &ends).await;
+    let (room, thread) = (bot.room("ops"), bot.room("ops/m1"));
+    let said = Incoming { shared: true, ..thread.incoming("ann", "use blue") };
+    thread.send_incoming(said).await;
+    thread.see("`coder` (story 1) gets it between two of its steps.").await;
+    looks.open();
+    room.see("echo blue").await;
+    room.say("yes").await;
+    ends.open();
+    room.see("**1 Paint the door**: merged as").await;
     bot.app.shutdown().await;
 }

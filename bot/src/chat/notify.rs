@@ -120,7 +120,7 @@ pub(super) fn places_of(services: &ChatServices, story: StoryId) -> Vec<(Room, O
 }
 
 /// The conversation in which a story was asked for, and the message there.
-fn origin_of(services: &ChatServices, story: StoryId) -> Option<(Room, Option<MessageId>)> {
+pub(super) fn origin_of(services: &ChatServices, story: StoryId) -> Option<(Room, Option<MessageId>)> {
     let origin = services.store.story_origin(story).unwrap_or_else(|error| {
         tracing::error!(%error, %story, "the conversation of a story cannot be read");
         None

@@ -133,6 +133,13 @@ impl Outbox {
         self.send(OutboxJob::Say { place, message, files: Arc::default(), slot: None, report: None });
     }
 
+    /// A message of which `report` learns the ids.
+    pub fn say_reporting(&self, message: Outgoing, report: Report) {
+        let place = message.reply_to.as_ref().and_then(|near| self.thread_of(near)).cloned();
+        let message = self.redactor.message(message);
+        self.send(OutboxJob::Say { place, message, files: Arc::default(), slot: None, report: Some(report) });
+    }
+
     /// Files, and a message about them.
     pub fn say_with(&self, message: Outgoing, files: Arc<[Attachment]>) {
         let place = message.reply_to.as_ref().and_then(|near| self.thread_of(near)).cloned();

@@ -20,6 +20,7 @@ mod prompt_queue;
 mod questions;
 mod requests;
 mod run_command;
+mod run_thread;
 mod sent_times;
 mod servers;
 mod ticker;
@@ -37,6 +38,7 @@ use prompt_queue::PromptQueue;
 pub use prompt_queue::QUEUE_LIMIT;
 use questions::OpenQuestions;
 use run_command::RunningCommands;
+use run_thread::RunNotices;
 use ticker::LiveTicker;
 use tokio::time::{Instant, sleep_until};
 use turn::RoomTurn;
@@ -68,6 +70,7 @@ pub struct RoomTask {
     queue: PromptQueue,
     turn: RoomTurn,
     questions: OpenQuestions,
+    run_notices: RunNotices,
     ticker: LiveTicker,
     commands: RunningCommands,
     activity: RoomActivity,
@@ -119,6 +122,7 @@ impl RoomTask {
             queue: PromptQueue::new(room.clone(), services.store.clone()),
             turn: RoomTurn::new(session, asker, spending, waiting),
             questions: OpenQuestions::default(),
+            run_notices: RunNotices::default(),
             ticker: LiveTicker::default(),
             commands: RunningCommands::default(),
             activity: RoomActivity::default(),

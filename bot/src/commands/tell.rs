@@ -21,7 +21,8 @@ const SPEC: CommandSpec = CommandSpec {
     summary: "Say something to the agent that works on a story",
     details: "The agent gets the words between two of its tool calls, or before it ends, and goes on with its work. The run's log shows them, \
               and when the agent has them. Where the run ends first you are told so. What should hold for whoever works on the story next \
-              belongs into its text: `edit ID`.",
+              belongs into its text: `edit ID`. A reply to a notice about a story at work, or words in the thread where it was asked for, \
+              reach its agent, too, unless that thread has a conversation of its own.",
     examples: &["tell 12 use the blue one", "tell 12 the test is flaky, leave it alone"],
     role: UserRole::Approver,
     takes_text: true,

@@ -47,6 +47,8 @@ struct StoryDigest {
 pub struct PipelineNotice {
     pub message: Outgoing,
     pub asks: Option<NeededDecision>,
+    /// The stories that it is about.
+    pub about: Vec<StoryId>,
 }
 
 /// A decision about a story that people are asked for.
@@ -59,7 +61,7 @@ pub struct NeededDecision {
 
 impl From<Outgoing> for PipelineNotice {
     fn from(message: Outgoing) -> Self {
-        Self { message, asks: None }
+        Self { message, asks: None, about: Vec::new() }
     }
 }
 
@@ -73,7 +75,8 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
             PipelineEvent::NeedsPerson { story, title, why, wanted } => {
                 let message = asked(*story, title, why, *wanted);
                 let closed = decision_closed(*story, title, why);
-                urgent.push(PipelineNotice { message, asks: Some(NeededDecision { story: *story, closed }) });
+                let asks = Some(NeededDecision { story: *story, closed });
+                urgent.push(PipelineNotice { message, asks, about: vec![*story] });
             }
             PipelineEvent::Alarm { text, .. } => {
                 let text = format!("**Alarm**: {}", inert(&shorten(text, 1_500)));
@@ -111,7 +114,8 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
         lines.push(format!("And {more} that cannot be read."));
     }
     if !lines.is_empty() {
-        messages.push(Outgoing::text(lines.join("\n\n")).with_tone(Tone::Notice).into());
+        let message = Outgoing::text(lines.join("\n\n")).with_tone(Tone::Notice);
+        messages.push(PipelineNotice { message, asks: None, about: stories.into_keys().collect() });
     }
     messages.extend(quarantined(&in_quarantine).map(PipelineNotice::from));
     messages.extend(urgent);

@@ -118,6 +118,9 @@ impl RoomTask {
                 self.mark_acted_on(&incoming.id);
             }
             ParsedText::Prompt | ParsedText::Command(..) if self.may_answer_in_thread(&call, text) => {}
+            ParsedText::Prompt if self.tells_run(&call, incoming, text).await => {
+                self.mark_acted_on(&incoming.id);
+            }
             ParsedText::Prompt | ParsedText::Command(..) => {
                 self.mark_acted_on(&incoming.id);
                 self.prompt_or_move(incoming, text, sent_at);
