@@ -16,6 +16,7 @@ mod help;
 pub mod htop;
 mod land;
 mod log;
+mod memory;
 mod model;
 mod move_story;
 pub mod new;
@@ -79,6 +80,8 @@ pub fn all() -> CommandRegistry {
         Arc::new(allow::TRY),
         Arc::new(allow::KEEP),
         Arc::new(rules::RulesCommand),
+        Arc::new(memory::RememberCommand),
+        Arc::new(memory::MemoryCommand),
         Arc::new(model::ModelCommand),
         Arc::new(verbosity::VerbosityCommand),
         Arc::new(ambient::AmbientCommand),

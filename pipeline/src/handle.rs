@@ -13,6 +13,7 @@ use crate::{
     host::AgentSettings,
     ledger::RunLedger,
     mailbox::PersonMessage,
+    memory::{MemoryChange, MemoryFault, MemoryNote, MemoryScope},
     rooms::{EnterRequest, LandRequest, LandedStory, RoomReadiness},
     specs::ProjectSpecs,
     story::{Story, StoryConversation, StoryId, StoryKind, stage::Stage, templates},
@@ -189,6 +190,7 @@ pub(crate) enum PipelineOrder {
     EnterRoom(EnterRequest, Answer<RoomReadiness>),
     Land(LandRequest, Actor, Answer<LandedStory>),
     WriteSpecs(ProjectSpecs, Answer<()>),
+    Memory(MemoryScope, MemoryChange, Answer<Result<MemoryNote, MemoryFault>>),
     Rescan(Answer<()>),
     Shutdown(Answer<()>),
 }
@@ -217,6 +219,7 @@ impl PipelineOrder {
             | Self::EnterRoom(..)
             | Self::Land(..)
             | Self::WriteSpecs(..)
+            | Self::Memory(..)
             | Self::Rescan(_)
             | Self::Shutdown(_) => None,
         }
@@ -406,6 +409,15 @@ impl Pipeline {
     /// Writes what agents should know of the project, and commits it to base. People have agreed to exactly these texts.
     pub async fn write_specs(&self, specs: ProjectSpecs) -> Result<(), PipelineError> {
         self.order(|answer| PipelineOrder::WriteSpecs(specs, answer)).await
+    }
+
+    /// Remembers or forgets something, for a room or for the project. Returns the note that came or went.
+    pub async fn change_memory(
+        &self,
+        scope: MemoryScope,
+        change: MemoryChange,
+    ) -> Result<Result<MemoryNote, MemoryFault>, PipelineError> {
+        self.order(|answer| PipelineOrder::Memory(scope, change, answer)).await
     }
 
     /// Looks at all files now, as it does by itself every half minute.

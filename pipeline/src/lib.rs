@@ -16,6 +16,7 @@ pub mod history;
 pub mod host;
 pub mod ledger;
 pub mod mailbox;
+pub mod memory;
 pub mod merge;
 pub mod migrate;
 mod open_hosts;
@@ -31,6 +32,7 @@ pub mod story;
 pub mod strangers;
 pub mod trust;
 pub mod verdict;
+pub mod visible;
 pub mod worktree;
 
 pub use handle::{Pipeline, PipelineError};

@@ -28,6 +28,7 @@ pub(crate) use self::{
 };
 use crate::{
     board::{WorkError, WorkFolder},
+    memory::{self, MemoryBackground},
     open_hosts::registries,
 };
 
@@ -50,7 +51,7 @@ pub(crate) fn start(
             Ok(text) => text,
             Err(error) => return RunEnd { outcome: RunOutcome::internal(error), usd: 0.0, diff: None },
         };
-        let plan = RunPlan { text, ..plan };
+        let plan = remember(&context, RunPlan { text, ..plan }).await;
         let (context, plan) = match plan.in_quarantine {
             false => (context, plan),
             true => match job::blocking(move || restricted(context, plan)).await {
@@ -64,6 +65,19 @@ pub(crate) fn start(
         job::RunJob::new(context, plan, told, signals).run().await
     });
     (control, hears, handle)
+}
+
+/// The plan with what people asked to be remembered, for the project and for the conversation that the story came from. A stranger's
+/// story names any conversation, so it gets that of none.
+async fn remember(context: &RunContext, plan: RunPlan) -> RunPlan {
+    let conversation = plan.story.front.conversation.as_ref().filter(|_| !plan.in_quarantine);
+    let (project, room) =
+        (context.project.clone(), conversation.map(|conversation| conversation.room.clone()));
+    let background = job::blocking(move || memory::background(&project, room.as_deref())).await;
+    let MemoryBackground { text, strangers, faults } = background.unwrap_or_default();
+    faults.iter().for_each(|fault| tracing::warn!(fault, "what is remembered is not given to an agent"));
+    plan.read.on_read(strangers);
+    RunPlan { memory: text, ..plan }
 }
 
 /// A run on a stranger's story, with the limits of the quarantine. Blocks.

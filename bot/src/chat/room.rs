@@ -14,6 +14,7 @@ mod edits;
 pub(super) mod fixture;
 mod intake;
 mod left_work;
+mod memory;
 mod own_tools;
 mod prompt_parts;
 mod prompt_queue;

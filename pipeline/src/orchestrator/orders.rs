@@ -17,6 +17,7 @@ use crate::{
     event::Actor,
     handle::{Answer, Author, NewStory, PipelineError, PipelineOrder, StoryChange},
     history::StoryAct,
+    memory::{self, MemoryChange, MemoryFault, MemoryNote, MemoryScope},
     rooms::RoomReadiness,
     specs::{self, ProjectSpecs},
     story::{
@@ -99,6 +100,7 @@ impl Orchestrator {
             PipelineOrder::EnterRoom(request, answer) => self.enter_room(request, answer),
             PipelineOrder::Land(request, by, answer) => self.land(request, by, answer),
             PipelineOrder::WriteSpecs(specs, answer) => self.write_specs(specs, answer),
+            PipelineOrder::Memory(scope, change, answer) => self.change_memory(scope, change, answer),
             PipelineOrder::Rescan(answer) => {
                 self.work_on(StoryWork::default(), WorkFolder::scan, move |this, scanned| {
                     this.publisher.answer(answer, scanned.map(drop).map_err(Into::into));
@@ -333,6 +335,24 @@ impl Orchestrator {
         });
     }
 
+    /// In the lane of the stories' files, so that two changes never overlap.
+    fn change_memory(
+        &mut self,
+        scope: MemoryScope,
+        change: MemoryChange,
+        answer: Answer<Result<MemoryNote, MemoryFault>>,
+    ) {
+        let project = self.context.project.clone();
+        let work = move |_: &WorkFolder| Ok(memory::change(&project, &scope, change));
+        self.work_on(StoryWork::default(), work, move |this, changed| {
+            if matches!(changed, Ok(Ok(_))) {
+                this.stories.commits.want();
+                this.commit_if_due();
+            }
+            this.publisher.answer(answer, changed.map_err(Into::into));
+        });
+    }
+
     fn not_landing(&self, id: StoryId) -> Done<()> {
         match self.merges.is_landing(id) {
             true => refused(format!("story {id} is being merged right now.")),
@@ -422,6 +442,7 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         PipelineOrder::Delete(.., answer) => no(answer, why),
         PipelineOrder::Merge(.., answer) => no(answer, why),
         PipelineOrder::Attach(.., answer) => no(answer, why),
+        PipelineOrder::Memory(.., answer) => no(answer, why),
         PipelineOrder::Land(.., answer) => no(answer, why),
         PipelineOrder::EnterRoom(_, answer) => {
             reply(answer, Ok(RoomReadiness::NoBase(why.to_owned())));

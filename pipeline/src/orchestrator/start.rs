@@ -103,6 +103,7 @@ impl Orchestrator {
         let plan = RunPlan {
             run: info.clone(),
             story,
+            memory: String::new(),
             text: String::new(),
             agent,
             config,

@@ -157,6 +157,7 @@ impl RunFixture {
             resume: None,
             is_edited: false,
             budget_usd: None,
+            memory: String::new(),
             read: StrangersRead::default(),
             in_quarantine: false,
         };

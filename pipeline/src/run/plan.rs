@@ -46,6 +46,8 @@ pub(crate) struct RunPlan {
     pub feedback: Option<String>,
     pub resume: Option<SessionId>,
     pub budget_usd: Option<f64>,
+    /// What people asked to be remembered, for its prompt; read when the run starts.
+    pub memory: String,
     /// What its agent has read by strangers.
     pub read: StrangersRead,
     pub in_quarantine: bool,

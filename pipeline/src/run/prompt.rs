@@ -20,6 +20,7 @@ pub(super) fn prompt(plan: &RunPlan, project: &Project, place: &Path) -> Result<
     if let Some(feedback) = &plan.feedback {
         prompt.push_str(&came_back(feedback));
     }
+    prompt.push_str(&remembered(plan));
     Ok(prompt)
 }
 
@@ -51,7 +52,15 @@ pub(super) fn resumed_prompt(plan: &RunPlan, project: &Project) -> String {
         false => String::new(),
     };
     let prompt = continued(plan);
-    format!("{prompt}{edited}")
+    format!("{prompt}{edited}{}", remembered(plan))
+}
+
+/// What people asked to be remembered. Its lines are quoted (`memory.rs`).
+fn remembered(plan: &RunPlan) -> String {
+    match plan.memory.as_str() {
+        "" => String::new(),
+        memory => format!("\n\n{memory}\n"),
+    }
 }
 
 fn continued(plan: &RunPlan) -> String {

@@ -97,6 +97,7 @@ impl AttackedRun {
             feedback: None,
             resume: None,
             budget_usd: None,
+            memory: String::new(),
             read: StrangersRead::default(),
             in_quarantine: false,
             is_edited: false,
