@@ -21,6 +21,7 @@ mod matrix_people;
 #[cfg(feature = "matrix")]
 mod matrix_picture;
 mod mcp_clients;
+mod memory;
 mod messengers;
 mod migration;
 mod network;

@@ -113,7 +113,9 @@ mod tests {
             ),
             (MemoryScope::Project, Ok(vec![note(1, "ask @room first")])),
         ];
-        insta::assert_snapshot!(memory_list(&lists), @"");
+        let expected = "**For this conversation**\n\n- `2` the door ⏎ is blue (ann)\n- `7` see \\[this\\](http://evil.example) \\`x (ann)\n\n\
+                        **For the project**\n\n- `p1` ask @\u{200b}room first (ann)";
+        assert_eq!(memory_list(&lists), expected);
         assert_eq!(memory_list(&[(room, Ok(Vec::new()))]), NOTHING_REMEMBERED);
         let why = "line 3: it is no TOML".to_owned();
         let broken = MemoryFault::Broken { path: PathBuf::from("x.toml"), why };
