@@ -3,6 +3,7 @@
 mod allow;
 mod ambient;
 mod assign;
+mod branch_review;
 pub mod command;
 mod compact;
 mod cost;
@@ -68,6 +69,7 @@ pub fn all() -> CommandRegistry {
         Arc::new(retry::RetryCommand),
         Arc::new(review::AcceptCommand),
         Arc::new(review::RejectCommand),
+        Arc::new(branch_review::ReviewCommand),
         Arc::new(release::ReleaseCommand),
         Arc::new(delete::DeleteCommand),
         Arc::new(log::LogCommand),

@@ -53,7 +53,8 @@ impl RunId {
     pub fn parts(&self) -> Option<(StoryId, &str, u64)> {
         let (story, rest) = self.0.split_once('-')?;
         let (slot, number) = rest.rsplit_once('-')?;
-        Some((story.parse().ok()?, slot, number.parse().ok()?))
+        let story = if story == "0" { StoryId::NONE } else { story.parse().ok()? };
+        Some((story, slot, number.parse().ok()?))
     }
 }
 
@@ -78,8 +79,11 @@ pub enum RunPhase {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunInfo {
     pub id: RunId,
-    /// The story it works on.
+    /// The story it works on; [`StoryId::NONE`] where it reviews a branch.
     pub story: StoryId,
+    /// The person's branch that it reviews.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<Arc<str>>,
     pub title: String,
     pub slot: String,
     /// The configured agent that the worker is one of.
@@ -96,6 +100,20 @@ pub struct RunInfo {
     pub session: Option<SessionId>,
     /// US dollars so far.
     pub cost_usd: f64,
+}
+
+impl RunInfo {
+    pub fn on_story(&self) -> Option<StoryId> {
+        self.branch.is_none().then_some(self.story)
+    }
+
+    /// What it works on, for people: `story 7`, ``branch `x` ``.
+    pub fn subject(&self) -> String {
+        match &self.branch {
+            None => format!("story {}", self.story),
+            Some(branch) => format!("branch `{}`", branch.replace('`', "'")),
+        }
+    }
 }
 
 /// A worker of the configuration, busy or not.
@@ -377,7 +395,7 @@ impl PipelineEvent {
             | Self::Landing { story, .. }
             | Self::Quarantined { story, .. }
             | Self::Released { story, .. } => Some(*story),
-            Self::RunStarted { run } | Self::RunEnded { run, .. } => Some(run.story),
+            Self::RunStarted { run } | Self::RunEnded { run, .. } => run.on_story(),
             Self::Alarm { story, .. } => *story,
             Self::ProblemFound { .. } | Self::RunSaid { .. } | Self::Paused { .. } => None,
         }

@@ -8,7 +8,8 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::{
     Project,
     board::{AttachedFile, FileToAttach, WorkError},
-    event::{Actor, MergeView, NumberedEvent, PipelineSnapshot, RunInfo},
+    branch_review::{ReviewFindings, StartedReview},
+    event::{Actor, MergeView, NumberedEvent, PipelineSnapshot, RunId, RunInfo},
     history::StoryHistory,
     host::AgentSettings,
     ledger::RunLedger,
@@ -191,6 +192,8 @@ pub(crate) enum PipelineOrder {
     Land(LandRequest, Actor, Answer<LandedStory>),
     WriteSpecs(ProjectSpecs, Answer<()>),
     Memory(MemoryScope, MemoryChange, Answer<Result<MemoryNote, MemoryFault>>),
+    ReviewBranch(String, Option<String>, Actor, Answer<StartedReview>),
+    Findings(RunId, ReviewFindings, Answer<()>),
     Rescan(Answer<()>),
     Shutdown(Answer<()>),
 }
@@ -220,6 +223,8 @@ impl PipelineOrder {
             | Self::Land(..)
             | Self::WriteSpecs(..)
             | Self::Memory(..)
+            | Self::ReviewBranch(..)
+            | Self::Findings(..)
             | Self::Rescan(_)
             | Self::Shutdown(_) => None,
         }
@@ -418,6 +423,22 @@ impl Pipeline {
         change: MemoryChange,
     ) -> Result<Result<MemoryNote, MemoryFault>, PipelineError> {
         self.order(|answer| PipelineOrder::Memory(scope, change, answer)).await
+    }
+
+    /// Has the reviewer look at a branch, in a worktree that is removed afterwards: no story, no merge. `room` (`messenger:id`) is where
+    /// people ask for it.
+    pub async fn review_branch(
+        &self,
+        branch: &str,
+        room: Option<String>,
+        by: Actor,
+    ) -> Result<StartedReview, PipelineError> {
+        self.order(|answer| PipelineOrder::ReviewBranch(branch.to_owned(), room, by, answer)).await
+    }
+
+    /// What the reviewer of a branch has found; it counts once its run is over.
+    pub async fn report_findings(&self, run: RunId, found: ReviewFindings) -> Result<(), PipelineError> {
+        self.order(|answer| PipelineOrder::Findings(run, found, answer)).await
     }
 
     /// Looks at all files now, as it does by itself every half minute.

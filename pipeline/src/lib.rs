@@ -4,6 +4,7 @@ pub mod assign;
 pub mod audit;
 pub mod base_commit;
 pub mod board;
+pub mod branch_review;
 pub mod config;
 pub mod diff;
 pub mod event;

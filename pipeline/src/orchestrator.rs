@@ -21,6 +21,7 @@ mod orders;
 mod project_settings;
 mod publisher;
 mod removal;
+mod reviews;
 mod runs;
 mod settings_in_force;
 mod setup;
@@ -46,6 +47,7 @@ use self::{
     merges::Merges,
     project_settings::ConfigStamp,
     publisher::EventPublisher,
+    reviews::RunningReview,
     runs::Runs,
     stories::Stories,
 };
@@ -96,6 +98,7 @@ struct Orchestrator {
     config: PipelineConfig,
     stories: Stories,
     runs: Runs,
+    review: Option<RunningReview>,
     merges: Merges,
     landings: Landings,
     holds: Holds,

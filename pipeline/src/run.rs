@@ -11,6 +11,7 @@ pub(crate) mod job;
 mod outcome;
 mod plan;
 mod prompt;
+mod review_prompt;
 mod turn;
 mod workspace;
 
@@ -46,12 +47,18 @@ pub(crate) fn start(
     let (control, signals) = RunControl::pair();
     let handle = tokio::spawn(async move {
         let story = plan.run.story;
-        let text = job::blocking(move || work.text(story)).await;
+        let has_story = plan.review.is_none();
+        let text = job::blocking(move || if has_story { work.text(story) } else { Ok(String::new()) }).await;
         let text = match text.unwrap_or(Err(WorkError::Unknown(story))) {
             Ok(text) => text,
             Err(error) => return RunEnd { outcome: RunOutcome::internal(error), usd: 0.0, diff: None },
         };
         let plan = remember(&context, RunPlan { text, ..plan }).await;
+        let context = match plan.review.is_some() {
+            // Nobody has looked at the branch yet: its files get nothing of the operator's additions to the wall.
+            true => RunContext { settings: context.settings.restricted(), ..context },
+            false => context,
+        };
         let (context, plan) = match plan.in_quarantine {
             false => (context, plan),
             true => match job::blocking(move || restricted(context, plan)).await {
@@ -71,8 +78,9 @@ pub(crate) fn start(
 /// story names any conversation, so it gets that of none.
 async fn remember(context: &RunContext, plan: RunPlan) -> RunPlan {
     let conversation = plan.story.front.conversation.as_ref().filter(|_| !plan.in_quarantine);
-    let (project, room) =
-        (context.project.clone(), conversation.map(|conversation| conversation.room.clone()));
+    let asked = plan.review.as_ref().and_then(|(_, room)| room.clone());
+    let room = asked.or_else(|| conversation.map(|conversation| conversation.room.clone()));
+    let project = context.project.clone();
     let background = job::blocking(move || memory::background(&project, room.as_deref())).await;
     let MemoryBackground { text, strangers, faults } = background.unwrap_or_default();
     faults.iter().for_each(|fault| tracing::warn!(fault, "what is remembered is not given to an agent"));

@@ -40,6 +40,11 @@ impl fmt::Display for StoryId {
 #[error("a story's number is a whole number from 1, like `12` or `#12`")]
 pub struct BadId;
 
+impl StoryId {
+    /// No story: the number that a run has which works on none. No file can have it.
+    pub const NONE: Self = Self(0);
+}
+
 impl FromStr for StoryId {
     type Err = BadId;
 

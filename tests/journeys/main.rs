@@ -2,6 +2,7 @@
 
 mod ambient;
 mod basics;
+mod branch_review;
 mod choices;
 mod commands;
 mod crash;

@@ -130,7 +130,9 @@ fn gone_on(events: &[Arc<NumberedEvent>]) -> Vec<StoryId> {
             PipelineEvent::StoryMoved { story, .. } | PipelineEvent::StoryDeleted { story, .. } => {
                 stories.insert(*story, true);
             }
-            PipelineEvent::RunStarted { run } => _ = stories.insert(run.story, true),
+            PipelineEvent::RunStarted { run } => {
+                run.on_story().into_iter().for_each(|story| _ = stories.insert(story, true));
+            }
             _ => {}
         }
     }

@@ -138,7 +138,8 @@ fn collect(stories: &mut BTreeMap<StoryId, StoryDigest>, event: &PipelineEvent) 
             known.title.clone_from(title);
             (known.deleted, known.by) = (true, Some(by.clone()));
         }
-        PipelineEvent::RunEnded { run, outcome, failed: true, .. } => {
+        // Who asked for the review of a branch is told by its command.
+        PipelineEvent::RunEnded { run, outcome, failed: true, .. } if run.branch.is_none() => {
             let known = stories.entry(run.story).or_default();
             known.title.clone_from(&run.title);
             known.failed = Some(format!("`{}` failed: {}", run.slot, inert(&shorten(outcome, REASON))));

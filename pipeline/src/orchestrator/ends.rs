@@ -59,13 +59,21 @@ impl Orchestrator {
                 }
             }
             RunUpdate::Line(line) => self.publisher.emit(PipelineEvent::RunSaid { run: run.clone(), line }),
-            RunUpdate::Alarm(text) => self.publisher.alarm(Some(id), text),
+            RunUpdate::Alarm(text) => {
+                let story = info.on_story();
+                self.publisher.alarm(story, text);
+            }
+            // A review is one run, and nothing goes on after it.
+            RunUpdate::Read(_) if info.branch.is_some() => {}
             RunUpdate::Read(texts) => drop(self.memos.change(id, |memo| memo.read = texts)),
         }
     }
 
     pub(super) fn run_ended(&mut self, id: StoryId, run: &RunId, ending: RunEnd) {
         let Some((info, verdict)) = self.runs.over(id, run, ending.usd) else { return };
+        if info.branch.is_some() {
+            return self.review_ended(info, verdict, ending);
+        }
         let RunSummary { outcome, failed, cause } = summary(&ending.outcome, &verdict);
         let told = PipelineEvent::RunEnded { run: info.clone(), outcome, failed, cause, diff: ending.diff };
         let conclusion = match verdict {
@@ -92,7 +100,7 @@ impl Orchestrator {
         });
     }
 
-    fn release_worker(&mut self, id: StoryId) {
+    pub(super) fn release_worker(&mut self, id: StoryId) {
         let Some((info, waiting)) = self.runs.remove(id) else { return };
         waiting.into_iter().for_each(|answer| self.publisher.answer(answer, Ok(vec![info.clone()])));
     }
@@ -380,9 +388,11 @@ fn conclusion(
             memo.merge_attempts = memo.merge_attempts.saturating_sub(1);
             StoryConclusion::default()
         }
-        RunOutcome::Busy { .. } | RunOutcome::ContinueMerge | RunOutcome::Stopped | RunOutcome::Shutdown => {
-            StoryConclusion::default()
-        }
+        RunOutcome::Busy { .. }
+        | RunOutcome::ContinueMerge
+        | RunOutcome::Reviewed(_)
+        | RunOutcome::Stopped
+        | RunOutcome::Shutdown => StoryConclusion::default(),
     }
 }
 
@@ -425,6 +435,7 @@ mod tests {
     fn run(role: Role) -> RunInfo {
         RunInfo {
             id: RunId("1-x-1".into()),
+            branch: None,
             story: StoryId(1),
             title: "x".into(),
             slot: "bob".into(),

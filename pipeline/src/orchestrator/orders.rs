@@ -101,6 +101,11 @@ impl Orchestrator {
             PipelineOrder::Land(request, by, answer) => self.land(request, by, answer),
             PipelineOrder::WriteSpecs(specs, answer) => self.write_specs(specs, answer),
             PipelineOrder::Memory(scope, change, answer) => self.change_memory(scope, change, answer),
+            PipelineOrder::ReviewBranch(name, room, by, answer) => self.review_branch(name, room, by, answer),
+            PipelineOrder::Findings(run, found, answer) => {
+                let taken = self.take_findings(&run, found);
+                self.publisher.answer(answer, taken);
+            }
             PipelineOrder::Rescan(answer) => {
                 self.work_on(StoryWork::default(), WorkFolder::scan, move |this, scanned| {
                     this.publisher.answer(answer, scanned.map(drop).map_err(Into::into));
@@ -435,6 +440,7 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         | PipelineOrder::MergeFailed(.., answer)
         | PipelineOrder::Release(.., answer)
         | PipelineOrder::WriteSpecs(.., answer)
+        | PipelineOrder::Findings(.., answer)
         | PipelineOrder::Rescan(answer) => no(answer, why),
         PipelineOrder::Start(.., answer) | PipelineOrder::Retry(.., answer) => no(answer, why),
         PipelineOrder::Stop(.., answer) => no(answer, why),
@@ -442,6 +448,7 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         PipelineOrder::Delete(.., answer) => no(answer, why),
         PipelineOrder::Merge(.., answer) => no(answer, why),
         PipelineOrder::Attach(.., answer) => no(answer, why),
+        PipelineOrder::ReviewBranch(.., answer) => no(answer, why),
         PipelineOrder::Memory(.., answer) => no(answer, why),
         PipelineOrder::Land(.., answer) => no(answer, why),
         PipelineOrder::EnterRoom(_, answer) => {

@@ -86,6 +86,7 @@ impl Orchestrator {
         }
         let info = RunInfo {
             id: self.context.ledger.next(id, &slot.name),
+            branch: None,
             story: id,
             title: story.front.name.clone(),
             slot: slot.name,
@@ -103,6 +104,7 @@ impl Orchestrator {
         let plan = RunPlan {
             run: info.clone(),
             story,
+            review: None,
             memory: String::new(),
             text: String::new(),
             agent,
@@ -197,7 +199,7 @@ fn left(story: Option<f64>, day: Option<f64>, spent: &SpentMoney) -> Result<Opti
 }
 
 /// Forwards a run's updates to the orchestrator, its outcome last.
-async fn forward(
+pub(super) async fn forward(
     story: StoryId,
     run: RunId,
     mut told: mpsc::Receiver<RunUpdate>,

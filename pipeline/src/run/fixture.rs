@@ -157,6 +157,7 @@ impl RunFixture {
             resume: None,
             is_edited: false,
             budget_usd: None,
+            review: None,
             memory: String::new(),
             read: StrangersRead::default(),
             in_quarantine: false,
@@ -224,6 +225,7 @@ impl RunFixture {
 fn info(ledger: &RunLedger, role: Role) -> RunInfo {
     RunInfo {
         id: ledger.next(STORY, "agent"),
+        branch: None,
         story: STORY,
         title: "Fix the door".into(),
         slot: "agent".into(),

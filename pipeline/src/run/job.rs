@@ -3,6 +3,7 @@
 pub(crate) mod attacked;
 mod launch;
 mod left;
+mod review;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     outcome::{RunEnd, RunFailure, RunOutcome},
-    plan::{ReviewSlot, RunContext, RunPlan, RunSignals, RunUpdate},
+    plan::{FindingsSlot, ReviewSlot, RunContext, RunPlan, RunSignals, RunUpdate},
     turn::{RunSpending, TurnResult},
     workspace::Workspace,
 };
@@ -46,6 +47,7 @@ pub(super) struct RunJob {
     pub busy: bool,
     pub branch: BranchProgress,
     pub mailbox: RunMailbox,
+    pub findings: FindingsSlot,
     output: RunOutput,
     review: ReviewSlot,
 }
@@ -75,7 +77,7 @@ impl RunJob {
         context: RunContext,
         plan: RunPlan,
         updates: mpsc::Sender<RunUpdate>,
-        RunSignals { ended, review, mailbox }: RunSignals,
+        RunSignals { ended, review, findings, mailbox }: RunSignals,
     ) -> Self {
         let log = RunLog::create(&context.project, &plan.run.id);
         let resumed = plan.resume.as_ref().map(SessionId::to_string);
@@ -100,6 +102,7 @@ impl RunJob {
             busy: false,
             branch: BranchProgress::default(),
             mailbox,
+            findings,
             output: RunOutput { updates, log },
             review,
         }
@@ -127,6 +130,9 @@ impl RunJob {
         self.prepare().await?;
         // After the worktree is made, which itself changes refs and git's configuration.
         let before = self.before().await?;
+        if let Some((branch, _)) = self.plan.review.clone() {
+            return self.review(branch, &before).await;
+        }
         if self.is_landed(&before) {
             return self.check_landed().await;
         }
@@ -188,7 +194,7 @@ impl RunJob {
     async fn report_refusals(&mut self) {
         let Some(text) = self.egress.take().and_then(|egress| egress.refusals()) else { return };
         self.log_line(&format!("({text})"));
-        let text = format!("`{}` (story {}): {text}", self.plan.run.slot, self.plan.run.story);
+        let text = format!("`{}` ({}): {text}", self.plan.run.slot, self.plan.run.subject());
         self.send_update(RunUpdate::Alarm(text)).await;
     }
 

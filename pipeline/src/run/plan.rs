@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     Project,
+    branch_review::{ReviewFindings, ReviewedBranch},
     config::{self, ProjectConfig},
     event::{RunInfo, RunPhase},
     guard::OwnCommits,
@@ -37,6 +38,8 @@ pub(crate) struct RunContext {
 pub(crate) struct RunPlan {
     pub run: RunInfo,
     pub story: Arc<Story>,
+    /// The branch that it reviews, and the room that asked, in the place of the story.
+    pub review: Option<(ReviewedBranch, Option<String>)>,
     /// The story's whole file; read when the run starts.
     pub text: String,
     pub agent: config::Agent,
@@ -71,11 +74,15 @@ pub(crate) enum RunUpdate {
 /// Holds an agent's review until its run is over.
 pub(crate) type ReviewSlot = Arc<Mutex<Option<ReviewDecision>>>;
 
+/// Holds what the reviewer of a branch reports.
+pub(crate) type FindingsSlot = Arc<Mutex<Option<ReviewFindings>>>;
+
 /// The way to a living run.
 #[derive(Debug)]
 pub(crate) struct RunControl {
     end: watch::Sender<Option<StopReason>>,
     review: ReviewSlot,
+    findings: FindingsSlot,
     mailbox: RunMailbox,
 }
 
@@ -100,12 +107,18 @@ impl RunControl {
     pub(crate) fn review(&self, review: ReviewDecision) {
         *self.review.lock() = Some(review);
     }
+
+    /// The same for the findings of a branch's reviewer.
+    pub(crate) fn report(&self, findings: ReviewFindings) {
+        *self.findings.lock() = Some(findings);
+    }
 }
 
 /// The run's side of its [`RunControl`].
 pub(crate) struct RunSignals {
     pub ended: watch::Receiver<Option<StopReason>>,
     pub review: ReviewSlot,
+    pub findings: FindingsSlot,
     pub mailbox: RunMailbox,
 }
 
@@ -113,8 +126,14 @@ impl RunControl {
     pub(crate) fn pair() -> (Self, RunSignals) {
         let (end, ended) = watch::channel(None);
         let (review, mailbox) = (ReviewSlot::default(), RunMailbox::default());
-        let control = Self { end, review: Arc::clone(&review), mailbox: mailbox.clone() };
-        (control, RunSignals { ended, review, mailbox })
+        let findings = FindingsSlot::default();
+        let control = Self {
+            end,
+            review: Arc::clone(&review),
+            findings: Arc::clone(&findings),
+            mailbox: mailbox.clone(),
+        };
+        (control, RunSignals { ended, review, findings, mailbox })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::RunPlan;
+use super::{RunPlan, review_prompt};
 use crate::{
     Project,
     board::attached_paths,
@@ -15,6 +15,9 @@ const STORY: usize = 60_000;
 
 /// The prompt of a fresh session.
 pub(super) fn prompt(plan: &RunPlan, project: &Project, place: &Path) -> Result<String, UnknownPlaceholder> {
+    if let Some((branch, _)) = &plan.review {
+        return Ok(review_prompt::prompt(branch, plan, project, place));
+    }
     let mut prompt = filled(&plan.agent.prompt, plan, project, place)?;
     prompt.push_str(&format!("\n\nThe story's current text:\n\n{}", story_text(plan, project)));
     if let Some(feedback) = &plan.feedback {
@@ -83,7 +86,7 @@ fn came_back(feedback: &str) -> String {
 }
 
 /// Text that others wrote, between tags that it cannot close: of a name that it does not contain.
-fn enclosed(tag: &str, attributes: &str, text: &str) -> String {
+pub(super) fn enclosed(tag: &str, attributes: &str, text: &str) -> String {
     let seen: String = text.to_lowercase().split_whitespace().collect();
     let names = std::iter::once(tag.to_owned()).chain((2..).map(|number| format!("{tag}-{number}")));
     let free = names.into_iter().find(|name| !seen.contains(&format!("</{name}"))).unwrap_or_default();
@@ -125,6 +128,9 @@ pub(super) fn system(
     place: &Path,
     trusted: bool,
 ) -> Result<String, UnknownPlaceholder> {
+    if plan.review.is_some() {
+        return Ok(review_prompt::system(plan, project));
+    }
     let mut system = filled(&plan.agent.system_prompt, plan, project, place)?;
     if !plan.agent.description.is_empty() {
         system.push_str(&format!("\n\nYour strength: {}", plan.agent.description));

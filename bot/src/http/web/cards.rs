@@ -67,7 +67,7 @@ fn wanted(story: &Story, snapshot: &PipelineSnapshot) -> Option<Wanted> {
 pub fn run(run: &RunInfo) -> RunCard {
     RunCard {
         id: run.id.to_string(),
-        story: run.story.0,
+        story: run.on_story().map(|story| story.0),
         title: run.title.clone(),
         worker: run.slot.clone(),
         agent: run.agent.clone(),

@@ -73,6 +73,7 @@ impl AttackedRun {
         }
         let run = RunInfo {
             id: ledger.next(STORY, &agent.name),
+            branch: None,
             story: STORY,
             title: "Attack".into(),
             slot: agent.name.clone(),
@@ -97,6 +98,7 @@ impl AttackedRun {
             feedback: None,
             resume: None,
             budget_usd: None,
+            review: None,
             memory: String::new(),
             read: StrangersRead::default(),
             in_quarantine: false,
