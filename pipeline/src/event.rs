@@ -65,6 +65,8 @@ pub enum RunPhase {
     /// Worktree and components are made ready.
     Preparing,
     Working,
+    /// It makes a plan, and changes nothing.
+    Planning,
     /// The model's service is busy; the CLI tries again.
     ServiceBusy,
     /// It was resumed to commit its work.
@@ -287,6 +289,8 @@ pub enum LandingNews {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum PipelineEvent {
+    /// A coder proposes a plan; a person decides about it.
+    PlanProposed { story: StoryId, title: String, plan: String },
     /// A story is there that was not.
     StoryCreated { story: StoryId, title: String, stage: Stage, by: Actor },
     /// A story's text or front matter is another.
@@ -393,6 +397,7 @@ impl PipelineEvent {
             | Self::Merge { story, .. }
             | Self::NeedsPerson { story, .. }
             | Self::Landing { story, .. }
+            | Self::PlanProposed { story, .. }
             | Self::Quarantined { story, .. }
             | Self::Released { story, .. } => Some(*story),
             Self::RunStarted { run } | Self::RunEnded { run, .. } => run.on_story(),
@@ -424,6 +429,7 @@ impl fmt::Display for RunPhase {
         f.write_str(match self {
             Self::Preparing => "preparing",
             Self::Working => "working",
+            Self::Planning => "planning",
             Self::ServiceBusy => "waiting for the model's service",
             Self::Reminded => "asked to commit",
             Self::Settling => "settling",

@@ -81,6 +81,8 @@ pub struct StoryChange {
     /// `agent`; empty for nobody.
     pub agent: Option<String>,
     pub manual_qa: Option<bool>,
+    /// Whether a person accepts a plan first.
+    pub plan: Option<bool>,
     pub depends_on: Option<Vec<StoryId>>,
     /// In the place of those that its text has.
     pub criteria: Option<Vec<String>>,
@@ -194,6 +196,7 @@ pub(crate) enum PipelineOrder {
     Memory(MemoryScope, MemoryChange, Answer<Result<MemoryNote, MemoryFault>>),
     ReviewBranch(String, Option<String>, Actor, Answer<StartedReview>),
     Findings(RunId, ReviewFindings, Answer<()>),
+    Plan(RunId, String, Answer<bool>),
     Rescan(Answer<()>),
     Shutdown(Answer<()>),
 }
@@ -225,6 +228,7 @@ impl PipelineOrder {
             | Self::Memory(..)
             | Self::ReviewBranch(..)
             | Self::Findings(..)
+            | Self::Plan(..)
             | Self::Rescan(_)
             | Self::Shutdown(_) => None,
         }
@@ -439,6 +443,11 @@ impl Pipeline {
     /// What the reviewer of a branch has found; it counts once its run is over.
     pub async fn report_findings(&self, run: RunId, found: ReviewFindings) -> Result<(), PipelineError> {
         self.order(|answer| PipelineOrder::Findings(run, found, answer)).await
+    }
+
+    /// Takes the plan of an agent that is to plan first. Returns `false` for any other, whose plan people are asked about at once.
+    pub async fn propose_plan(&self, run: RunId, plan: String) -> Result<bool, PipelineError> {
+        self.order(|answer| PipelineOrder::Plan(run, plan, answer)).await
     }
 
     /// Looks at all files now, as it does by itself every half minute.

@@ -45,6 +45,7 @@ pub(crate) fn start(
 ) -> (RunControl, mpsc::Receiver<RunUpdate>, JoinHandle<RunEnd>) {
     let (told, hears) = mpsc::channel(TOLD);
     let (control, signals) = RunControl::pair();
+    let control = control.planning(plan.plans);
     let handle = tokio::spawn(async move {
         let story = plan.run.story;
         let has_story = plan.review.is_none();

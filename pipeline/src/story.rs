@@ -9,6 +9,7 @@ mod heading;
 mod lines;
 mod name;
 mod plain;
+mod plan;
 pub mod stage;
 pub mod templates;
 mod value;
@@ -20,6 +21,8 @@ pub use conversation::StoryConversation;
 pub use document::{EditError, StoryDocument};
 pub use front::{FrontError, FrontMatter};
 pub use name::{BadFileName, FileName, slug};
+pub(crate) use plan::PLAN_KEY;
+pub use plan::PlanWish;
 use serde::{Deserialize, Serialize};
 pub use value::KeyValue;
 

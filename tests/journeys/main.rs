@@ -32,6 +32,7 @@ mod operate;
 mod packaging;
 mod permission;
 mod plan;
+mod plan_first;
 mod program;
 mod program_demo;
 mod program_end;

@@ -117,6 +117,8 @@ pub struct LaunchPermissions {
     /// Edits of files in the working directory need no question (`--permission-mode acceptEdits`): for a worktree
     /// that is the agent's own.
     pub accept_edits: bool,
+    /// It makes a plan and changes nothing (`--permission-mode plan`), whatever else is accepted.
+    pub plans: bool,
     /// With [`PermissionRoute::Control`] in a live session: storkit's own tools are offered over the control protocol,
     /// and their calls come as [`super::AgentEvent::OwnTools`].
     pub offers_tools: bool,
@@ -197,6 +199,7 @@ impl Launch {
             permissions: LaunchPermissions {
                 route: PermissionRoute::Control,
                 accept_edits: false,
+                plans: false,
                 offers_tools: false,
                 readable: Vec::new(),
             },
@@ -209,9 +212,10 @@ impl Launch {
 
     /// The mode that the process must be in; anything that asks less ends it.
     pub fn mode_of_permissions(&self) -> PermissionMode {
-        match self.permissions.accept_edits {
-            true => PermissionMode::AcceptEdits,
-            false => PermissionMode::Default,
+        match (self.permissions.plans, self.permissions.accept_edits) {
+            (true, _) => PermissionMode::Plan,
+            (false, true) => PermissionMode::AcceptEdits,
+            (false, false) => PermissionMode::Default,
         }
     }
 
@@ -508,8 +512,13 @@ mod tests {
     fn launch(mode: PromptMode, route: PermissionRoute) -> Launch {
         let program = LaunchProgram::new(vec!["claude".into()], "/project", "/run/storkit");
         let start = SessionStart::New(SessionId::new("11111111-2222-4333-8444-555555555555"));
-        let permissions =
-            LaunchPermissions { route, accept_edits: false, offers_tools: false, readable: Vec::new() };
+        let permissions = LaunchPermissions {
+            route,
+            accept_edits: false,
+            plans: false,
+            offers_tools: false,
+            readable: Vec::new(),
+        };
         Launch { permissions, ..Launch::new(program, start, mode) }
     }
 

@@ -211,9 +211,10 @@ fn weight(event: &PipelineEvent) -> EventWeight {
             merge: MergeView::Conflict { .. } | MergeView::GateFailed { .. } | MergeView::Merged { .. },
             ..
         } => EventWeight::Some,
-        PipelineEvent::NeedsPerson { .. } | PipelineEvent::Alarm { .. } | PipelineEvent::Paused { .. } => {
-            EventWeight::Much
-        }
+        PipelineEvent::NeedsPerson { .. }
+        | PipelineEvent::PlanProposed { .. }
+        | PipelineEvent::Alarm { .. }
+        | PipelineEvent::Paused { .. } => EventWeight::Much,
         PipelineEvent::StoryChanged { .. }
         | PipelineEvent::RunPhase { .. }
         | PipelineEvent::RunSaid { .. }

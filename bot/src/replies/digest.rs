@@ -12,7 +12,10 @@ use pipeline::{
     story::StoryId,
 };
 
-use super::text::{count, sentence, shorten};
+use super::{
+    text::{count, sentence, shorten},
+    visible::visible,
+};
 
 /// More stories than this in one message are only counted.
 const MOST: usize = 5;
@@ -70,6 +73,9 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
     let (mut urgent, mut in_quarantine) = (Vec::<PipelineNotice>::new(), Vec::new());
     for event in events {
         match &event.event {
+            PipelineEvent::PlanProposed { story, title, plan } => {
+                urgent.push(Outgoing::text(plan_proposed(*story, title, plan)).into());
+            }
             PipelineEvent::NeedsPerson { story, title, why, wanted } => {
                 let message = asked(*story, title, why, *wanted);
                 let closed = decision_closed(*story, title, why);
@@ -116,6 +122,23 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
     messages.extend(quarantined(&in_quarantine).map(PipelineNotice::from));
     messages.extend(urgent);
     messages
+}
+
+/// Characters of a plan in a room.
+const PLAN: usize = 3_000;
+
+/// A coder's plan, quoted: it is an agent's text.
+fn plan_proposed(story: StoryId, title: &str, plan: &str) -> String {
+    let shown: String = plan.chars().take(PLAN).collect();
+    let more = match shown.len() < plan.len() {
+        true => format!("\n\n`show {story}` has all of it."),
+        false => String::new(),
+    };
+    let title = inert(&shorten(title, TITLE)).into_owned();
+    let plan = visible(&shown);
+    let lines: Vec<String> =
+        plan.lines().map(|line| format!("> {}", inert(line)).trim_end().to_owned()).collect();
+    format!("**{story} {title}**: its coder proposes this plan:\n\n{}{more}", lines.join("\n"))
 }
 
 fn collect(stories: &mut BTreeMap<StoryId, StoryDigest>, event: &PipelineEvent) {

@@ -134,7 +134,11 @@ pub fn runs_stopped(stopped: &[RunInfo]) -> String {
             None => format!("`{}` on {}", run.slot, inert(&run.subject())),
         })
         .collect();
-    format!("Stopped: {}. `start ID` lets a story continue.", runs.join(", "))
+    let next = match stopped.iter().any(|run| run.on_story().is_some()) {
+        true => " `start ID` lets a story continue.",
+        false => "",
+    };
+    format!("Stopped: {}.{next}", runs.join(", "))
 }
 
 /// `stop X` where nothing runs for X.

@@ -31,6 +31,13 @@ pub fn not_your_story(id: StoryId, run: &RunInfo) -> String {
     format!("Story {id} is not yours: you work on {}. Use this tool for your own story only.", run.subject())
 }
 
+// --- a plan before code ---
+
+pub const PLAN_EMPTY: &str =
+    "There is no plan in this call. Write it into your plan file, and call ExitPlanMode again.";
+
+pub const PLAN_TAKEN: &str = "Your plan is with the people who decide about it. You continue once they have.";
+
 // --- the review of a branch ---
 
 pub const NO_REVIEW: &str = "Only the reviewer of a branch reports findings.";

@@ -131,6 +131,10 @@ impl Orchestrator {
             self.tell_room(id, &story.front.name, LandingNews::SentBack { why: failure.cause.to_string() });
         }
         let mut memo = self.memos.read(id);
+        if let RunOutcome::Planned(plan) = &outcome {
+            let title = story.front.name.clone();
+            self.publisher.emit(PipelineEvent::PlanProposed { story: id, title, plan: plan.clone() });
+        }
         let conclusion = conclusion(&story, run, &outcome, &mut memo, self.config.in_force.max_retries);
         self.memos.change(id, |kept| *kept = memo);
         conclusion
@@ -378,6 +382,11 @@ fn conclusion(
         }
         RunOutcome::Approved => {
             StoryConclusion::advance(story, Stage::Merge, Some(format!("approved by {}", run.slot)))
+        }
+        RunOutcome::Planned(plan) => {
+            (memo.feedback, memo.failure) = (None, None);
+            let edits = vec![FrontEdit::Plan(plan.clone()), FrontEdit::Block(BlockReason::PlanProposed {})];
+            StoryConclusion::edit(edits)
         }
         RunOutcome::SentBack(reason) => {
             StoryConclusion::send_back(reason, Actor::Agent(run.slot.clone()), memo, max_retries)

@@ -21,7 +21,7 @@ use crate::{
     rooms::RoomReadiness,
     specs::{self, ProjectSpecs},
     story::{
-        EditError, KeyValue, Story, StoryDocument, StoryId,
+        EditError, KeyValue, PLAN_KEY, Story, StoryDocument, StoryId,
         stage::{Mover, Role, Stage},
         templates,
     },
@@ -102,6 +102,10 @@ impl Orchestrator {
             PipelineOrder::WriteSpecs(specs, answer) => self.write_specs(specs, answer),
             PipelineOrder::Memory(scope, change, answer) => self.change_memory(scope, change, answer),
             PipelineOrder::ReviewBranch(name, room, by, answer) => self.review_branch(name, room, by, answer),
+            PipelineOrder::Plan(run, plan, answer) => {
+                let taken = self.take_plan(&run, plan);
+                self.publisher.answer(answer, Ok(taken));
+            }
             PipelineOrder::Findings(run, found, answer) => {
                 let taken = self.take_findings(&run, found);
                 self.publisher.answer(answer, taken);
@@ -380,10 +384,11 @@ fn acts_of(change: &StoryChange, by: &Actor) -> Vec<StoryAct> {
         agent: (!agent.is_empty()).then(|| agent.clone()),
         by: by.clone(),
     });
-    let StoryChange { title, body, agent: _, manual_qa, depends_on, criteria } = change;
+    let StoryChange { title, body, agent: _, manual_qa, plan, depends_on, criteria } = change;
     let is_edit = title.is_some()
         || body.is_some()
         || manual_qa.is_some()
+        || plan.is_some()
         || depends_on.is_some()
         || criteria.is_some();
     assigned.into_iter().chain(is_edit.then(|| StoryAct::Edited { by: by.clone() })).collect()
@@ -400,6 +405,11 @@ fn apply(document: &mut StoryDocument, change: &StoryChange) -> Result<(), EditE
     }
     if let Some(held) = change.manual_qa {
         document.set("manual_qa", held)?;
+    }
+    match change.plan {
+        Some(true) => document.set(PLAN_KEY, true)?,
+        Some(false) => document.remove(PLAN_KEY)?,
+        None => {}
     }
     match change.depends_on.as_deref() {
         Some([]) => document.remove("depends_on")?,
@@ -448,6 +458,7 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         PipelineOrder::Delete(.., answer) => no(answer, why),
         PipelineOrder::Merge(.., answer) => no(answer, why),
         PipelineOrder::Attach(.., answer) => no(answer, why),
+        PipelineOrder::Plan(.., answer) => no(answer, why),
         PipelineOrder::ReviewBranch(.., answer) => no(answer, why),
         PipelineOrder::Memory(.., answer) => no(answer, why),
         PipelineOrder::Land(.., answer) => no(answer, why),

@@ -99,6 +99,7 @@ impl Orchestrator {
             story: Arc::new(no_story(&run.title)),
             review: Some((branch.clone(), room)),
             memory: String::new(),
+            plans: false,
             text: String::new(),
             agent,
             config,

@@ -167,6 +167,12 @@ impl Runs {
         run.map(|run| run.control.review(review)).is_some()
     }
 
+    /// The plan of a coder that only plans. Returns whether this run does.
+    pub(super) fn propose(&self, story: StoryId, run: &RunId, plan: String) -> bool {
+        let active = self.0.get(&story).filter(|active| active.info.id == *run && !active.over);
+        active.is_some_and(|active| active.control.propose(plan))
+    }
+
     /// The findings of a branch's reviewer. Returns whether this run takes any.
     pub(super) fn report(&self, story: StoryId, run: &RunId, findings: ReviewFindings) -> bool {
         let active = self.0.get(&story).filter(|active| active.info.id == *run && !active.over);

@@ -12,7 +12,7 @@ use crate::{
     ledger::day_begin,
     merge::{MergeStatus, MergeStep},
     run::{self, RunPlan, RunUpdate},
-    story::{BlockReason, Story, StoryId, stage::Role},
+    story::{BlockReason, PlanWish, Story, StoryId, stage::Role},
     strangers::{StrangerText, StrangersRead},
 };
 
@@ -84,6 +84,8 @@ impl Orchestrator {
         if coder {
             self.memos.change(id, |memo| memo.is_edited = false);
         }
+        // A branch that a room landed has its code already.
+        let plans = coder && story.front.plan == PlanWish::First && story.front.landed.is_none();
         let info = RunInfo {
             id: self.context.ledger.next(id, &slot.name),
             branch: None,
@@ -106,6 +108,7 @@ impl Orchestrator {
             story,
             review: None,
             memory: String::new(),
+            plans,
             text: String::new(),
             agent,
             config,

@@ -159,6 +159,7 @@ impl RunFixture {
             budget_usd: None,
             review: None,
             memory: String::new(),
+            plans: false,
             read: StrangersRead::default(),
             in_quarantine: false,
         };

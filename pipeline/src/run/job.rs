@@ -3,6 +3,7 @@
 pub(crate) mod attacked;
 mod launch;
 mod left;
+mod planning;
 mod review;
 
 use std::{sync::Arc, time::SystemTime};
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     outcome::{RunEnd, RunFailure, RunOutcome},
-    plan::{FindingsSlot, ReviewSlot, RunContext, RunPlan, RunSignals, RunUpdate},
+    plan::{FindingsSlot, PlanSlot, ReviewSlot, RunContext, RunPlan, RunSignals, RunUpdate},
     turn::{RunSpending, TurnResult},
     workspace::Workspace,
 };
@@ -48,6 +49,7 @@ pub(super) struct RunJob {
     pub branch: BranchProgress,
     pub mailbox: RunMailbox,
     pub findings: FindingsSlot,
+    pub proposal: PlanSlot,
     output: RunOutput,
     review: ReviewSlot,
 }
@@ -77,7 +79,7 @@ impl RunJob {
         context: RunContext,
         plan: RunPlan,
         updates: mpsc::Sender<RunUpdate>,
-        RunSignals { ended, review, findings, mailbox }: RunSignals,
+        RunSignals { ended, review, findings, proposal, mailbox }: RunSignals,
     ) -> Self {
         let log = RunLog::create(&context.project, &plan.run.id);
         let resumed = plan.resume.as_ref().map(SessionId::to_string);
@@ -103,6 +105,7 @@ impl RunJob {
             branch: BranchProgress::default(),
             mailbox,
             findings,
+            proposal,
             output: RunOutput { updates, log },
             review,
         }
@@ -139,7 +142,12 @@ impl RunJob {
         let mut reminded = false;
         let mut launch = self.first_launch().await?;
         loop {
-            self.set_phase(if reminded { RunPhase::Reminded } else { RunPhase::Working }).await;
+            self.set_phase(match (reminded, self.plan.plans) {
+                (_, true) => RunPhase::Planning,
+                (true, false) => RunPhase::Reminded,
+                (false, false) => RunPhase::Working,
+            })
+            .await;
             let turn = self.run_process(launch).await?;
             let resumed = self.plan.resume.is_some();
             let next = TurnRetries::new(None).next_step(turn.outcome.clone(), resumed, SystemTime::now());
@@ -168,6 +176,9 @@ impl RunJob {
                 return Ok(RunOutcome::Blocked(BlockReason::RunBudget {
                     spent_usd: self.spending.total().usd,
                 }));
+            }
+            if self.plan.plans {
+                return Ok(self.planned(&turn, facts));
             }
             match verdict::next(self.plan.run.role, &facts) {
                 NextAction::RemindToCommit => {

@@ -18,6 +18,8 @@ pub(crate) enum RunOutcome {
     /// A coder committed, and the gates are green.
     Passed,
     Approved,
+    /// A coder proposes this plan.
+    Planned(String),
     /// A branch was reviewed.
     Reviewed(ReviewFindings),
     /// A reviewer rejected, for these reasons.
@@ -79,6 +81,7 @@ impl RunOutcome {
         match self {
             Self::Passed => fine("committed, and the gates passed".into()),
             Self::Approved => fine("approved".into()),
+            Self::Planned(_) => fine("proposed a plan".into()),
             Self::Reviewed(found) => fine(match found.findings.len() {
                 0 => "reviewed, without findings".into(),
                 count => format!("reviewed, with {}", plural(count, "finding")),

@@ -40,6 +40,8 @@ pub(crate) struct RunPlan {
     pub story: Arc<Story>,
     /// The branch that it reviews, and the room that asked, in the place of the story.
     pub review: Option<(ReviewedBranch, Option<String>)>,
+    /// Whether it only makes a plan, which a person accepts before it codes.
+    pub plans: bool,
     /// The story's whole file; read when the run starts.
     pub text: String,
     pub agent: config::Agent,
@@ -74,6 +76,9 @@ pub(crate) enum RunUpdate {
 /// Holds an agent's review until its run is over.
 pub(crate) type ReviewSlot = Arc<Mutex<Option<ReviewDecision>>>;
 
+/// Holds the plan that a coder proposes.
+pub(crate) type PlanSlot = Arc<Mutex<Option<String>>>;
+
 /// Holds what the reviewer of a branch reports.
 pub(crate) type FindingsSlot = Arc<Mutex<Option<ReviewFindings>>>;
 
@@ -83,10 +88,17 @@ pub(crate) struct RunControl {
     end: watch::Sender<Option<StopReason>>,
     review: ReviewSlot,
     findings: FindingsSlot,
+    proposal: PlanSlot,
+    /// Whether its agent only plans.
+    plans: bool,
     mailbox: RunMailbox,
 }
 
 impl RunControl {
+    pub(crate) fn planning(self, plans: bool) -> Self {
+        Self { plans, ..self }
+    }
+
     /// Leaves a message for its agent. Returns `false` where it takes none any more.
     pub(crate) fn tell(&self, message: PersonMessage) -> bool {
         self.mailbox.put(message)
@@ -108,6 +120,14 @@ impl RunControl {
         *self.review.lock() = Some(review);
     }
 
+    /// The plan of a coder that only plans; the last one counts. Returns `false` for any other run.
+    pub(crate) fn propose(&self, plan: String) -> bool {
+        if self.plans {
+            *self.proposal.lock() = Some(plan);
+        }
+        self.plans
+    }
+
     /// The same for the findings of a branch's reviewer.
     pub(crate) fn report(&self, findings: ReviewFindings) {
         *self.findings.lock() = Some(findings);
@@ -119,6 +139,7 @@ pub(crate) struct RunSignals {
     pub ended: watch::Receiver<Option<StopReason>>,
     pub review: ReviewSlot,
     pub findings: FindingsSlot,
+    pub proposal: PlanSlot,
     pub mailbox: RunMailbox,
 }
 
@@ -126,14 +147,16 @@ impl RunControl {
     pub(crate) fn pair() -> (Self, RunSignals) {
         let (end, ended) = watch::channel(None);
         let (review, mailbox) = (ReviewSlot::default(), RunMailbox::default());
-        let findings = FindingsSlot::default();
+        let (findings, proposal) = (FindingsSlot::default(), PlanSlot::default());
         let control = Self {
             end,
             review: Arc::clone(&review),
             findings: Arc::clone(&findings),
+            proposal: Arc::clone(&proposal),
+            plans: false,
             mailbox: mailbox.clone(),
         };
-        (control, RunSignals { ended, review, findings, mailbox })
+        (control, RunSignals { ended, review, findings, proposal, mailbox })
     }
 }
 

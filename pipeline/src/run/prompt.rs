@@ -7,6 +7,7 @@ use crate::{
     Project,
     board::attached_paths,
     config::{PromptVars, UnknownPlaceholder, render},
+    story::PlanWish,
     worktree::GitOperation,
 };
 
@@ -24,6 +25,14 @@ pub(super) fn prompt(plan: &RunPlan, project: &Project, place: &Path) -> Result<
         prompt.push_str(&came_back(feedback));
     }
     prompt.push_str(&remembered(plan));
+    match plan.story.front.plan {
+        PlanWish::None => {}
+        PlanWish::First if plan.plans => prompt.push_str(PLAN_FIRST),
+        PlanWish::First => {}
+        PlanWish::Accepted => {
+            prompt.push_str("\n\nPeople have accepted the plan in the story's text. Carry it out.\n")
+        }
+    }
     Ok(prompt)
 }
 
@@ -66,7 +75,35 @@ fn remembered(plan: &RunPlan) -> String {
     }
 }
 
+/// For a coder in plan mode, whose changes the CLI refuses.
+const PLAN_FIRST: &str = "\n\nPlan first: change nothing and commit nothing now, whatever is said above. Read what you need, decide how you will do it \
+(which files, in which order, how each criterion is tested, what you will not do, what is unclear), and hand the plan over with ExitPlanMode. \
+People read it and accept it or say what they want differently; then you continue in this session.\n";
+
 fn continued(plan: &RunPlan) -> String {
+    let id = plan.run.story;
+    match (plan.plans, &plan.feedback, plan.story.front.plan) {
+        (true, Some(wish), _) => {
+            return format!(
+                "People want another plan for story {id}:\n\n{}\n\nRevise your plan, and hand the whole of it over with ExitPlanMode. Change \
+                 nothing yet.",
+                enclosed("feedback", "", wish)
+            );
+        }
+        (true, None, _) => {
+            return format!(
+                "You were interrupted while you planned story {id}. Complete the plan, and hand it over with ExitPlanMode. Change nothing \
+                 yet."
+            );
+        }
+        (false, None, PlanWish::Accepted) => {
+            return format!(
+                "People accepted the plan in the text of story {id}. Carry it out in this worktree. If you had begun already, check `git status` \
+                 and `git log` and continue from there. Commit when you are done."
+            );
+        }
+        (false, ..) => {}
+    }
     match &plan.feedback {
         Some(feedback) => format!(
             "Story {} came back to you.{}\nFix that in the same worktree, and commit.",

@@ -100,6 +100,7 @@ impl AttackedRun {
             budget_usd: None,
             review: None,
             memory: String::new(),
+            plans: false,
             read: StrangersRead::default(),
             in_quarantine: false,
             is_edited: false,

@@ -99,6 +99,7 @@ impl RunJob {
             permissions: LaunchPermissions {
                 route,
                 accept_edits: self.plan.review.is_none(),
+                plans: self.plan.plans,
                 offers_tools: false,
                 readable: attached_paths(&self.context.project, self.plan.run.story),
             },
