@@ -16,6 +16,7 @@ mod intake;
 mod left_work;
 mod memory;
 mod own_tools;
+mod plan_replies;
 mod prompt_parts;
 mod prompt_queue;
 mod questions;

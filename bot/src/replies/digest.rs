@@ -50,6 +50,8 @@ struct StoryDigest {
 pub struct PipelineNotice {
     pub message: Outgoing,
     pub asks: Option<NeededDecision>,
+    /// The story whose plan it shows: a reply decides about it.
+    pub shows_plan: Option<StoryId>,
 }
 
 /// A decision about a story that people are asked for.
@@ -62,7 +64,7 @@ pub struct NeededDecision {
 
 impl From<Outgoing> for PipelineNotice {
     fn from(message: Outgoing) -> Self {
-        Self { message, asks: None }
+        Self { message, asks: None, shows_plan: None }
     }
 }
 
@@ -74,12 +76,14 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
     for event in events {
         match &event.event {
             PipelineEvent::PlanProposed { story, title, plan } => {
-                urgent.push(Outgoing::text(plan_proposed(*story, title, plan)).into());
+                let message = Outgoing::text(plan_proposed(*story, title, plan));
+                urgent.push(PipelineNotice { message, asks: None, shows_plan: Some(*story) });
             }
             PipelineEvent::NeedsPerson { story, title, why, wanted } => {
                 let message = asked(*story, title, why, *wanted);
                 let closed = decision_closed(*story, title, why);
-                urgent.push(PipelineNotice { message, asks: Some(NeededDecision { story: *story, closed }) });
+                let asks = Some(NeededDecision { story: *story, closed });
+                urgent.push(PipelineNotice { message, asks, shows_plan: None });
             }
             PipelineEvent::Alarm { text, .. } => {
                 let text = format!("**Alarm**: {}", inert(&shorten(text, 1_500)));

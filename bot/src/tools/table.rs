@@ -454,10 +454,18 @@ mod tests {
     }
 
     #[test]
+    fn who_reviews_a_branch_reports_and_decides_nothing_and_nobody_else_reports() {
+        let mut reviewer = agent(Role::Qa);
+        assert!(!names(&reviewer).contains(&"report_findings"));
+        reviewer.agent = reviewer.agent.map(|run| RunInfo { branch: Some("x".into()), ..run });
+        assert_eq!(names(&reviewer), ["prompt_permission", "report_findings", "get_version"]);
+    }
+
+    #[test]
     fn a_run_without_an_agent_may_only_ask_and_the_operator_all_but_that() {
         assert_eq!(names(&McpRun::default()), ["prompt_permission"]);
         let operator = McpRun { operator: true, ..McpRun::default() };
-        assert_eq!(names(&operator).len(), TOOLS.len() - 4);
+        assert_eq!(names(&operator).len(), TOOLS.len() - 5);
         assert!(!names(&operator).contains(&"plan_stories"), "there is no room to propose to");
     }
 

@@ -44,6 +44,9 @@ for word; do
     case $before in --session-id | --resume) session=$word ;; esac
     before=$word
 done
+# A review gets none of the settings' variables.
+STAND_IN=${STAND_IN:-$PWD/stand-in}
+mkdir -p "$STAND_IN"
 turn=$(($(cat "$STAND_IN/turns" 2>/dev/null || echo 0) + 1))
 echo "$turn" > "$STAND_IN/turns"
 printf '%s\n' "$@" > "$STAND_IN/arguments-$turn"

@@ -169,6 +169,7 @@ impl RunJob {
             }
             // An answer counts though it was the last that the budget paid for.
             if self.spending.is_over_budget()
+                && self.proposal.lock().is_none()
                 && !matches!(turn.outcome, TurnOutcome::Answered(_))
                 && facts.tampering.is_empty()
                 && facts.ended.is_none()

@@ -25,11 +25,10 @@ pub(super) fn prompt(plan: &RunPlan, project: &Project, place: &Path) -> Result<
         prompt.push_str(&came_back(feedback));
     }
     prompt.push_str(&remembered(plan));
-    match plan.story.front.plan {
-        PlanWish::None => {}
-        PlanWish::First if plan.plans => prompt.push_str(PLAN_FIRST),
-        PlanWish::First => {}
-        PlanWish::Accepted => {
+    match (plan.plans, plan.story.front.plan) {
+        (true, _) => prompt.push_str(PLAN_FIRST),
+        (false, PlanWish::None | PlanWish::First) => {}
+        (false, PlanWish::Accepted) => {
             prompt.push_str("\n\nPeople have accepted the plan in the story's text. Carry it out.\n")
         }
     }

@@ -20,10 +20,16 @@ impl RoomTask {
     pub(super) fn on_pipeline_notice(&mut self, notice: PipelineNotice) {
         // Where nothing can be edited, an old message keeps its buttons: one more message for each would be noise.
         let needed = notice.asks.filter(|_| self.adapter.capabilities().edit.is_some());
+        let near = notice.message.reply_to.clone();
+        if let Some(story) = notice.shows_plan {
+            let report = self.note_story_message(story);
+            self.outbox.ask(notice.message, None, near.as_ref(), report);
+            return;
+        }
         let Some(needed) = needed else { return self.outbox.say(notice.message) };
         self.close_decision(needed.story);
-        let near = notice.message.reply_to.clone();
-        let slot = self.outbox.ask(notice.message, None, near.as_ref(), Box::new(|_| ()));
+        let report = self.note_story_message(needed.story);
+        let slot = self.outbox.ask(notice.message, None, near.as_ref(), report);
         self.questions.decisions.push_back(AskedDecision { needed, slot });
         if self.questions.decisions.len() > MOST {
             self.questions.decisions.pop_front();

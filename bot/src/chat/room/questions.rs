@@ -13,6 +13,7 @@ use super::{
     RoomTask,
     answer_text::{AnswerText, ParsedAnswer},
     decisions::AskedDecision,
+    plan_replies::StoryMessage,
     trials::{EffectPlace, SharedEffect, ShownEffect},
 };
 use crate::{
@@ -44,6 +45,8 @@ pub(super) struct OpenQuestions {
     settled: VecDeque<QuestionCopy>,
     /// Decisions about stories, of which the newest is the last.
     pub(super) decisions: VecDeque<AskedDecision>,
+    /// The newest messages about stories, a reply to which may decide about a plan.
+    pub(super) stories: VecDeque<StoryMessage>,
 }
 
 /// A question's message in this room.

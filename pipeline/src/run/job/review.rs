@@ -66,3 +66,52 @@ impl RunJob {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{branch_review::ReviewFinding, run::fixture::RunFixture};
+
+    fn reviewer(script: &str) -> RunFixture {
+        let mut fixture = RunFixture::coder(script);
+        let git = &fixture.git;
+        git.git(&["switch", "-q", "-c", "x", "main"]);
+        git.write("x.txt", "one\ntwo\n");
+        git.git(&["add", "x.txt"]);
+        git.git(&["commit", "-q", "-m", "x"]);
+        git.git(&["switch", "-q", "main"]);
+        let branch = branch_review::resolve(&git.project, "main", "x").unwrap();
+        fixture.settings().trust_project_settings = true;
+        fixture.plan.review = Some((branch, None));
+        fixture
+    }
+
+    #[tokio::test]
+    async fn findings_count_with_the_lines_that_the_branch_has_and_no_settings_of_it_do() {
+        let fixture = reviewer("result");
+        let refs = fixture.git.git(&["for-each-ref"]);
+        let run = fixture.begin();
+        let finding =
+            |line| ReviewFinding { file: "x.txt".into(), line: Some(line), problem: "wrong".into() };
+        run.control.report(ReviewFindings { findings: vec![finding(2), finding(9)], summary: "No.".into() });
+        let run = run.end().await;
+        let RunOutcome::Reviewed(found) = run.outcome() else { panic!("{:?}", run.outcome()) };
+        assert_eq!(found.findings.iter().map(|found| found.line).collect::<Vec<_>>(), [Some(2), None]);
+        assert!(run.said().contains(&"== x.txt:2: wrong"), "{:?}", run.said());
+        let told = fixture.git.root().join(".storkit/worktrees/review/stand-in/arguments-1");
+        let told = std::fs::read_to_string(told).unwrap();
+        for part in ["--setting-sources\nuser\n", "--permission-mode\ndefault\n", "+two", "report_findings"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert_eq!(fixture.git.git(&["for-each-ref"]), refs);
+    }
+
+    #[tokio::test]
+    async fn a_reviewer_that_only_talks_has_found_what_it_says_and_one_that_fails_nothing() {
+        let run = reviewer("result").run().await;
+        let RunOutcome::Reviewed(found) = run.outcome() else { panic!("{:?}", run.outcome()) };
+        assert!(found.findings.is_empty() && !found.summary.is_empty(), "{found:?}");
+        let run = reviewer("exit 3").run().await;
+        assert!(matches!(run.outcome(), RunOutcome::Failed(_)), "{:?}", run.outcome());
+    }
+}
