@@ -114,3 +114,36 @@ async fn a_plan_is_shown_changed_and_accepted_and_a_restart_in_between_loses_not
     assert!(history.contains("Plan first") && history.contains("rather blue"), "the same session: {history}");
     bot.app.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_to_the_plan_decides_about_it() {
+    needs!(Claude);
+    let bot = start().await;
+    let room = bot.room("ops");
+    room.say("new story Paint the door\n\nIt stands open.\n\n- [ ] It has a colour").await;
+    room.see("is in the backlog").await;
+    // As a person writes it into the file.
+    let file = bot.file(".storkit/work/1_backlog/1_story_paint_the_door.md");
+    let text = fs::read_to_string(&file).expect("the story").replacen("---\n", "---\nplan: true\n", 1);
+    fs::write(&file, text).expect("it is written");
+    bot.started().await;
+    room.say("start 1").await;
+    let shown = room.see("its coder proposes this plan:").await;
+    room.see("its plan waits for a person").await;
+    let reply = |person: &str, to: &adapters::MessageId, text: &str| adapters::Incoming {
+        reply_to: Some(to.clone()),
+        addressed: Some(adapters::Addressed::Reply),
+        ..room.incoming(person, text)
+    };
+    room.send_incoming(reply("bob", &shown.id, "yes")).await;
+    room.see("Only approvers can use `accept` here.").await;
+    room.send_incoming(reply("ann", &shown.id, "rather blue")).await;
+    room.see("> - [ ] Paint it blue").await;
+    let asked = room.see("its plan waits for a person").await;
+    room.send_incoming(reply("ann", &asked.id, "yes")).await;
+    room.see("echo blue").await;
+    assert!(story(&bot, "2_current").contains("plan: accepted"), "{}", story(&bot, "2_current"));
+    room.say("stop 1").await;
+    room.see("Stopped: `coder` on story `1`").await;
+    bot.app.shutdown().await;
+}
