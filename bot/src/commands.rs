@@ -3,6 +3,7 @@
 mod allow;
 mod ambient;
 mod assign;
+mod branch_review;
 pub mod command;
 mod compact;
 mod cost;
@@ -16,6 +17,7 @@ mod help;
 pub mod htop;
 mod land;
 mod log;
+mod memory;
 mod model;
 mod move_story;
 pub mod new;
@@ -67,6 +69,7 @@ pub fn all() -> CommandRegistry {
         Arc::new(retry::RetryCommand),
         Arc::new(review::AcceptCommand),
         Arc::new(review::RejectCommand),
+        Arc::new(branch_review::ReviewCommand),
         Arc::new(release::ReleaseCommand),
         Arc::new(delete::DeleteCommand),
         Arc::new(log::LogCommand),
@@ -79,6 +82,8 @@ pub fn all() -> CommandRegistry {
         Arc::new(allow::TRY),
         Arc::new(allow::KEEP),
         Arc::new(rules::RulesCommand),
+        Arc::new(memory::RememberCommand),
+        Arc::new(memory::MemoryCommand),
         Arc::new(model::ModelCommand),
         Arc::new(verbosity::VerbosityCommand),
         Arc::new(ambient::AmbientCommand),

@@ -81,7 +81,7 @@ impl HostQuestions {
         let questions = Arc::clone(self);
         match wants {
             HostAsker::Agent { run, waiting } => {
-                let asked_for = format!("story {} ({})", run.story, run.slot);
+                let asked_for = format!("{} ({})", run.subject(), run.slot);
                 Arc::new(AgentHosts { questions, holder: GrantHolder::of(&run), asked_for, asker, waiting })
             }
             HostAsker::Commands { story } => Arc::new(StoryHosts { questions, story, asker }),
@@ -344,6 +344,7 @@ mod tests {
     fn run(id: &str, story: u32) -> RunInfo {
         RunInfo {
             id: RunId(id.into()),
+            branch: None,
             story: StoryId(story),
             title: "Attack".into(),
             slot: "coder".into(),

@@ -22,7 +22,10 @@ impl AgentEntry {
     pub fn of_run(run: &RunInfo) -> Option<(u32, Self)> {
         let age = run.since.elapsed().unwrap_or_default();
         let since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
-        let story = Some(format!("{} {}", run.story, run.title));
+        let story = Some(match run.on_story() {
+            Some(story) => format!("{story} {}", run.title),
+            None => run.title.clone(),
+        });
         Some((run.pid?, Self { name: run.slot.clone(), story, since, cost_usd: run.cost_usd }))
     }
 }

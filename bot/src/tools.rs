@@ -4,6 +4,7 @@
 
 mod call;
 mod caller;
+mod findings;
 mod permission;
 mod plan;
 mod review;

@@ -7,6 +7,7 @@ mod dependencies;
 mod files;
 mod index;
 mod lost;
+mod memory;
 mod number;
 mod place;
 mod source;
@@ -35,6 +36,8 @@ pub(crate) use self::{
         commit_tree, is_story_name, stories_at, stories_in, write_commit, write_whole,
     },
     dependencies::dependency_fault,
+    memory::{MAX_MEMORY, PROJECT_STEM, is_memory, memory_folder, memory_on_disk},
+    place::put as put_file,
     source::open as open_board,
     sync::{BoardSync, note_board, note_settled, remove_from_index, sync, sync_locked},
 };

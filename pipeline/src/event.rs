@@ -54,7 +54,8 @@ impl RunId {
     pub fn parts(&self) -> Option<(StoryId, &str, u64)> {
         let (story, rest) = self.0.split_once('-')?;
         let (slot, number) = rest.rsplit_once('-')?;
-        Some((story.parse().ok()?, slot, number.parse().ok()?))
+        let story = if story == "0" { StoryId::NONE } else { story.parse().ok()? };
+        Some((story, slot, number.parse().ok()?))
     }
 }
 
@@ -65,6 +66,8 @@ pub enum RunPhase {
     /// Worktree and components are made ready.
     Preparing,
     Working,
+    /// It makes a plan, and changes nothing.
+    Planning,
     /// The model's service is busy; the CLI tries again.
     ServiceBusy,
     /// It was resumed to commit its work.
@@ -79,8 +82,11 @@ pub enum RunPhase {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunInfo {
     pub id: RunId,
-    /// The story it works on.
+    /// The story it works on; [`StoryId::NONE`] where it reviews a branch.
     pub story: StoryId,
+    /// The person's branch that it reviews.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<Arc<str>>,
     pub title: String,
     pub slot: String,
     /// The configured agent that the worker is one of.
@@ -97,6 +103,20 @@ pub struct RunInfo {
     pub session: Option<SessionId>,
     /// US dollars so far.
     pub cost_usd: f64,
+}
+
+impl RunInfo {
+    pub fn on_story(&self) -> Option<StoryId> {
+        self.branch.is_none().then_some(self.story)
+    }
+
+    /// What it works on, for people: `story 7`, ``branch `x` ``.
+    pub fn subject(&self) -> String {
+        match &self.branch {
+            None => format!("story {}", self.story),
+            Some(branch) => format!("branch `{}`", branch.replace('`', "'")),
+        }
+    }
 }
 
 /// A worker of the configuration, busy or not.
@@ -270,6 +290,8 @@ pub enum LandingNews {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum PipelineEvent {
+    /// A coder proposes a plan; a person decides about it.
+    PlanProposed { story: StoryId, title: String, plan: String },
     /// A story is there that was not.
     StoryCreated { story: StoryId, title: String, stage: Stage, by: Actor },
     /// A story's text or front matter is another.
@@ -387,9 +409,10 @@ impl PipelineEvent {
             | Self::Evidence { story, .. }
             | Self::NeedsPerson { story, .. }
             | Self::Landing { story, .. }
+            | Self::PlanProposed { story, .. }
             | Self::Quarantined { story, .. }
             | Self::Released { story, .. } => Some(*story),
-            Self::RunStarted { run } | Self::RunEnded { run, .. } => Some(run.story),
+            Self::RunStarted { run } | Self::RunEnded { run, .. } => run.on_story(),
             Self::Alarm { story, .. } => *story,
             Self::ProblemFound { .. } | Self::RunSaid { .. } | Self::Paused { .. } => None,
         }
@@ -418,6 +441,7 @@ impl fmt::Display for RunPhase {
         f.write_str(match self {
             Self::Preparing => "preparing",
             Self::Working => "working",
+            Self::Planning => "planning",
             Self::ServiceBusy => "waiting for the model's service",
             Self::Reminded => "asked to commit",
             Self::Settling => "settling",

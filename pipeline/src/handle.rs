@@ -8,11 +8,13 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use crate::{
     Project,
     board::{AttachedFile, FileToAttach, WorkError},
-    event::{Actor, MergeView, NumberedEvent, PipelineSnapshot, RunInfo},
+    branch_review::{ReviewFindings, StartedReview},
+    event::{Actor, MergeView, NumberedEvent, PipelineSnapshot, RunId, RunInfo},
     history::StoryHistory,
     host::AgentSettings,
     ledger::RunLedger,
     mailbox::PersonMessage,
+    memory::{MemoryChange, MemoryFault, MemoryNote, MemoryScope},
     rooms::{EnterRequest, LandRequest, LandedStory, RoomReadiness},
     specs::ProjectSpecs,
     story::{Story, StoryConversation, StoryId, StoryKind, stage::Stage, templates},
@@ -79,6 +81,8 @@ pub struct StoryChange {
     /// `agent`; empty for nobody.
     pub agent: Option<String>,
     pub manual_qa: Option<bool>,
+    /// Whether a person accepts a plan first.
+    pub plan: Option<bool>,
     pub depends_on: Option<Vec<StoryId>>,
     /// In the place of those that its text has.
     pub criteria: Option<Vec<String>>,
@@ -189,6 +193,10 @@ pub(crate) enum PipelineOrder {
     EnterRoom(EnterRequest, Answer<RoomReadiness>),
     Land(LandRequest, Actor, Answer<LandedStory>),
     WriteSpecs(ProjectSpecs, Answer<()>),
+    Memory(MemoryScope, MemoryChange, Answer<Result<MemoryNote, MemoryFault>>),
+    ReviewBranch(String, Option<String>, Actor, Answer<StartedReview>),
+    Findings(RunId, ReviewFindings, Answer<()>),
+    Plan(RunId, String, Answer<bool>),
     Rescan(Answer<()>),
     Shutdown(Answer<()>),
 }
@@ -217,6 +225,10 @@ impl PipelineOrder {
             | Self::EnterRoom(..)
             | Self::Land(..)
             | Self::WriteSpecs(..)
+            | Self::Memory(..)
+            | Self::ReviewBranch(..)
+            | Self::Findings(..)
+            | Self::Plan(..)
             | Self::Rescan(_)
             | Self::Shutdown(_) => None,
         }
@@ -406,6 +418,36 @@ impl Pipeline {
     /// Writes what agents should know of the project, and commits it to base. People have agreed to exactly these texts.
     pub async fn write_specs(&self, specs: ProjectSpecs) -> Result<(), PipelineError> {
         self.order(|answer| PipelineOrder::WriteSpecs(specs, answer)).await
+    }
+
+    /// Remembers or forgets something, for a room or for the project. Returns the note that came or went.
+    pub async fn change_memory(
+        &self,
+        scope: MemoryScope,
+        change: MemoryChange,
+    ) -> Result<Result<MemoryNote, MemoryFault>, PipelineError> {
+        self.order(|answer| PipelineOrder::Memory(scope, change, answer)).await
+    }
+
+    /// Has the reviewer look at a branch, in a worktree that is removed afterwards: no story, no merge. `room` (`messenger:id`) is where
+    /// people ask for it.
+    pub async fn review_branch(
+        &self,
+        branch: &str,
+        room: Option<String>,
+        by: Actor,
+    ) -> Result<StartedReview, PipelineError> {
+        self.order(|answer| PipelineOrder::ReviewBranch(branch.to_owned(), room, by, answer)).await
+    }
+
+    /// What the reviewer of a branch has found; it counts once its run is over.
+    pub async fn report_findings(&self, run: RunId, found: ReviewFindings) -> Result<(), PipelineError> {
+        self.order(|answer| PipelineOrder::Findings(run, found, answer)).await
+    }
+
+    /// Takes the plan of an agent that is to plan first. Returns `false` for any other, whose plan people are asked about at once.
+    pub async fn propose_plan(&self, run: RunId, plan: String) -> Result<bool, PipelineError> {
+        self.order(|answer| PipelineOrder::Plan(run, plan, answer)).await
     }
 
     /// Looks at all files now, as it does by itself every half minute.

@@ -109,6 +109,7 @@ impl StoryAct {
             PipelineEvent::Quarantined { story, why, .. } => (story, Self::Quarantined { why: why.clone() }),
             PipelineEvent::Released { story, by, .. } => (story, Self::Released { by: by.clone() }),
             PipelineEvent::StoryChanged { .. }
+            | PipelineEvent::PlanProposed { .. }
             | PipelineEvent::ProblemFound { .. }
             | PipelineEvent::RunStarted { .. }
             | PipelineEvent::RunPhase { .. }

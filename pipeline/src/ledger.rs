@@ -229,6 +229,7 @@ mod tests {
     fn run(ledger: &RunLedger, story: u32) -> RunInfo {
         RunInfo {
             id: ledger.next(StoryId(story), "coder"),
+            branch: None,
             story: StoryId(story),
             title: "x".into(),
             slot: "coder".into(),

@@ -22,6 +22,7 @@ mod orders;
 mod project_settings;
 mod publisher;
 mod removal;
+mod reviews;
 mod runs;
 mod settings_in_force;
 mod setup;
@@ -47,6 +48,7 @@ use self::{
     merges::Merges,
     project_settings::ConfigStamp,
     publisher::EventPublisher,
+    reviews::RunningReview,
     runs::Runs,
     stories::Stories,
 };
@@ -97,6 +99,7 @@ struct Orchestrator {
     config: PipelineConfig,
     stories: Stories,
     runs: Runs,
+    review: Option<RunningReview>,
     merges: Merges,
     landings: Landings,
     holds: Holds,

@@ -11,6 +11,7 @@ pub(crate) mod job;
 mod outcome;
 mod plan;
 mod prompt;
+mod review_prompt;
 mod turn;
 mod workspace;
 
@@ -28,6 +29,7 @@ pub(crate) use self::{
 };
 use crate::{
     board::{WorkError, WorkFolder},
+    memory::{self, MemoryBackground},
     open_hosts::registries,
 };
 
@@ -43,14 +45,21 @@ pub(crate) fn start(
 ) -> (RunControl, mpsc::Receiver<RunUpdate>, JoinHandle<RunEnd>) {
     let (told, hears) = mpsc::channel(TOLD);
     let (control, signals) = RunControl::pair();
+    let control = control.planning(plan.plans);
     let handle = tokio::spawn(async move {
         let story = plan.run.story;
-        let text = job::blocking(move || work.text(story)).await;
+        let has_story = plan.review.is_none();
+        let text = job::blocking(move || if has_story { work.text(story) } else { Ok(String::new()) }).await;
         let text = match text.unwrap_or(Err(WorkError::Unknown(story))) {
             Ok(text) => text,
             Err(error) => return RunEnd { outcome: RunOutcome::internal(error), usd: 0.0, diff: None },
         };
-        let plan = RunPlan { text, ..plan };
+        let plan = remember(&context, RunPlan { text, ..plan }).await;
+        let context = match plan.review.is_some() {
+            // Nobody has looked at the branch yet: its files get nothing of the operator's additions to the wall.
+            true => RunContext { settings: context.settings.restricted(), ..context },
+            false => context,
+        };
         let (context, plan) = match plan.in_quarantine {
             false => (context, plan),
             true => match job::blocking(move || restricted(context, plan)).await {
@@ -64,6 +73,20 @@ pub(crate) fn start(
         job::RunJob::new(context, plan, told, signals).run().await
     });
     (control, hears, handle)
+}
+
+/// The plan with what people asked to be remembered, for the project and for the conversation that the story came from. A stranger's
+/// story names any conversation, so it gets that of none.
+async fn remember(context: &RunContext, plan: RunPlan) -> RunPlan {
+    let conversation = plan.story.front.conversation.as_ref().filter(|_| !plan.in_quarantine);
+    let asked = plan.review.as_ref().and_then(|(_, room)| room.clone());
+    let room = asked.or_else(|| conversation.map(|conversation| conversation.room.clone()));
+    let project = context.project.clone();
+    let background = job::blocking(move || memory::background(&project, room.as_deref())).await;
+    let MemoryBackground { text, strangers, faults } = background.unwrap_or_default();
+    faults.iter().for_each(|fault| tracing::warn!(fault, "what is remembered is not given to an agent"));
+    plan.read.on_read(strangers);
+    RunPlan { memory: text, ..plan }
 }
 
 /// A run on a stranger's story, with the limits of the quarantine. Blocks.

@@ -9,6 +9,7 @@ mod heading;
 mod lines;
 mod name;
 mod plain;
+mod plan;
 pub mod stage;
 pub mod templates;
 mod value;
@@ -20,6 +21,8 @@ pub use conversation::StoryConversation;
 pub use document::{EditError, StoryDocument};
 pub use front::{FrontError, FrontMatter};
 pub use name::{BadFileName, FileName, slug};
+pub(crate) use plan::PLAN_KEY;
+pub use plan::PlanWish;
 use serde::{Deserialize, Serialize};
 pub use value::KeyValue;
 
@@ -39,6 +42,11 @@ impl fmt::Display for StoryId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a story's number is a whole number from 1, like `12` or `#12`")]
 pub struct BadId;
+
+impl StoryId {
+    /// No story: the number that a run has which works on none. No file can have it.
+    pub const NONE: Self = Self(0);
+}
 
 impl FromStr for StoryId {
     type Err = BadId;

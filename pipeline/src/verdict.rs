@@ -82,6 +82,8 @@ pub enum FailureCause {
     Died { why: String },
     /// A reviewer ended without a decision.
     LostReview,
+    /// A coder that was to plan first ended without a plan.
+    NoPlan,
     /// storkit itself could not go on: a repository or disk that cannot be read.
     Internal { why: String },
 }
@@ -101,6 +103,7 @@ impl FailureCause {
             | Self::TurnFailed { .. }
             | Self::Died { .. }
             | Self::LostReview
+            | Self::NoPlan
             | Self::Internal { .. } => false,
         }
     }
@@ -131,6 +134,7 @@ impl fmt::Display for FailureCause {
             | Self::TurnFailed { why }
             | Self::Died { why }
             | Self::Internal { why } => f.write_str(&one_line(why)),
+            Self::NoPlan => f.write_str("it ended without a plan"),
             Self::LostReview => f.write_str("the review ended without a decision"),
         }
     }

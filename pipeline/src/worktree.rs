@@ -60,7 +60,7 @@ pub use self::{
 };
 pub(crate) use self::{
     enclosed::show_settings,
-    layout::{KEEP, WorktreeListLock},
+    layout::{KEEP, WorktreeListLock, make_home},
     scrub::scrub,
     setup::{SetupPlace, SetupRun, set_up},
     setup_record::SetupRecord,

@@ -230,6 +230,7 @@ async fn an_agent_floods_the_backlog() {
     bot.started().await;
     let agent = RunInfo {
         id: RunId("1-x-1".into()),
+        branch: None,
         story: StoryId(1),
         title: "x".into(),
         slot: "x".into(),

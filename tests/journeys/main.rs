@@ -2,6 +2,7 @@
 
 mod ambient;
 mod basics;
+mod branch_review;
 mod choices;
 mod commands;
 mod crash;
@@ -22,6 +23,7 @@ mod matrix_people;
 #[cfg(feature = "matrix")]
 mod matrix_picture;
 mod mcp_clients;
+mod memory;
 mod messengers;
 mod migration;
 mod network;
@@ -31,6 +33,7 @@ mod operate;
 mod packaging;
 mod permission;
 mod plan;
+mod plan_first;
 mod program;
 mod program_demo;
 mod program_end;

@@ -15,7 +15,7 @@ const ROUNDS: usize = 24;
 const TEAM: &str = "gates = [\"true\"]\n[[agent]]\nname = \"coder\"\nstage = \"coder\"\n";
 
 /// A Slack with Ann and Bob, who both may answer questions, and the page.
-async fn start(agent: Option<&str>) -> (Slack, Program, Serving) {
+pub async fn start(agent: Option<&str>) -> (Slack, Program, Serving) {
     let slack = Slack::start().await;
     let mut program = Program::with_stand_in();
     if let Some(script) = agent {
@@ -36,13 +36,13 @@ async fn start(agent: Option<&str>) -> (Slack, Program, Serving) {
     (slack, program, serving)
 }
 
-async fn sign_in(slack: &Slack, channel: &str, user: &str) -> Browser {
+pub async fn sign_in(slack: &Slack, channel: &str, user: &str) -> Browser {
     slack.say(channel, user, "web");
     Browser::open(&Link::in_text(&slack.see(channel, "It works once").await.shown())).await
 }
 
 /// A socket of the page that has this room open.
-async fn opened(browser: &Browser, room: &str) -> Live {
+pub async fn opened(browser: &Browser, room: &str) -> Live {
     let mut live = browser.live(Value::Null).await;
     live.until_type("anew").await;
     live.say(json!({ "type": "open", "room": room, "before": null })).await;

@@ -18,7 +18,7 @@ export function live(project: Project): () => void {
   let nextQuestion = 13;
   const timer = setInterval(() => {
     step += 1;
-    for (const one of project.runs.values()) project.print(one.id, WORDS[(step + one.story) % WORDS.length] ?? "");
+    for (const one of project.runs.values()) project.print(one.id, WORDS[(step + (one.story ?? 0)) % WORDS.length] ?? "");
     if (step % 5 === 0) {
       for (const one of project.runs.values()) project.setRun({ ...one, cost_usd: one.cost_usd + 0.01 });
       project.setState({ spent_today: project.state.spent_today + 0.03 });

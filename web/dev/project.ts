@@ -39,7 +39,7 @@ export class Project {
   merges: MergeCard[] = [];
   readonly texts = new Map<number, Pick<StoryView, "markdown" | "criteria">>();
   readonly diffs = new Map<number, DiffView>();
-  readonly logs = new Map<string, { story: number; lines: string[]; over: boolean }>();
+  readonly logs = new Map<string, { story: number | null; lines: string[]; over: boolean }>();
   readonly messages = new Map<string, MessageView[]>();
   private kept: Changed[] = [];
 

@@ -175,7 +175,11 @@ moves: Array<Stage>, };
  */
 export type Wanted = "review" | "retry" | "budget";
 
-export type RunView = { id: string, story: number, title: string, 
+export type RunView = { id: string, 
+/**
+ * `None` for the review of a branch.
+ */
+story: number | null, title: string, 
 /**
  * `coder-2`
  */

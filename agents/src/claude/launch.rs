@@ -117,6 +117,8 @@ pub struct LaunchPermissions {
     /// Edits of files in the working directory need no question (`--permission-mode acceptEdits`): for a worktree
     /// that is the agent's own.
     pub accept_edits: bool,
+    /// It makes a plan and changes nothing (`--permission-mode plan`), whatever else is accepted.
+    pub plans: bool,
     /// With [`PermissionRoute::Control`] in a live session: storkit's own tools are offered over the control protocol,
     /// and their calls come as [`super::AgentEvent::OwnTools`].
     pub offers_tools: bool,
@@ -199,6 +201,7 @@ impl Launch {
             permissions: LaunchPermissions {
                 route: PermissionRoute::Control,
                 accept_edits: false,
+                plans: false,
                 offers_tools: false,
                 readable: Vec::new(),
                 writable: None,
@@ -212,9 +215,10 @@ impl Launch {
 
     /// The mode that the process must be in; anything that asks less ends it.
     pub fn mode_of_permissions(&self) -> PermissionMode {
-        match self.permissions.accept_edits {
-            true => PermissionMode::AcceptEdits,
-            false => PermissionMode::Default,
+        match (self.permissions.plans, self.permissions.accept_edits) {
+            (true, _) => PermissionMode::Plan,
+            (false, true) => PermissionMode::AcceptEdits,
+            (false, false) => PermissionMode::Default,
         }
     }
 
@@ -520,6 +524,7 @@ mod tests {
         let permissions = LaunchPermissions {
             route,
             accept_edits: false,
+            plans: false,
             offers_tools: false,
             readable: Vec::new(),
             writable: None,

@@ -138,7 +138,9 @@ fn gone_on(events: &[Arc<NumberedEvent>]) -> Vec<StoryId> {
             PipelineEvent::StoryMoved { story, .. } | PipelineEvent::StoryDeleted { story, .. } => {
                 stories.insert(*story, true);
             }
-            PipelineEvent::RunStarted { run } => _ = stories.insert(run.story, true),
+            PipelineEvent::RunStarted { run } => {
+                run.on_story().into_iter().for_each(|story| _ = stories.insert(story, true));
+            }
             _ => {}
         }
     }
@@ -218,9 +220,10 @@ fn weight(event: &PipelineEvent) -> EventWeight {
             merge: MergeView::Conflict { .. } | MergeView::GateFailed { .. } | MergeView::Merged { .. },
             ..
         } => EventWeight::Some,
-        PipelineEvent::NeedsPerson { .. } | PipelineEvent::Alarm { .. } | PipelineEvent::Paused { .. } => {
-            EventWeight::Much
-        }
+        PipelineEvent::NeedsPerson { .. }
+        | PipelineEvent::PlanProposed { .. }
+        | PipelineEvent::Alarm { .. }
+        | PipelineEvent::Paused { .. } => EventWeight::Much,
         PipelineEvent::StoryChanged { .. }
         | PipelineEvent::RunPhase { .. }
         | PipelineEvent::RunSaid { .. }

@@ -6,7 +6,11 @@
 use std::fmt::Write as _;
 
 use adapters::{Enclosed, Quotation, QuotedAuthor, SentFile, markdown};
-use pipeline::{Project, project::ProjectContext};
+use pipeline::{
+    Project,
+    project::ProjectContext,
+    visible::{self, visible},
+};
 
 use crate::{
     chat::{
@@ -164,11 +168,7 @@ fn plain_name(name: &str) -> String {
 }
 
 fn quoted(talk: &OverheardTalk) -> String {
-    let text = visible(&talk.text);
-    let mut lines = text.lines();
-    let mut quoted = format!("> {}: {}", talk.who, lines.next().unwrap_or_default());
-    lines.for_each(|line| _ = write!(quoted, "\n{}", format!(">   {line}").trim_end()));
-    quoted
+    visible::quoted(&format!("{}: ", talk.who), &talk.text)
 }
 
 fn attributed(prompt: &QueuedPrompt) -> String {
@@ -177,32 +177,6 @@ fn attributed(prompt: &QueuedPrompt) -> String {
         None => format!("{author}: {text}"),
         Some(_) => format!("{author} writes:\n{}", markdown::code_block(&text, "text")),
     }
-}
-
-/// The text with line breaks of one kind only, and with characters that nobody sees shown by their numbers: they reorder
-/// what is read, or hide text that only a model reads.
-fn visible(text: &str) -> String {
-    let mut visible = String::with_capacity(text.len());
-    let mut letters = text.chars().peekable();
-    while let Some(c) = letters.next() {
-        match c {
-            '\r' if letters.peek() == Some(&'\n') => {}
-            '\r' | '\u{B}' | '\u{C}' | '\u{85}' | '\u{2028}' | '\u{2029}' => visible.push('\n'),
-            '\n' | '\t' => visible.push(c),
-            c if c.is_control() || is_hidden(c) => _ = write!(visible, "<U+{:04X}>", u32::from(c)),
-            c => visible.push(c),
-        }
-    }
-    visible
-}
-
-// The two joiners stay: scripts and emoji need them.
-fn is_hidden(c: char) -> bool {
-    matches!(
-        c,
-        '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}'
-            | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}' | '\u{E0000}'..='\u{E007F}'
-    )
 }
 
 /// Whether the answer is [`SILENCE`].

@@ -14,15 +14,17 @@ mod edits;
 pub(super) mod fixture;
 mod intake;
 mod left_work;
+mod memory;
 mod own_tools;
+mod plan_replies;
 mod prompt_parts;
 mod prompt_queue;
 mod questions;
 mod requests;
 mod run_command;
-mod run_thread;
 mod sent_times;
 mod servers;
+mod story_notices;
 mod ticker;
 mod trials;
 mod turn;
@@ -38,7 +40,7 @@ use prompt_queue::PromptQueue;
 pub use prompt_queue::QUEUE_LIMIT;
 use questions::OpenQuestions;
 use run_command::RunningCommands;
-use run_thread::RunNotices;
+use story_notices::StoryNotices;
 use ticker::LiveTicker;
 use tokio::time::{Instant, sleep_until};
 use turn::RoomTurn;
@@ -70,7 +72,7 @@ pub struct RoomTask {
     queue: PromptQueue,
     turn: RoomTurn,
     questions: OpenQuestions,
-    run_notices: RunNotices,
+    notices: StoryNotices,
     ticker: LiveTicker,
     commands: RunningCommands,
     activity: RoomActivity,
@@ -122,7 +124,7 @@ impl RoomTask {
             queue: PromptQueue::new(room.clone(), services.store.clone()),
             turn: RoomTurn::new(session, asker, spending, waiting),
             questions: OpenQuestions::default(),
-            run_notices: RunNotices::default(),
+            notices: StoryNotices::default(),
             ticker: LiveTicker::default(),
             commands: RunningCommands::default(),
             activity: RoomActivity::default(),

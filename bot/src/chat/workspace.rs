@@ -4,6 +4,7 @@
 use adapters::Room;
 use pipeline::{
     Pipeline, PipelineError,
+    memory::{self, MemoryBackground},
     rooms::{RoomReadiness, RoomWorkspace},
     worktree::RoomStanding,
 };
@@ -32,11 +33,20 @@ pub struct EnteredRoom {
     pub files: Vec<ReceivedFile>,
     /// What was said before it in its thread, where that was to be read.
     pub thread: Option<ReadThread>,
+    pub memory: MemoryBackground,
 }
 
 impl EnteredRoom {
     fn at(workspace: RoomWorkspace) -> Self {
-        Self { workspace, own: None, notes: Vec::new(), fallback: None, files: Vec::new(), thread: None }
+        Self {
+            workspace,
+            own: None,
+            notes: Vec::new(),
+            fallback: None,
+            files: Vec::new(),
+            thread: None,
+            memory: MemoryBackground::default(),
+        }
     }
 
     /// Where a process goes on, with a new task of a person's.
@@ -74,6 +84,7 @@ impl RoomEntrance {
             adapter: self.delivery.adapter.clone(),
             files: std::mem::take(&mut self.delivery.files),
         };
+        let (project, room) = (self.pipeline.project().clone(), self.room.to_string());
         let entered = match self.worktree {
             true => self.enter_worktree().await?,
             false => self.enter_checkout().await?,
@@ -83,7 +94,9 @@ impl RoomEntrance {
             None => None,
         };
         let files = delivery.receive(entered.workspace.confined.place.received()).await;
-        Ok(EnteredRoom { files, thread, ..entered })
+        let remembered = tokio::task::spawn_blocking(move || memory::background(&project, Some(&room))).await;
+        let memory = remembered.unwrap_or_default();
+        Ok(EnteredRoom { files, thread, memory, ..entered })
     }
 
     async fn enter_worktree(self) -> Result<EnteredRoom, String> {

@@ -18,7 +18,8 @@ const ACCEPT: CommandSpec = CommandSpec {
     name: "accept",
     args: "ID",
     summary: "Accept a story in QA: it goes to the merge queue",
-    details: "Accepts a story in QA, whether it waits for a person or an agent reviews it. Its gates must still pass on the merged result.",
+    details: "Accepts a story in QA, whether it waits for a person or an agent reviews it. Its gates must still pass on the merged result. A story \
+              whose plan waits (`start ID plan`) is carried out as planned.",
     examples: &["accept 12"],
     role: UserRole::Approver,
     begins: Some(begins_with_number),
@@ -29,7 +30,8 @@ const REJECT: CommandSpec = CommandSpec {
     name: "reject",
     args: "ID REASON",
     summary: "Send a story back to its coder, with the reason",
-    details: "Sends a story in QA or merge back to the coding stage; the next run reads the reason. `reject` without a story's number answers \
+    details: "Sends a story in QA or merge back to the coding stage; the next run reads the reason. For a story whose plan waits, \
+              its coder makes another plan with what you write. `reject` without a story's number answers \
               an open permission question, as `deny` does.",
     examples: &["reject 12 the second criterion is not met"],
     role: UserRole::Approver,

@@ -29,7 +29,9 @@ impl Command for StatusCommand {
     async fn run(&self, cx: CommandContext<'_>) -> CommandResult {
         SPEC.no_args(cx.args)?;
         let now = cx.services.clock.now();
-        let mut text = replies::board(&cx.services.pipeline.snapshot(), now);
+        let snapshot = cx.services.pipeline.snapshot();
+        let mut text = replies::board(&snapshot, now);
+        text.push_str(&replies::reviews(&snapshot, now));
         let turn = cx.view.running.as_ref();
         let turn = turn.map(|turn| (turn.who.as_str(), turn.since.elapsed(), turn.waiting.as_deref()));
         text.push_str(&replies::room_status(turn, &cx.view.queue));

@@ -47,7 +47,7 @@ impl PipelineHost for BotHost {
         let trials = asker.trials().clone();
         let guard = self.runs.open(McpRun {
             rooms: Vec::new(),
-            asked_for: format!("story {} ({})", run.story, run.slot),
+            asked_for: format!("{} ({})", run.subject(), run.slot),
             timeout: settings.config.claude.permission_timeout.limit(),
             agent: Some(run.clone()),
             mailbox: mailbox.clone(),

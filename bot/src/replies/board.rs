@@ -100,7 +100,7 @@ fn line(story: &Story, snapshot: &PipelineSnapshot, now: SystemTime) -> String {
     format!("{line}, here for {}", human(age))
 }
 
-fn worker(run: &RunInfo, now: SystemTime) -> String {
+pub(super) fn worker(run: &RunInfo, now: SystemTime) -> String {
     let age = human(now.duration_since(run.since).unwrap_or_default());
     let phase = match &run.phase {
         RunPhase::Working => "works".to_owned(),
@@ -168,6 +168,7 @@ pub(crate) mod fixture {
         ];
         let run = RunInfo {
             id: RunId("2-coder-1".into()),
+            branch: None,
             story: StoryId(2),
             title: "Second".into(),
             slot: "coder".into(),

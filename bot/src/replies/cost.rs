@@ -51,8 +51,12 @@ pub fn run_costs<'a>(runs: impl Iterator<Item = &'a LedgerEntry>) -> String {
         let _ = writeln!(text, "- {}: ${usd:.2}, {}", inert(&agent), count(runs, "run", "runs"));
     }
     text.push_str("\nBy story:\n");
+    let of_branches = by_story.remove(&StoryId::NONE);
     for (story, (usd, runs)) in by_story.into_iter().rev().take(STORIES) {
         let _ = writeln!(text, "- {story}: ${usd:.2}, {}", count(runs, "run", "runs"));
+    }
+    if let Some((usd, runs)) = of_branches {
+        let _ = writeln!(text, "- reviews of branches: ${usd:.2}, {}", count(runs, "run", "runs"));
     }
     text
 }

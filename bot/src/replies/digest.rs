@@ -12,7 +12,10 @@ use pipeline::{
     story::StoryId,
 };
 
-use super::text::{count, sentence, shorten};
+use super::{
+    text::{count, sentence, shorten},
+    visible::visible,
+};
 
 /// More stories than this in one message are only counted.
 const MOST: usize = 5;
@@ -72,6 +75,10 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
     let (mut urgent, mut in_quarantine) = (Vec::<PipelineNotice>::new(), Vec::new());
     for event in events {
         match &event.event {
+            PipelineEvent::PlanProposed { story, title, plan } => {
+                let message = Outgoing::text(plan_proposed(*story, title, plan));
+                urgent.push(PipelineNotice { message, asks: None, about: vec![*story] });
+            }
             PipelineEvent::NeedsPerson { story, title, why, wanted } => {
                 let message = asked(*story, title, why, *wanted);
                 let closed = decision_closed(*story, title, why);
@@ -122,6 +129,23 @@ pub fn digest(events: &[Arc<NumberedEvent>], cost: &dyn Fn(StoryId) -> f64) -> V
     messages
 }
 
+/// Characters of a plan in a room.
+const PLAN: usize = 3_000;
+
+/// A coder's plan, quoted: it is an agent's text.
+fn plan_proposed(story: StoryId, title: &str, plan: &str) -> String {
+    let shown: String = plan.chars().take(PLAN).collect();
+    let more = match shown.len() < plan.len() {
+        true => format!("\n\n`show {story}` has all of it."),
+        false => String::new(),
+    };
+    let title = inert(&shorten(title, TITLE)).into_owned();
+    let plan = visible(&shown);
+    let lines: Vec<String> =
+        plan.lines().map(|line| format!("> {}", inert(line)).trim_end().to_owned()).collect();
+    format!("**{story} {title}**: its coder proposes this plan:\n\n{}{more}", lines.join("\n"))
+}
+
 fn collect(stories: &mut BTreeMap<StoryId, StoryDigest>, event: &PipelineEvent) {
     match event {
         PipelineEvent::StoryMoved { story, title, from, to, by, why } => {
@@ -142,7 +166,8 @@ fn collect(stories: &mut BTreeMap<StoryId, StoryDigest>, event: &PipelineEvent) 
             known.title.clone_from(title);
             (known.deleted, known.by) = (true, Some(by.clone()));
         }
-        PipelineEvent::RunEnded { run, outcome, failed: true, .. } => {
+        // Who asked for the review of a branch is told by its command.
+        PipelineEvent::RunEnded { run, outcome, failed: true, .. } if run.branch.is_none() => {
             let known = stories.entry(run.story).or_default();
             known.title.clone_from(&run.title);
             known.failed = Some(format!("`{}` failed: {}", run.slot, inert(&shorten(outcome, REASON))));

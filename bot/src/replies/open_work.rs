@@ -30,7 +30,8 @@ pub struct OpenWork {
 
 impl OpenWork {
     pub fn of(rooms: BTreeMap<Room, RoomWork>, snapshot: &PipelineSnapshot) -> Self {
-        let runs = snapshot.runs.iter().map(|run| (run.story, run.slot.clone())).collect();
+        let runs = snapshot.runs.iter();
+        let runs = runs.filter_map(|run| Some((run.on_story()?, run.slot.clone()))).collect();
         Self { rooms, runs, merges: snapshot.merges.keys().copied().collect() }
     }
 

@@ -49,7 +49,7 @@ pub fn tell_too_long(id: StoryId, longest: usize) -> String {
 
 /// An agent gets a person's words.
 pub fn told(run: &RunInfo) -> String {
-    format!("{} (story {}) gets it between two of its steps.", code_span(&run.slot), run.story)
+    format!("{} ({}) gets it between two of its steps.", code_span(&run.slot), run.subject())
 }
 
 /// The first word is no story's number.
@@ -127,9 +127,18 @@ pub fn story_started(id: StoryId, result: &StartResult) -> String {
 
 /// `stop ID` and `stop AGENT`
 pub fn runs_stopped(stopped: &[RunInfo]) -> String {
-    let runs: Vec<String> =
-        stopped.iter().map(|run| format!("`{}` on story `{}`", run.slot, run.story)).collect();
-    format!("Stopped: {}. `start ID` lets a story continue.", runs.join(", "))
+    let runs: Vec<String> = stopped
+        .iter()
+        .map(|run| match run.on_story() {
+            Some(story) => format!("`{}` on story `{story}`", run.slot),
+            None => format!("`{}` on {}", run.slot, inert(&run.subject())),
+        })
+        .collect();
+    let next = match stopped.iter().any(|run| run.on_story().is_some()) {
+        true => " `start ID` lets a story continue.",
+        false => "",
+    };
+    format!("Stopped: {}.{next}", runs.join(", "))
 }
 
 /// `stop X` where nothing runs for X.

@@ -28,10 +28,32 @@ pub fn no_such_tool(name: &str) -> String {
 pub const STORY_ID_MISSING: &str = "Which story? Give its number as `story_id`.";
 
 pub fn not_your_story(id: StoryId, run: &RunInfo) -> String {
-    format!(
-        "Story {id} is not yours: you work on story {}. Use this tool for your own story only.",
-        run.story
-    )
+    format!("Story {id} is not yours: you work on {}. Use this tool for your own story only.", run.subject())
+}
+
+// --- a plan before code ---
+
+pub const PLAN_EMPTY: &str =
+    "There is no plan in this call. Write it into your plan file, and call ExitPlanMode again.";
+
+pub const PLAN_TAKEN: &str = "Your plan is with the people who decide about it. You continue once they have.";
+
+// --- the review of a branch ---
+
+pub const NO_REVIEW: &str = "Only the reviewer of a branch reports findings.";
+
+pub const FINDING_EMPTY: &str = "Each finding needs a file and a problem.";
+
+pub fn too_many_findings(most: usize) -> String {
+    format!("Report at most {most} findings: the most serious ones.")
+}
+
+pub fn finding_too_long(file: &str, most: usize) -> String {
+    format!("The finding in `{file}` is too long: at most {most} characters.")
+}
+
+pub fn findings_taken(count: usize) -> String {
+    format!("Taken: {count} finding(s). People get them when you end; a further call replaces them.")
 }
 
 /// It wrote as many as a run may.

@@ -42,6 +42,9 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
         // The question lists the text by strangers that the agent read before this call.
         run.asker.read().wait_for_report(id).await;
     }
+    if let Some(answer) = hand_over_plan(&call.services, run, &asked).await {
+        return Ok(answer);
+    }
     let followers = call.services.messengers.followers(&call.services.settings.config().pipeline);
     let rooms = rooms_to_ask(run, followers);
     let ask = PermissionAsk {
@@ -68,10 +71,30 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
     Ok(serde_json::to_string(&answer).unwrap_or_else(|error| deny(&error.to_string())))
 }
 
+/// A coder that plans first hands its plan over and ends: people decide when they have time, and no process waits for them. `None` where
+/// people are asked at once.
+async fn hand_over_plan(services: &ToolServices, run: &McpRun, asked: &PermissionCall) -> Option<String> {
+    let agent = run.agent.as_ref().filter(|_| asked.tool_name == "ExitPlanMode")?;
+    let plan = asked.input.get("plan").and_then(Value::as_str).unwrap_or_default().trim();
+    let taken = services.pipeline.propose_plan(agent.id.clone(), plan.to_owned()).await;
+    match taken {
+        Ok(false) => None,
+        Ok(true) if plan.is_empty() => Some(deny(replies::tools::PLAN_EMPTY)),
+        Ok(true) => Some(
+            json!({ "behavior": "deny", "message": replies::tools::PLAN_TAKEN, "interrupt": true })
+                .to_string(),
+        ),
+        Err(error) => Some(deny(&error.to_string())),
+    }
+}
+
 // A story whose file was renamed meanwhile has another name than its worktree. Then the folder does not exist, and no rule is about
 // files in it: people are asked.
 fn folder_of(services: &ToolServices, run: &McpRun) -> PathBuf {
     let Some(agent) = &run.agent else { return services.project.root().to_owned() };
+    if agent.branch.is_some() {
+        return services.project.dir().join("worktrees/review");
+    }
     let snapshot = services.pipeline.snapshot();
     let story = snapshot.board.story(agent.story);
     let name = story.and_then(|story| WorktreeName::new(agent.story, &story.file.slug).ok());

@@ -199,6 +199,7 @@ pub(super) async fn update(call: ToolCall) -> Answered {
     let update: UpdateStoryArgs = call.read()?;
     let id = StoryId(update.story_id);
     let change = StoryChange {
+        plan: None,
         title: update.title,
         body: update.body,
         agent: update.agent,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     McpRun,
     call::{Answered, ToolCall},
-    permission, plan, review, specs, stories, work,
+    findings, permission, plan, review, specs, stories, work,
 };
 use crate::{config::access::UserRole, replies::tools as say};
 
@@ -286,6 +286,15 @@ const TOOLS: &[ToolSpec] = &[
         OPERATOR_ONLY,
     )
     .only_rooms(RoomUse::Ask(UserRole::User)),
+    tool(
+        "report_findings",
+        "Reports what you found in the branch that you review. Call it once, at the end.",
+        &[
+            ("findings", "findings", "The findings, the most serious first; empty if there are none", true),
+            ("summary", "string", "One or two sentences about the whole; default: none", false),
+        ],
+        &[Role::Qa],
+    ),
     tool("get_version", "Returns the version of storkit.", &[], EVERY).room(RoomUse::Read),
     tool(
         "rebuild_and_restart",
@@ -295,11 +304,19 @@ const TOOLS: &[ToolSpec] = &[
     ),
 ];
 
+const REPORT: &str = "report_findings";
+
+/// The tools of who reviews a branch: it has no story, and decides nothing.
+const OF_BRANCHES: [&str; 3] = ["prompt_permission", REPORT, "get_version"];
+
 /// The tools of a caller: a run without an agent can only ask, the operator has every other tool.
 pub(super) fn visible(run: &McpRun) -> impl Iterator<Item = &'static ToolSpec> + use<> {
-    let (role, operator) = (run.agent.as_ref().map(|agent| agent.role), run.operator);
-    TOOLS.iter().filter(move |tool| match role {
-        Some(role) => tool.roles.contains(&role),
+    let (agent, operator) = (run.agent.as_ref(), run.operator);
+    let agent = agent.map(|agent| (agent.role, agent.branch.is_some()));
+    TOOLS.iter().filter(move |tool| match agent {
+        Some((_, true)) => OF_BRANCHES.contains(&tool.name),
+        Some((role, false)) => tool.roles.contains(&role) && tool.name != REPORT,
+        None if tool.name == REPORT => false,
         None => operator != (tool.name == "prompt_permission") && !tool.only_rooms,
     })
 }
@@ -315,6 +332,9 @@ pub(super) fn describe(tool: &ToolSpec) -> Tool {
         let property = match *kind {
             "array" => json!({ "type": "array", "items": { "type": "integer" }, "description": about }),
             "texts" => json!({ "type": "array", "items": { "type": "string" }, "description": about }),
+            "findings" => {
+                json!({ "type": "array", "items": findings::schema(), "description": about })
+            }
             "plan" => json!({ "type": "array", "items": plan::schema(), "description": about }),
             kind => json!({ "type": kind, "description": about }),
         };
@@ -363,6 +383,7 @@ pub(super) async fn call(name: &str, call: ToolCall) -> Answered {
         "release_story" => review::release(call).await,
         "start_stories" => work::start_several(call).await,
         "plan_stories" => plan::propose(call).await,
+        "report_findings" => findings::report(call).await,
         "get_version" => Ok(work::version(&call)),
         "rebuild_and_restart" => work::rebuild_and_restart(&call),
         other => {
@@ -395,6 +416,7 @@ mod tests {
     fn agent(role: Role) -> McpRun {
         let agent = RunInfo {
             id: RunId("1-x-1".into()),
+            branch: None,
             story: StoryId(1),
             title: "x".into(),
             slot: "x".into(),
@@ -432,10 +454,18 @@ mod tests {
     }
 
     #[test]
+    fn who_reviews_a_branch_reports_and_decides_nothing_and_nobody_else_reports() {
+        let mut reviewer = agent(Role::Qa);
+        assert!(!names(&reviewer).contains(&"report_findings"));
+        reviewer.agent = reviewer.agent.map(|run| RunInfo { branch: Some("x".into()), ..run });
+        assert_eq!(names(&reviewer), ["prompt_permission", "report_findings", "get_version"]);
+    }
+
+    #[test]
     fn a_run_without_an_agent_may_only_ask_and_the_operator_all_but_that() {
         assert_eq!(names(&McpRun::default()), ["prompt_permission"]);
         let operator = McpRun { operator: true, ..McpRun::default() };
-        assert_eq!(names(&operator).len(), TOOLS.len() - 4);
+        assert_eq!(names(&operator).len(), TOOLS.len() - 5);
         assert!(!names(&operator).contains(&"plan_stories"), "there is no room to propose to");
     }
 

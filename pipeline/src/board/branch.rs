@@ -10,7 +10,7 @@ use std::{
 
 use git2::{ErrorCode, FileMode, ObjectType, Oid, Repository, build::TreeUpdateBuilder};
 
-use super::attached::attached_in;
+use super::{attached::attached_in, memory::memory_in};
 use crate::{
     git::{program::GitProgramError, signature},
     guard::BaseError,
@@ -120,6 +120,7 @@ pub(super) fn board_in(
 ) -> Result<StoryBlobs, git2::Error> {
     let mut found = stories_in(repository, commit, stages)?;
     found.extend(attached_in(repository, commit)?);
+    found.extend(memory_in(repository, commit)?);
     Ok(found)
 }
 

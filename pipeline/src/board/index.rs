@@ -21,6 +21,7 @@ use super::{
     attached::FILES,
     branch::MAX_STORY,
     files::{FilePlace, FileReading, StoryFiles, relative},
+    memory::MEMORY,
 };
 use crate::story::{FileName, Story, StoryDocument, StoryId, stage::Stage};
 
@@ -190,7 +191,7 @@ fn strays(work: &Path) -> io::Result<Vec<BoardProblem>> {
         let item = item?;
         let name = item.file_name();
         let is_stage = name.to_str().is_some_and(|name| Stage::from_dir(name).is_some());
-        if name == FILES {
+        if name == FILES || name == MEMORY {
             if !item.file_type()?.is_dir() {
                 let why = "it is no folder, or a link to one; put a folder there".into();
                 strays.push(BoardProblem::Unreadable { path: name.into(), why });

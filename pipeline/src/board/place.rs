@@ -32,7 +32,7 @@ pub(super) fn create(temporary: &Path, path: &Path, content: &[u8]) -> io::Resul
 }
 
 /// Writes a file over whatever is there.
-pub(super) fn put(temporary: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
+pub(crate) fn put(temporary: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     let mode = fs::metadata(path).map_or(0o644, |found| found.permissions().mode() & 0o777);
     written(temporary, content, mode)?.persist(path).map_err(|error| error.error)?;
     settle(path)

@@ -13,9 +13,9 @@ use super::story_blobs::StoryBlobCache;
 use crate::{
     Project,
     board::{
-        BOARD_REF, BoardBranchError, BoardChanges, BoardSync, MAX_ATTACHED, MAX_STORY, StoryBlobs, WORK,
-        attached_on_disk, board_at, board_tip, change_line, is_story_name, note_board, story_of_attached,
-        sync_locked, write_commit,
+        BOARD_REF, BoardBranchError, BoardChanges, BoardSync, MAX_ATTACHED, MAX_MEMORY, MAX_STORY,
+        StoryBlobs, WORK, attached_on_disk, board_at, board_tip, change_line, is_memory, is_story_name,
+        memory_on_disk, note_board, story_of_attached, sync_locked, write_commit,
     },
     git::program::{GitProgram, GitProgramError},
     guard::{BaseError, BaseGuard, OwnCommits, RefMove, move_refs},
@@ -140,6 +140,13 @@ fn on_disk(root: &Path, before: &StoryBlobs, blobs: &StoryBlobCache) -> Result<S
         };
         found.extend(blob.map(|blob| (file, blob)));
     }
+    for (file, there) in memory_on_disk(root).map_err(failed)? {
+        let blob = match there.len() > MAX_MEMORY {
+            true => before.get(&file).copied(),
+            false => blobs.of(root, &file, &there),
+        };
+        found.extend(blob.map(|blob| (file, blob)));
+    }
     Ok(found)
 }
 
@@ -208,6 +215,9 @@ fn message(changed: &BTreeMap<PathBuf, FileChange>, root: &Path) -> String {
     // A story's own change says enough.
     let others = attached.into_iter().filter(|id| !stories.contains_key(&Some(*id)));
     lines.extend(others.map(|id| change_line("files of", id, "")));
+    if changed.keys().any(|path| is_memory(path)) {
+        lines.push("what is remembered".into());
+    }
     match lines.as_slice() {
         [one] => format!("storkit: {one}"),
         _ => {

@@ -60,7 +60,12 @@ impl Orchestrator {
                 }
             }
             RunUpdate::Line(line) => self.publisher.emit(PipelineEvent::RunSaid { run: run.clone(), line }),
-            RunUpdate::Alarm(text) => self.publisher.alarm(Some(id), text),
+            RunUpdate::Alarm(text) => {
+                let story = info.on_story();
+                self.publisher.alarm(story, text);
+            }
+            // A review of a branch has no story, and nothing goes on after it.
+            RunUpdate::Read(_) | RunUpdate::Evidence(_) if info.branch.is_some() => {}
             RunUpdate::Evidence(taken) => {
                 let from = match info.role {
                     Role::Coder | Role::Supervisor => EvidenceSource::Coder,
@@ -75,6 +80,9 @@ impl Orchestrator {
 
     pub(super) fn run_ended(&mut self, id: StoryId, run: &RunId, ending: RunEnd) {
         let Some((info, verdict)) = self.runs.over(id, run, ending.usd) else { return };
+        if info.branch.is_some() {
+            return self.review_ended(info, verdict, ending);
+        }
         let RunSummary { outcome, failed, cause } = summary(&ending.outcome, &verdict);
         let told = PipelineEvent::RunEnded { run: info.clone(), outcome, failed, cause, diff: ending.diff };
         let conclusion = match verdict {
@@ -101,7 +109,7 @@ impl Orchestrator {
         });
     }
 
-    fn release_worker(&mut self, id: StoryId) {
+    pub(super) fn release_worker(&mut self, id: StoryId) {
         let Some((info, waiting)) = self.runs.remove(id) else { return };
         waiting.into_iter().for_each(|answer| self.publisher.answer(answer, Ok(vec![info.clone()])));
     }
@@ -132,6 +140,10 @@ impl Orchestrator {
             self.tell_room(id, &story.front.name, LandingNews::SentBack { why: failure.cause.to_string() });
         }
         let mut memo = self.memos.read(id);
+        if let RunOutcome::Planned(plan) = &outcome {
+            let title = story.front.name.clone();
+            self.publisher.emit(PipelineEvent::PlanProposed { story: id, title, plan: plan.clone() });
+        }
         let conclusion = conclusion(&story, run, &outcome, &mut memo, self.config.in_force.max_retries);
         self.memos.change(id, |kept| *kept = memo);
         conclusion
@@ -381,6 +393,11 @@ fn conclusion(
         RunOutcome::Approved => {
             StoryConclusion::advance(story, Stage::Merge, Some(format!("approved by {}", run.slot)))
         }
+        RunOutcome::Planned(plan) => {
+            (memo.feedback, memo.failure) = (None, None);
+            let edits = vec![FrontEdit::Plan(plan.clone()), FrontEdit::Block(BlockReason::PlanProposed {})];
+            StoryConclusion::edit(edits)
+        }
         RunOutcome::SentBack(reason) => {
             StoryConclusion::send_back(reason, Actor::Agent(run.slot.clone()), memo, max_retries)
         }
@@ -390,9 +407,11 @@ fn conclusion(
             memo.merge_attempts = memo.merge_attempts.saturating_sub(1);
             StoryConclusion::default()
         }
-        RunOutcome::Busy { .. } | RunOutcome::ContinueMerge | RunOutcome::Stopped | RunOutcome::Shutdown => {
-            StoryConclusion::default()
-        }
+        RunOutcome::Busy { .. }
+        | RunOutcome::ContinueMerge
+        | RunOutcome::Reviewed(_)
+        | RunOutcome::Stopped
+        | RunOutcome::Shutdown => StoryConclusion::default(),
     }
 }
 
@@ -435,6 +454,7 @@ mod tests {
     fn run(role: Role) -> RunInfo {
         RunInfo {
             id: RunId("1-x-1".into()),
+            branch: None,
             story: StoryId(1),
             title: "x".into(),
             slot: "bob".into(),

@@ -195,6 +195,7 @@ fn wanted_for(reason: &BlockReason) -> WantedDecision {
     match reason {
         BlockReason::StoryBudget { .. } | BlockReason::RunBudget { .. } => WantedDecision::Budget,
         BlockReason::FilesInTheWay { .. } => WantedDecision::ClearTheWay,
+        BlockReason::PlanProposed {} => WantedDecision::Review,
         BlockReason::StoppedBy { .. }
         | BlockReason::SentBack { .. }
         | BlockReason::Tampering { .. }

@@ -17,10 +17,11 @@ use crate::{
     event::Actor,
     handle::{Answer, Author, NewStory, PipelineError, PipelineOrder, StoryChange},
     history::StoryAct,
+    memory::{self, MemoryChange, MemoryFault, MemoryNote, MemoryScope},
     rooms::RoomReadiness,
     specs::{self, ProjectSpecs},
     story::{
-        EditError, KeyValue, Story, StoryDocument, StoryId,
+        EditError, KeyValue, PLAN_KEY, Story, StoryDocument, StoryId,
         stage::{Mover, Role, Stage},
         templates,
     },
@@ -99,6 +100,16 @@ impl Orchestrator {
             PipelineOrder::EnterRoom(request, answer) => self.enter_room(request, answer),
             PipelineOrder::Land(request, by, answer) => self.land(request, by, answer),
             PipelineOrder::WriteSpecs(specs, answer) => self.write_specs(specs, answer),
+            PipelineOrder::Memory(scope, change, answer) => self.change_memory(scope, change, answer),
+            PipelineOrder::ReviewBranch(name, room, by, answer) => self.review_branch(name, room, by, answer),
+            PipelineOrder::Plan(run, plan, answer) => {
+                let taken = self.take_plan(&run, plan);
+                self.publisher.answer(answer, Ok(taken));
+            }
+            PipelineOrder::Findings(run, found, answer) => {
+                let taken = self.take_findings(&run, found);
+                self.publisher.answer(answer, taken);
+            }
             PipelineOrder::Rescan(answer) => {
                 self.work_on(StoryWork::default(), WorkFolder::scan, move |this, scanned| {
                     this.publisher.answer(answer, scanned.map(drop).map_err(Into::into));
@@ -333,6 +344,24 @@ impl Orchestrator {
         });
     }
 
+    /// In the lane of the stories' files, so that two changes never overlap.
+    fn change_memory(
+        &mut self,
+        scope: MemoryScope,
+        change: MemoryChange,
+        answer: Answer<Result<MemoryNote, MemoryFault>>,
+    ) {
+        let project = self.context.project.clone();
+        let work = move |_: &WorkFolder| Ok(memory::change(&project, &scope, change));
+        self.work_on(StoryWork::default(), work, move |this, changed| {
+            if matches!(changed, Ok(Ok(_))) {
+                this.stories.commits.want();
+                this.commit_if_due();
+            }
+            this.publisher.answer(answer, changed.map_err(Into::into));
+        });
+    }
+
     fn not_landing(&self, id: StoryId) -> Done<()> {
         match self.merges.is_landing(id) {
             true => refused(format!("story {id} is being merged right now.")),
@@ -355,10 +384,11 @@ fn acts_of(change: &StoryChange, by: &Actor) -> Vec<StoryAct> {
         agent: (!agent.is_empty()).then(|| agent.clone()),
         by: by.clone(),
     });
-    let StoryChange { title, body, agent: _, manual_qa, depends_on, criteria } = change;
+    let StoryChange { title, body, agent: _, manual_qa, plan, depends_on, criteria } = change;
     let is_edit = title.is_some()
         || body.is_some()
         || manual_qa.is_some()
+        || plan.is_some()
         || depends_on.is_some()
         || criteria.is_some();
     assigned.into_iter().chain(is_edit.then(|| StoryAct::Edited { by: by.clone() })).collect()
@@ -375,6 +405,11 @@ fn apply(document: &mut StoryDocument, change: &StoryChange) -> Result<(), EditE
     }
     if let Some(held) = change.manual_qa {
         document.set("manual_qa", held)?;
+    }
+    match change.plan {
+        Some(true) => document.set(PLAN_KEY, true)?,
+        Some(false) => document.remove(PLAN_KEY)?,
+        None => {}
     }
     match change.depends_on.as_deref() {
         Some([]) => document.remove("depends_on")?,
@@ -415,6 +450,7 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         | PipelineOrder::MergeFailed(.., answer)
         | PipelineOrder::Release(.., answer)
         | PipelineOrder::WriteSpecs(.., answer)
+        | PipelineOrder::Findings(.., answer)
         | PipelineOrder::Rescan(answer) => no(answer, why),
         PipelineOrder::Start(.., answer) | PipelineOrder::Retry(.., answer) => no(answer, why),
         PipelineOrder::Stop(.., answer) => no(answer, why),
@@ -422,6 +458,9 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         PipelineOrder::Delete(.., answer) => no(answer, why),
         PipelineOrder::Merge(.., answer) => no(answer, why),
         PipelineOrder::Attach(.., answer) => no(answer, why),
+        PipelineOrder::Plan(.., answer) => no(answer, why),
+        PipelineOrder::ReviewBranch(.., answer) => no(answer, why),
+        PipelineOrder::Memory(.., answer) => no(answer, why),
         PipelineOrder::Land(.., answer) => no(answer, why),
         PipelineOrder::EnterRoom(_, answer) => {
             reply(answer, Ok(RoomReadiness::NoBase(why.to_owned())));

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     assign::Slot,
+    branch_review::ReviewFindings,
     config::Agent,
     event::{RunId, RunInfo},
     handle::{Answer, PipelineError, StopTarget},
@@ -56,6 +57,10 @@ impl Runs {
 
     pub(super) fn infos(&self) -> impl Iterator<Item = &RunInfo> {
         self.0.values().map(|run| &run.info)
+    }
+
+    fn on_stories(&self) -> impl Iterator<Item = &RunInfo> {
+        self.infos().filter(|run| run.branch.is_none())
     }
 
     /// The run of a story, also one whose process is gone.
@@ -128,7 +133,9 @@ impl Runs {
         let meant = |run: &RunInfo| match target {
             StopTarget::Story(id) => run.story == *id,
             // An agent's name means all its workers.
-            StopTarget::Agent(name) => run.slot == *name || run.agent == *name,
+            StopTarget::Agent(name) => {
+                run.slot == *name || run.agent == *name || run.branch.as_deref() == Some(name.as_str())
+            }
         };
         let found = self.0.values().filter(|run| !run.over && meant(&run.info));
         let stories: Vec<StoryId> = found.map(|run| run.info.story).collect();
@@ -160,9 +167,24 @@ impl Runs {
         run.map(|run| run.control.review(review)).is_some()
     }
 
+    /// The plan of a coder that only plans. Returns whether this run does.
+    pub(super) fn propose(&self, story: StoryId, run: &RunId, plan: String) -> bool {
+        let active = self.0.get(&story).filter(|active| active.info.id == *run && !active.over);
+        active.is_some_and(|active| active.control.propose(plan))
+    }
+
+    /// The findings of a branch's reviewer. Returns whether this run takes any.
+    pub(super) fn report(&self, story: StoryId, run: &RunId, findings: ReviewFindings) -> bool {
+        let active = self.0.get(&story).filter(|active| active.info.id == *run && !active.over);
+        active
+            .filter(|active| active.info.branch.is_some())
+            .map(|active| active.control.report(findings))
+            .is_some()
+    }
+
     /// All workers of the configuration, and those that still work and are no longer in it.
     pub(super) fn slots(&self, agents: &[Agent]) -> Vec<Slot> {
-        let busy = |slot: &str| self.infos().find(|run| run.slot == slot).map(|run| run.story);
+        let busy = |slot: &str| self.on_stories().find(|run| run.slot == slot).map(|run| run.story);
         let mut slots: Vec<Slot> = Vec::new();
         for agent in agents {
             for name in agent.workers() {
@@ -170,7 +192,7 @@ impl Runs {
                 slots.push(Slot { name, agent: agent.name.clone(), role: agent.role, busy_with });
             }
         }
-        for run in self.infos() {
+        for run in self.on_stories() {
             if !slots.iter().any(|slot| slot.name == run.slot) {
                 slots.push(Slot {
                     name: run.slot.clone(),
@@ -197,6 +219,7 @@ mod tests {
     fn info(story: u32, slot: &str, role: Role) -> RunInfo {
         RunInfo {
             id: RunId(format!("{story}-{slot}-1").into()),
+            branch: None,
             story: StoryId(story),
             title: "x".into(),
             slot: slot.into(),

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     Project,
     board::{self, BoardSource, BoardSync, WorkFolder, watcher},
+    branch_review,
     event::{BuiltWall, LandingNews, PipelineEvent, PipelineSnapshot, RunId, WallState},
     guard::OwnCommits,
     handle::{Pipeline, PipelineOrder},
@@ -207,6 +208,7 @@ impl StartupState {
             pending: Default::default(),
             publisher,
             events,
+            review: None,
             closing: None,
         };
         finished.iter().for_each(|landed| orchestrator.quarantine_landed(landed));
@@ -285,6 +287,10 @@ fn read_disk(project: &Project, settings: &AgentSettings) -> Result<FoundOnDisk,
     let source = board::open_board(project, &config.base).map_err(|error| error.to_string())?;
     let work = WorkFolder::open(project).map_err(|error| error.to_string())?;
     let synced = board::sync(project, &config.base).map_err(|error| error.to_string())?;
+    // What a review left that an earlier storkit was killed with.
+    if let Err(error) = branch_review::folder::remove(project) {
+        tracing::warn!(%error, "the worktree of a review cannot be removed");
+    }
     let worktrees = Worktrees::open(project, SizeLimits::default()).map_err(|error| error.to_string())?;
     // Before the board is read, which then has the stories.
     let landed = rooms::recover(&work, project);

@@ -12,7 +12,7 @@ use crate::{
     ledger::day_begin,
     merge::{MergeStatus, MergeStep},
     run::{self, RunPlan, RunUpdate},
-    story::{BlockReason, Story, StoryId, stage::Role},
+    story::{BlockReason, PlanWish, Story, StoryId, stage::Role},
     strangers::{StrangerText, StrangersRead},
 };
 
@@ -84,8 +84,11 @@ impl Orchestrator {
         if coder {
             self.memos.change(id, |memo| memo.is_edited = false);
         }
+        // A branch that a room landed has its code already.
+        let plans = coder && story.front.plan == PlanWish::First && story.front.landed.is_none();
         let info = RunInfo {
             id: self.context.ledger.next(id, &slot.name),
+            branch: None,
             story: id,
             title: story.front.name.clone(),
             slot: slot.name,
@@ -103,6 +106,9 @@ impl Orchestrator {
         let plan = RunPlan {
             run: info.clone(),
             story,
+            review: None,
+            memory: String::new(),
+            plans,
             text: String::new(),
             agent,
             config,
@@ -196,7 +202,7 @@ fn left(story: Option<f64>, day: Option<f64>, spent: &SpentMoney) -> Result<Opti
 }
 
 /// Forwards a run's updates to the orchestrator, its outcome last.
-async fn forward(
+pub(super) async fn forward(
     story: StoryId,
     run: RunId,
     mut told: mpsc::Receiver<RunUpdate>,

@@ -8,7 +8,7 @@ use crate::{
     board::{Board, BoardDifference, WorkError, WorkFolder},
     event::{Actor, PipelineEvent},
     story::{
-        BlockReason, EditError, Story, StoryDocument, StoryId,
+        BlockReason, EditError, PLAN_KEY, PlanWish, Story, StoryDocument, StoryId,
         stage::{Mover, Stage},
     },
 };
@@ -68,6 +68,10 @@ pub(super) enum FrontEdit {
     /// The gates of a room's changes have run: from here on it is a story like any other.
     ClearLanded,
     Prefer(String),
+    /// The plan, in its section of the text.
+    Plan(String),
+    /// What is wanted of a plan.
+    Wish(PlanWish),
 }
 
 /// One step of a change; after a crash between two, the next start continues from there.
@@ -87,6 +91,11 @@ impl FrontEdit {
             Self::MergeFailure(why) => document.set("merge_failure", why.as_str()),
             Self::ClearMergeFailure => document.remove("merge_failure"),
             Self::ClearLanded => document.remove("landed"),
+            Self::Plan(plan) => document.set_plan(plan),
+            Self::Wish(wish) => match wish.word() {
+                Some(word) => document.set(PLAN_KEY, word),
+                None => document.remove(PLAN_KEY),
+            },
             Self::Prefer(agent) => document.set("agent", agent.as_str()),
         }
     }

@@ -44,6 +44,9 @@ for word; do
     case $before in --session-id | --resume) session=$word ;; esac
     before=$word
 done
+# A review gets none of the settings' variables.
+STAND_IN=${STAND_IN:-$PWD/stand-in}
+mkdir -p "$STAND_IN"
 turn=$(($(cat "$STAND_IN/turns" 2>/dev/null || echo 0) + 1))
 echo "$turn" > "$STAND_IN/turns"
 printf '%s\n' "$@" > "$STAND_IN/arguments-$turn"
@@ -161,6 +164,9 @@ impl RunFixture {
             resume: None,
             is_edited: false,
             budget_usd: None,
+            review: None,
+            memory: String::new(),
+            plans: false,
             read: StrangersRead::default(),
             in_quarantine: false,
         };
@@ -227,6 +233,7 @@ impl RunFixture {
 fn info(ledger: &RunLedger, role: Role) -> RunInfo {
     RunInfo {
         id: ledger.next(STORY, "agent"),
+        branch: None,
         story: STORY,
         title: "Fix the door".into(),
         slot: "agent".into(),

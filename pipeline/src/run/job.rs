@@ -3,6 +3,8 @@
 pub(crate) mod attacked;
 mod launch;
 mod left;
+mod planning;
+mod review;
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -17,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     outcome::{RunEnd, RunFailure, RunOutcome},
-    plan::{ReviewSlot, RunContext, RunPlan, RunSignals, RunUpdate},
+    plan::{FindingsSlot, PlanSlot, ReviewSlot, RunContext, RunPlan, RunSignals, RunUpdate},
     turn::{RunSpending, TurnResult},
     workspace::Workspace,
 };
@@ -46,6 +48,8 @@ pub(super) struct RunJob {
     pub busy: bool,
     pub branch: BranchProgress,
     pub mailbox: RunMailbox,
+    pub findings: FindingsSlot,
+    pub proposal: PlanSlot,
     output: RunOutput,
     review: ReviewSlot,
 }
@@ -75,7 +79,7 @@ impl RunJob {
         context: RunContext,
         plan: RunPlan,
         updates: mpsc::Sender<RunUpdate>,
-        RunSignals { ended, review, mailbox }: RunSignals,
+        RunSignals { ended, review, findings, proposal, mailbox }: RunSignals,
     ) -> Self {
         let log = RunLog::create(&context.project, &plan.run.id);
         let resumed = plan.resume.as_ref().map(SessionId::to_string);
@@ -100,6 +104,8 @@ impl RunJob {
             busy: false,
             branch: BranchProgress::default(),
             mailbox,
+            findings,
+            proposal,
             output: RunOutput { updates, log },
             review,
         }
@@ -128,13 +134,21 @@ impl RunJob {
         self.prepare().await?;
         // After the worktree is made, which itself changes refs and git's configuration.
         let before = self.before().await?;
+        if let Some((branch, _)) = self.plan.review.clone() {
+            return self.review(branch, &before).await;
+        }
         if self.is_landed(&before) {
             return self.check_landed().await;
         }
         let mut reminded = false;
         let mut launch = self.first_launch().await?;
         loop {
-            self.set_phase(if reminded { RunPhase::Reminded } else { RunPhase::Working }).await;
+            self.set_phase(match (reminded, self.plan.plans) {
+                (_, true) => RunPhase::Planning,
+                (true, false) => RunPhase::Reminded,
+                (false, false) => RunPhase::Working,
+            })
+            .await;
             let turn = self.run_process(launch).await?;
             let resumed = self.plan.resume.is_some();
             let next = TurnRetries::new(None).next_step(turn.outcome.clone(), resumed, SystemTime::now());
@@ -156,6 +170,7 @@ impl RunJob {
             }
             // An answer counts though it was the last that the budget paid for.
             if self.spending.is_over_budget()
+                && self.proposal.lock().is_none()
                 && !matches!(turn.outcome, TurnOutcome::Answered(_))
                 && facts.tampering.is_empty()
                 && facts.ended.is_none()
@@ -163,6 +178,9 @@ impl RunJob {
                 return Ok(RunOutcome::Blocked(BlockReason::RunBudget {
                     spent_usd: self.spending.total().usd,
                 }));
+            }
+            if self.plan.plans {
+                return Ok(self.planned(&turn, facts));
             }
             match verdict::next(self.plan.run.role, &facts) {
                 NextAction::RemindToCommit => {
@@ -189,7 +207,7 @@ impl RunJob {
     async fn report_refusals(&mut self) {
         let Some(text) = self.egress.take().and_then(|egress| egress.refusals()) else { return };
         self.log_line(&format!("({text})"));
-        let text = format!("`{}` (story {}): {text}", self.plan.run.slot, self.plan.run.story);
+        let text = format!("`{}` ({}): {text}", self.plan.run.slot, self.plan.run.subject());
         self.send_update(RunUpdate::Alarm(text)).await;
     }
 

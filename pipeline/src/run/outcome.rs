@@ -4,7 +4,13 @@ use std::{fmt, time::SystemTime};
 
 use settings::duration::human;
 
-use crate::{ledger::RunSummary, sentence::one_line, story::BlockReason, verdict::FailureCause};
+use crate::{
+    branch_review::ReviewFindings,
+    ledger::RunSummary,
+    sentence::{one_line, plural},
+    story::BlockReason,
+    verdict::FailureCause,
+};
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +18,10 @@ pub(crate) enum RunOutcome {
     /// A coder committed, and the gates are green.
     Passed,
     Approved,
+    /// A coder proposes this plan.
+    Planned(String),
+    /// A branch was reviewed.
+    Reviewed(ReviewFindings),
     /// A reviewer rejected, for these reasons.
     SentBack(String),
     /// A mergemaster is done.
@@ -71,6 +81,11 @@ impl RunOutcome {
         match self {
             Self::Passed => fine("committed, and the gates passed".into()),
             Self::Approved => fine("approved".into()),
+            Self::Planned(_) => fine("proposed a plan".into()),
+            Self::Reviewed(found) => fine(match found.findings.len() {
+                0 => "reviewed, without findings".into(),
+                count => format!("reviewed, with {}", plural(count, "finding")),
+            }),
             Self::SentBack(why) => fine(format!("rejected: {}", one_line(why))),
             Self::ContinueMerge => fine("resolved the conflicts".into()),
             Self::Failed(RunFailure { cause, .. }) => {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     Project,
+    branch_review::{ReviewFindings, ReviewedBranch},
     config::{self, ProjectConfig},
     event::{RunInfo, RunPhase},
     evidence::TakenEvidence,
@@ -38,6 +39,10 @@ pub(crate) struct RunContext {
 pub(crate) struct RunPlan {
     pub run: RunInfo,
     pub story: Arc<Story>,
+    /// The branch that it reviews, and the room that asked, in the place of the story.
+    pub review: Option<(ReviewedBranch, Option<String>)>,
+    /// Whether it only makes a plan, which a person accepts before it codes.
+    pub plans: bool,
     /// The story's whole file; read when the run starts.
     pub text: String,
     pub agent: config::Agent,
@@ -47,6 +52,8 @@ pub(crate) struct RunPlan {
     pub feedback: Option<String>,
     pub resume: Option<SessionId>,
     pub budget_usd: Option<f64>,
+    /// What people asked to be remembered, for its prompt; read when the run starts.
+    pub memory: String,
     /// What its agent has read by strangers.
     pub read: StrangersRead,
     pub in_quarantine: bool,
@@ -72,15 +79,29 @@ pub(crate) enum RunUpdate {
 /// Holds an agent's review until its run is over.
 pub(crate) type ReviewSlot = Arc<Mutex<Option<ReviewDecision>>>;
 
+/// Holds the plan that a coder proposes.
+pub(crate) type PlanSlot = Arc<Mutex<Option<String>>>;
+
+/// Holds what the reviewer of a branch reports.
+pub(crate) type FindingsSlot = Arc<Mutex<Option<ReviewFindings>>>;
+
 /// The way to a living run.
 #[derive(Debug)]
 pub(crate) struct RunControl {
     end: watch::Sender<Option<StopReason>>,
     review: ReviewSlot,
+    findings: FindingsSlot,
+    proposal: PlanSlot,
+    /// Whether its agent only plans.
+    plans: bool,
     mailbox: RunMailbox,
 }
 
 impl RunControl {
+    pub(crate) fn planning(self, plans: bool) -> Self {
+        Self { plans, ..self }
+    }
+
     /// Leaves a message for its agent. Returns `false` where it takes none any more.
     pub(crate) fn tell(&self, message: PersonMessage) -> bool {
         self.mailbox.put(message)
@@ -101,12 +122,27 @@ impl RunControl {
     pub(crate) fn review(&self, review: ReviewDecision) {
         *self.review.lock() = Some(review);
     }
+
+    /// The plan of a coder that only plans; the last one counts. Returns `false` for any other run.
+    pub(crate) fn propose(&self, plan: String) -> bool {
+        if self.plans {
+            *self.proposal.lock() = Some(plan);
+        }
+        self.plans
+    }
+
+    /// The same for the findings of a branch's reviewer.
+    pub(crate) fn report(&self, findings: ReviewFindings) {
+        *self.findings.lock() = Some(findings);
+    }
 }
 
 /// The run's side of its [`RunControl`].
 pub(crate) struct RunSignals {
     pub ended: watch::Receiver<Option<StopReason>>,
     pub review: ReviewSlot,
+    pub findings: FindingsSlot,
+    pub proposal: PlanSlot,
     pub mailbox: RunMailbox,
 }
 
@@ -114,8 +150,16 @@ impl RunControl {
     pub(crate) fn pair() -> (Self, RunSignals) {
         let (end, ended) = watch::channel(None);
         let (review, mailbox) = (ReviewSlot::default(), RunMailbox::default());
-        let control = Self { end, review: Arc::clone(&review), mailbox: mailbox.clone() };
-        (control, RunSignals { ended, review, mailbox })
+        let (findings, proposal) = (FindingsSlot::default(), PlanSlot::default());
+        let control = Self {
+            end,
+            review: Arc::clone(&review),
+            findings: Arc::clone(&findings),
+            proposal: Arc::clone(&proposal),
+            plans: false,
+            mailbox: mailbox.clone(),
+        };
+        (control, RunSignals { ended, review, findings, proposal, mailbox })
     }
 }
 

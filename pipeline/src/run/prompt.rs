@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use super::RunPlan;
+use super::{RunPlan, review_prompt};
 use crate::{
     Project,
     board::attached_paths,
     config::{PromptVars, UnknownPlaceholder, render},
+    story::PlanWish,
     worktree::GitOperation,
 };
 
@@ -15,10 +16,21 @@ const STORY: usize = 60_000;
 
 /// The prompt of a fresh session.
 pub(super) fn prompt(plan: &RunPlan, project: &Project, place: &Path) -> Result<String, UnknownPlaceholder> {
+    if let Some((branch, _)) = &plan.review {
+        return Ok(review_prompt::prompt(branch, plan, project, place));
+    }
     let mut prompt = filled(&plan.agent.prompt, plan, project, place)?;
     prompt.push_str(&format!("\n\nThe story's current text:\n\n{}", story_text(plan, project)));
     if let Some(feedback) = &plan.feedback {
         prompt.push_str(&came_back(feedback));
+    }
+    prompt.push_str(&remembered(plan));
+    match (plan.plans, plan.story.front.plan) {
+        (true, _) => prompt.push_str(PLAN_FIRST),
+        (false, PlanWish::None | PlanWish::First) => {}
+        (false, PlanWish::Accepted) => {
+            prompt.push_str("\n\nPeople have accepted the plan in the story's text. Carry it out.\n")
+        }
     }
     Ok(prompt)
 }
@@ -52,10 +64,46 @@ pub(super) fn resumed_prompt(plan: &RunPlan, project: &Project) -> String {
         false => String::new(),
     };
     let prompt = continued(plan);
-    format!("{prompt}{edited}")
+    format!("{prompt}{edited}{}", remembered(plan))
 }
 
+/// What people asked to be remembered. Its lines are quoted (`memory.rs`).
+fn remembered(plan: &RunPlan) -> String {
+    match plan.memory.as_str() {
+        "" => String::new(),
+        memory => format!("\n\n{memory}\n"),
+    }
+}
+
+/// For a coder in plan mode, whose changes the CLI refuses.
+const PLAN_FIRST: &str = "\n\nPlan first: change nothing and commit nothing now, whatever is said above. Read what you need, decide how you will do it \
+(which files, in which order, how each criterion is tested, what you will not do, what is unclear), and hand the plan over with ExitPlanMode. \
+People read it and accept it or say what they want differently; then you continue in this session.\n";
+
 fn continued(plan: &RunPlan) -> String {
+    let id = plan.run.story;
+    match (plan.plans, &plan.feedback, plan.story.front.plan) {
+        (true, Some(wish), _) => {
+            return format!(
+                "People want another plan for story {id}:\n\n{}\n\nRevise your plan, and hand the whole of it over with ExitPlanMode. Change \
+                 nothing yet.",
+                enclosed("feedback", "", wish)
+            );
+        }
+        (true, None, _) => {
+            return format!(
+                "You were interrupted while you planned story {id}. Complete the plan, and hand it over with ExitPlanMode. Change nothing \
+                 yet."
+            );
+        }
+        (false, None, PlanWish::Accepted) => {
+            return format!(
+                "People accepted the plan in the text of story {id}. Carry it out in this worktree. If you had begun already, check `git status` \
+                 and `git log` and continue from there. Commit when you are done."
+            );
+        }
+        (false, ..) => {}
+    }
     match &plan.feedback {
         Some(feedback) => format!(
             "Story {} came back to you.{}\nFix that in the same worktree, and commit.",
@@ -75,7 +123,7 @@ fn came_back(feedback: &str) -> String {
 }
 
 /// Text that others wrote, between tags that it cannot close: of a name that it does not contain.
-fn enclosed(tag: &str, attributes: &str, text: &str) -> String {
+pub(super) fn enclosed(tag: &str, attributes: &str, text: &str) -> String {
     let seen: String = text.to_lowercase().split_whitespace().collect();
     let names = std::iter::once(tag.to_owned()).chain((2..).map(|number| format!("{tag}-{number}")));
     let free = names.into_iter().find(|name| !seen.contains(&format!("</{name}"))).unwrap_or_default();
@@ -117,6 +165,9 @@ pub(super) fn system(
     place: &Path,
     trusted: bool,
 ) -> Result<String, UnknownPlaceholder> {
+    if plan.review.is_some() {
+        return Ok(review_prompt::system(plan, project));
+    }
     let mut system = filled(&plan.agent.system_prompt, plan, project, place)?;
     if !plan.agent.description.is_empty() {
         system.push_str(&format!("\n\nYour strength: {}", plan.agent.description));

@@ -242,7 +242,7 @@ impl RunJob {
     pub(super) fn worktree(&self) -> Option<Worktree> {
         match self.workspace.as_ref().map(|workspace| &workspace.kind) {
             Some(WorkspaceKind::Story(worktree)) => Some(worktree.clone()),
-            Some(WorkspaceKind::Conflict(_)) | None => None,
+            Some(WorkspaceKind::Conflict(_) | WorkspaceKind::Review(_)) | None => None,
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{
     plan::{RunContext, RunPlan},
 };
 use crate::{
+    branch_review::folder,
     evidence::EvidenceFolder,
     gates::{GATE_NETWORK, GateRunner},
     host::{AgentSettings, command_gates},
@@ -44,6 +45,8 @@ pub(super) enum WorkspaceKind {
     Story(Worktree),
     /// The half-merged files of a conflict.
     Conflict(DetachedWorktree),
+    /// The files of a branch that is reviewed.
+    Review(DetachedWorktree),
 }
 
 impl Workspace {
@@ -51,6 +54,10 @@ impl Workspace {
     pub(super) fn prepare(context: &RunContext, plan: &RunPlan) -> Result<Self, RunOutcome> {
         let id = plan.story.id();
         let confinement = confinement(context, plan)?;
+        if let Some((branch, _)) = &plan.review {
+            let detached = folder::make(&context.project, branch.tip).map_err(|error| failed(&error))?;
+            return Ok(Self { kind: WorkspaceKind::Review(detached), confinement, rewritten: None });
+        }
         if plan.run.role == Role::Mergemaster {
             let folder = merge::conflict_worktree(&context.project, id);
             let detached =
@@ -72,14 +79,16 @@ impl Workspace {
     pub(super) fn path(&self) -> &Path {
         match &self.kind {
             WorkspaceKind::Story(worktree) => worktree.path(),
-            WorkspaceKind::Conflict(detached) => detached.path(),
+            WorkspaceKind::Conflict(detached) | WorkspaceKind::Review(detached) => detached.path(),
         }
     }
 
     pub(super) fn environment(&self) -> Vec<(String, String)> {
         match &self.kind {
             WorkspaceKind::Story(worktree) => worktree.environment(&self.confinement),
-            WorkspaceKind::Conflict(detached) => detached.environment(&self.confinement),
+            WorkspaceKind::Conflict(detached) | WorkspaceKind::Review(detached) => {
+                detached.environment(&self.confinement)
+            }
         }
     }
 
@@ -90,10 +99,12 @@ impl Workspace {
                 worktree.enclose().map_err(RunOutcome::internal)?
             }
             WorkspaceKind::Story(worktree) => worktree.place(),
-            WorkspaceKind::Conflict(detached) if self.confinement.encloses() => {
+            WorkspaceKind::Conflict(detached) | WorkspaceKind::Review(detached)
+                if self.confinement.encloses() =>
+            {
                 detached.enclose().map_err(|error| failed(&error))?
             }
-            WorkspaceKind::Conflict(detached) => detached.place(),
+            WorkspaceKind::Conflict(detached) | WorkspaceKind::Review(detached) => detached.place(),
         };
         Ok(settings.confined(self.confinement.clone(), place))
     }
@@ -140,7 +151,7 @@ impl Workspace {
     pub(super) fn evidence(&self) -> EvidenceFolder {
         let place = match &self.kind {
             WorkspaceKind::Story(worktree) => worktree.place(),
-            WorkspaceKind::Conflict(detached) => detached.place(),
+            WorkspaceKind::Conflict(detached) | WorkspaceKind::Review(detached) => detached.place(),
         };
         EvidenceFolder::of(&place.private)
     }
@@ -151,7 +162,7 @@ impl Workspace {
             WorkspaceKind::Story(worktree) if !worktree.tracks(MCP_FILE) => {
                 vec![worktree.path().join(MCP_FILE)]
             }
-            WorkspaceKind::Story(_) | WorkspaceKind::Conflict(_) => Vec::new(),
+            WorkspaceKind::Story(_) | WorkspaceKind::Conflict(_) | WorkspaceKind::Review(_) => Vec::new(),
         }
     }
 
@@ -162,6 +173,8 @@ impl Workspace {
                 let _ = fs::remove_file(worktree.path().join(MCP_FILE));
             }
             WorkspaceKind::Story(_) => {}
+            // `orchestrator/reviews.rs` removes it with all that is in it.
+            WorkspaceKind::Review(_) => {}
             WorkspaceKind::Conflict(detached) => {
                 if let Err(error) = detached.settle() {
                     tracing::warn!(%error, "what a mergemaster staged cannot be read, so its conflict stays");

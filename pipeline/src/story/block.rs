@@ -32,6 +32,8 @@ pub enum BlockReason {
     Worktree { why: String },
     /// Its file cannot go to the next stage.
     CannotMove { why: String },
+    /// Its coder proposed a plan, and no person has decided about it.
+    PlanProposed {},
     /// A person's own words, and all that an older storkit wrote.
     #[serde(skip)]
     Person(String),
@@ -49,6 +51,7 @@ impl BlockReason {
             | Self::ServiceBusy { .. }
             | Self::Worktree { .. }
             | Self::CannotMove { .. }
+            | Self::PlanProposed {}
             | Self::Person(_) => false,
         }
     }
@@ -89,6 +92,7 @@ impl fmt::Display for BlockReason {
             Self::Worktree { why } | Self::CannotMove { why } => {
                 f.write_str(one_line(why).trim_end_matches('.'))
             }
+            Self::PlanProposed {} => f.write_str("its plan waits for a person to accept or reject it"),
             Self::Person(words) => f.write_str(&one_line(words)),
         }
     }
@@ -111,6 +115,7 @@ mod tests {
             BlockReason::Tampering { found: vec![text(), "main moved".into()] },
             BlockReason::ServiceBusy { times: 5 },
             BlockReason::Worktree { why: "The branch `x` is in the way.".into() },
+            BlockReason::PlanProposed {},
             BlockReason::CannotMove { why: "é".repeat(400) },
         ]
     }

@@ -6,7 +6,7 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use super::{BlockReason, StoryConversation, StoryId, plain};
+use super::{BlockReason, PlanWish, StoryConversation, StoryId, plain};
 
 /// The reason where the file has only `true`.
 const UNEXPLAINED: &str = "no reason was given";
@@ -28,6 +28,8 @@ pub struct FrontMatter {
     pub blocked: Option<BlockReason>,
     /// Stories that must be done first.
     pub depends_on: Vec<StoryId>,
+    /// Whether a person accepts a plan before code is written.
+    pub plan: PlanWish,
     /// The commit of a room's changes with which the branch begins: its gates run before anybody works on it.
     pub landed: Option<String>,
     /// Where it was asked for.
@@ -95,6 +97,7 @@ struct FrontMatterKeys {
     blocked_cause: Option<StoredCause>,
     #[serde(deserialize_with = "story_ids")]
     depends_on: Vec<StoryId>,
+    plan: PlanWish,
     landed: Option<String>,
     conversation: Option<StoredConversation>,
 }
@@ -112,6 +115,7 @@ impl From<FrontMatterKeys> for FrontMatter {
                 keys.blocked_cause.and_then(StoredCause::known),
             ),
             depends_on: keys.depends_on,
+            plan: keys.plan,
             landed: keys.landed.filter(|commit| !commit.is_empty()),
             conversation: keys.conversation.and_then(StoredConversation::known),
         }
@@ -244,6 +248,7 @@ mod tests {
                     6,
                 ),
             ],
+            plan: None,
             landed: None,
             conversation: None,
         }

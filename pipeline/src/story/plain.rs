@@ -1,7 +1,7 @@
 //! Front matter of the plainest kind, one `key: value` per line, read without the YAML crate: on a board of 10,000
 //! stories that crate takes twice as long as reading the files. Whatever is not certain is left to the crate.
 
-use super::{BlockReason, FrontMatter, StoryId};
+use super::{BlockReason, FrontMatter, PlanWish, StoryId};
 
 /// `None` where the text is not plain enough, valid or not. The result is the same as the YAML crate's.
 pub(super) fn read(yaml: &str) -> Option<FrontMatter> {
@@ -32,6 +32,8 @@ fn set_key(front: &mut FrontMatter, key: &str, value: &str) -> Option<()> {
         "merge_failure" => front.merge_failure = Some(text(value)?.to_owned()),
         "blocked" => front.blocked = Some(BlockReason::Person(text(value)?.to_owned())),
         // Nested data is left to the YAML crate, and a commit, whose digits may look like a number.
+        "plan" if flag(value).is_none() => front.plan = PlanWish::read(text(value)?),
+        "plan" => front.plan = if flag(value)? { PlanWish::First } else { PlanWish::None },
         "blocked_cause" | "landed" | "conversation" => return None,
         _ => drop(text(value).or_else(|| number(value).map(|_| ""))?),
     }

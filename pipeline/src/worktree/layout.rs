@@ -118,7 +118,7 @@ pub(super) fn home(root: &Path) -> PathBuf {
 }
 
 /// Makes the folder of all worktrees, which git does not see, and refuses one that leads elsewhere.
-pub(super) fn make_home(root: &Path) -> Result<PathBuf, WorktreeError> {
+pub(crate) fn make_home(root: &Path) -> Result<PathBuf, WorktreeError> {
     let home = home(root);
     for folder in [root.join(".storkit"), home.clone(), home.join(".private"), home.join(".hooks")] {
         if folder.is_symlink() {

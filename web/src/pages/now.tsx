@@ -99,7 +99,7 @@ const RunRow = memo(function RunRow({ run }: { run: RunView }) {
   }, []);
   // As a signal, only its own text changes when the line does, and none where nobody sees it.
   const tail = useComputed(() => (isSeen.value ? (tails.value[run.id] ?? "") : ""));
-  const isAsking = questionList.value.some((question) => question.story === run.story && !question.outcome);
+  const isAsking = run.story !== null && questionList.value.some((question) => question.story === run.story && !question.outcome);
   return (
     <li class="run-row" ref={row}>
       <a class="run-link" href={runPath(run.id)} data-stop>
@@ -108,7 +108,12 @@ const RunRow = memo(function RunRow({ run }: { run: RunView }) {
       <span class={`phase ${isAsking ? "asking" : ""}`}>{isAsking ? "asking" : run.phase}</span>
       <span class="tail">{tail}</span>
       <span class="run-meta soft">
-        <a href={storyPath(run.story)}>#{run.story}</a> · <Ago at={run.since} /> · {usd(run.cost_usd)}
+        {run.story !== null && (
+          <>
+            <a href={storyPath(run.story)}>#{run.story}</a> ·{" "}
+          </>
+        )}
+        <Ago at={run.since} /> · {usd(run.cost_usd)}
       </span>
     </li>
   );

@@ -36,7 +36,7 @@ export function RunPage({ id }: { id: string }) {
           <a class="back" href={story === null ? "/" : storyPath(story, "runs")} aria-label={story === null ? "To Now" : `To story ${story}`}>
             <Icon name="back" />
           </a>
-          <h1>{story === null ? `Run ${id}` : `${story} ${title ?? ""}`}</h1>
+          <h1>{story === null ? (title ?? `Run ${id}`) : `${story} ${title ?? ""}`}</h1>
         </div>
         <p class="soft">
           run {id}
@@ -48,7 +48,7 @@ export function RunPage({ id }: { id: string }) {
           )}
         </p>
         <div class="row run-tools">
-          {log.value && <LogTools log={log.value} id={id} story={story} isRunning={run !== undefined} />}
+          {log.value && <LogTools log={log.value} id={id} story={story} worker={run?.worker} />}
         </div>
         {story !== null && <Asking story={story} />}
       </header>
@@ -63,7 +63,7 @@ export function RunPage({ id }: { id: string }) {
           </div>
         )}
       </div>
-      {run && <TellAgent story={run.story} worker={run.worker} />}
+      {run && run.story !== null && <TellAgent story={run.story} worker={run.worker} />}
     </div>
   );
 }
@@ -78,7 +78,7 @@ function Asking({ story }: { story: number }) {
   );
 }
 
-function LogTools({ log, id, story, isRunning }: { log: LogFollower; id: string; story: number | null; isRunning: boolean }) {
+function LogTools({ log, id, story, worker }: { log: LogFollower; id: string; story: number | null; worker: string | undefined }) {
   const mode = log.mode.value;
   // Computed, so that it is not drawn again with every line.
   const isOver = useComputed(() => log.lines.value.over).value;
@@ -90,14 +90,14 @@ function LogTools({ log, id, story, isRunning }: { log: LogFollower; id: string;
         {word}
       </span>
       {!isOver && mode === "following" && <Press onPress={() => log.pause()}>Pause</Press>}
-      {isRunning && story !== null && (
+      {worker !== undefined && (
         <Acts
           acts={[
             {
               label: "Stop…",
-              say: `stop ${story}`,
+              say: `stop ${story ?? worker}`,
               role: "user",
-              ask: { title: `Stop run ${id}?`, text: <p>The story waits until somebody starts or retries it.</p>, confirm: "Stop it" },
+              ask: { title: `Stop run ${id}?`, text: <p>{story === null ? "Nothing of it is kept." : "The story waits until somebody starts or retries it."}</p>, confirm: "Stop it" },
             },
           ]}
         />

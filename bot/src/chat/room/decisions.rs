@@ -20,7 +20,7 @@ impl RoomTask {
     pub(super) fn on_pipeline_notice(&mut self, notice: PipelineNotice) {
         // Where nothing can be edited, an old message keeps its buttons: one more message for each would be noise.
         let needed = notice.asks.filter(|_| self.adapter.capabilities().edit.is_some());
-        let report = self.run_notices.keep(notice.about);
+        let report = self.notices.keep(notice.about);
         let Some(needed) = needed else { return self.outbox.say_reporting(notice.message, report) };
         self.close_decision(needed.story);
         let near = notice.message.reply_to.clone();

@@ -23,6 +23,7 @@ use pipeline::{
     event::RunInfo,
     host::{AgentSettings, PipelineHost, RunAccess},
     mailbox::RunMailbox,
+    memory::MemoryBackground,
     rooms::RoomWorkspace,
     strangers::StrangersRead,
 };
@@ -198,6 +199,15 @@ impl RoomFixture {
 
     /// The same, after its thread was read.
     pub(super) fn enters_after(&mut self, thread: Option<ReadThread>) {
+        self.enters_with(thread, MemoryBackground::default());
+    }
+
+    /// The same, and this is remembered.
+    pub(super) fn enters_knowing(&mut self, memory: MemoryBackground) {
+        self.enters_with(None, memory);
+    }
+
+    fn enters_with(&mut self, thread: Option<ReadThread>, memory: MemoryBackground) {
         if self.task.turn.current.as_ref().is_some_and(CurrentTurn::is_entering) {
             let workspace = checkout(self.services.commands.project.root());
             self.task.on_entered(Ok(EnteredRoom {
@@ -207,6 +217,7 @@ impl RoomFixture {
                 fallback: None,
                 files: Vec::new(),
                 thread,
+                memory,
             }));
         }
     }

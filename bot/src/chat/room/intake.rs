@@ -86,6 +86,9 @@ impl RoomTask {
             self.tell_unused_files(&call);
             return self.mark_acted_on(&incoming.id);
         }
+        if self.take_plan_reply(incoming, text, &call).await {
+            return;
+        }
         let services = self.services.clone();
         let form = form_of(text, incoming.addressed);
         let question_open = !self.questions.is_empty();

@@ -19,7 +19,8 @@ use tokio::{
 };
 
 use super::{
-    background::BackgroundWork, own_tools::TurnTools, requests::OpenRequests, servers::SessionServers,
+    background::BackgroundWork, memory::ToldMemory, own_tools::TurnTools, requests::OpenRequests,
+    servers::SessionServers,
 };
 use crate::{
     chat::{
@@ -63,6 +64,7 @@ pub(super) struct ToldOnce {
     pub(super) threads: HashSet<Room>,
     /// Missing servers, of which the room knows.
     pub(super) servers: SessionServers,
+    pub(super) memory: ToldMemory,
 }
 
 /// Where the room works, as of its last turn.
@@ -437,6 +439,7 @@ mod tests {
             notes: Vec::new(),
             fallback: fallback.map(str::to_owned),
             files: Vec::new(),
+            memory: Default::default(),
             thread: None,
         }
     }

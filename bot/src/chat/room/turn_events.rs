@@ -134,11 +134,13 @@ impl RoomTask {
             Ok(mut entered) => {
                 let files = std::mem::take(&mut entered.files);
                 let thread = entered.thread.take();
+                let memory = std::mem::take(&mut entered.memory);
                 for note in self.turn.place.enter(entered) {
                     self.say(note, Tone::Notice, None);
                 }
                 self.leave_other_session();
                 self.take_thread(thread);
+                self.take_memory(memory);
                 if self.take_files(&files) {
                     self.start_attempt();
                 }
@@ -252,6 +254,9 @@ impl RoomTask {
         self.note_what_runs(&event, acted);
         for (task, end) in self.turn.background.on_event(&event, self.turn.is_running(), Instant::now()) {
             self.say(replies::background_ended(&task, end), Tone::Notice, None);
+        }
+        if matches!(event, AgentEvent::Compacted { .. }) {
+            self.turn.once.memory.forget();
         }
         match event {
             AgentEvent::Started { session, mcp_servers, .. } => {

@@ -222,7 +222,11 @@ pub async fn log(
     let page = services.pipeline.run_log(&run, query.from, LOG_LINES).await?;
     let page = page.ok_or(ApiError::NotFound("There is no log of this run, or not any more."))?;
     Ok(Json(RunLogPage {
-        story: run.parts().map(|(story, ..)| story.0),
+        story: run
+            .parts()
+            .map(|(story, ..)| story)
+            .filter(|story| *story != StoryId::NONE)
+            .map(|story| story.0),
         over: !services.is_living(&run),
         next: page.next(),
         run: run.to_string(),
@@ -240,8 +244,10 @@ pub async fn cost(State(services): State<Arc<WebServices>>) -> Json<CostPage> {
             let entry = days.entry(day).or_default();
             *entry = (entry.0 + usd, entry.1 + 1);
         }
-        let entry = stories.entry(story).or_default();
-        *entry = (entry.0 + usd, entry.1 + 1);
+        if story != StoryId::NONE {
+            let entry = stories.entry(story).or_default();
+            *entry = (entry.0 + usd, entry.1 + 1);
+        }
     };
     for run in ledger.entries() {
         add(run.ended, run.story, run.usd);

@@ -9,7 +9,7 @@ use adapters::{Choice, html, markdown::inert};
 use pipeline::{
     event::{MergeView, PipelineSnapshot, RunInfo, millis},
     stage::{Mover, Stage},
-    story::{Story, StoryId},
+    story::{BlockReason, Story, StoryId},
 };
 
 use super::view::{
@@ -54,6 +54,7 @@ fn wanted(story: &Story, snapshot: &PipelineSnapshot) -> Option<Wanted> {
         return None;
     }
     match &front.blocked {
+        Some(BlockReason::PlanProposed {}) => Some(Wanted::Review),
         Some(block) if block.is_budget() => Some(Wanted::Budget),
         Some(_) => Some(Wanted::Retry),
         None if front.merge_failure.is_some() => Some(Wanted::Retry),
@@ -67,7 +68,7 @@ fn wanted(story: &Story, snapshot: &PipelineSnapshot) -> Option<Wanted> {
 pub fn run(run: &RunInfo) -> RunCard {
     RunCard {
         id: run.id.to_string(),
-        story: run.story.0,
+        story: run.on_story().map(|story| story.0),
         title: run.title.clone(),
         worker: run.slot.clone(),
         agent: run.agent.clone(),

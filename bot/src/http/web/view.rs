@@ -157,7 +157,8 @@ pub enum Wanted {
 #[cfg_attr(test, derive(ts_rs::TS), ts(rename = "RunView"))]
 pub struct RunCard {
     pub id: String,
-    pub story: u32,
+    /// `None` for the review of a branch.
+    pub story: Option<u32>,
     pub title: String,
     /// `coder-2`
     pub worker: String,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Done, checked, mover, refused};
 use crate::{
-    event::{Actor, MergeView},
+    event::{Actor, MergeView, RunId},
     handle::Answer,
     history::StoryAct,
     merge::MergeStatus,
@@ -14,7 +14,7 @@ use crate::{
         stories::{FrontEdit, StoryStep, StoryWork},
     },
     sentence::sentence,
-    story::{Story, StoryId, stage::Stage},
+    story::{BlockReason, PlanWish, Story, StoryId, stage::Stage},
     verdict::ReviewDecision,
 };
 
@@ -39,6 +39,9 @@ impl Orchestrator {
                 let about = StoryWork::on(id).by(by, why);
                 self.steps_and_answer(about, (id, steps), answer, |_| Ok(()));
             }
+            (review, Stage::Current) if story.front.blocked == Some(BlockReason::PlanProposed {}) => {
+                self.decide_plan(id, review, by, answer);
+            }
             (ReviewDecision::Approved, Stage::Merge) if self.waits_for_acceptance(id) => {
                 self.set_accepted(id, true);
                 self.publisher.record(id, StoryAct::Accepted { by });
@@ -57,6 +60,25 @@ impl Orchestrator {
                 self.publisher.answer(answer, refused(why));
             }
         }
+    }
+
+    /// A person accepts the plan, or says what is wanted differently; the coder goes on in its session.
+    fn decide_plan(&mut self, id: StoryId, review: ReviewDecision, by: Actor, answer: Answer<()>) {
+        self.on_person_spoke(id, &by);
+        let (wish, feedback, act) = match review {
+            ReviewDecision::Approved => (PlanWish::Accepted, None, StoryAct::Accepted { by }),
+            ReviewDecision::Rejected(why) => (PlanWish::First, Some(why), StoryAct::Continued { by }),
+        };
+        self.memos.change(id, |memo| memo.feedback = feedback);
+        self.edit_and_answer(id, vec![FrontEdit::Wish(wish), FrontEdit::Unblock], answer, move |this| {
+            this.publisher.record(id, act);
+            Ok(())
+        });
+    }
+
+    /// Takes the plan of a coder that only plans. Returns `false` for any other agent, whose plan people are asked about at once.
+    pub(super) fn take_plan(&self, run: &RunId, plan: String) -> bool {
+        run.parts().is_some_and(|(story, ..)| self.runs.propose(story, run, plan))
     }
 
     /// Whether it is in quarantine, and no person has accepted its work.

@@ -12,7 +12,7 @@ use crate::{
         Orchestrator,
         stories::{FrontEdit, StoryStep, StoryWork},
     },
-    story::{Story, StoryId, stage::Stage},
+    story::{BlockReason, Story, StoryId, stage::Stage},
 };
 
 impl Orchestrator {
@@ -60,6 +60,7 @@ impl Orchestrator {
             return refused(format!("story {id} is done. Write a new story for what is left."));
         }
         self.idle(id)?;
+        not_planned(&story)?;
         let prefer = agent.map(|agent| self.preference(id, agent)).transpose()?;
         if story.front.merge_failure.is_some() {
             return refused(format!("the merge of story {id} failed. `retry {id}` tries it again."));
@@ -125,6 +126,7 @@ impl Orchestrator {
             return self.publisher.answer(answer, refused(why));
         }
         checked!(self, answer, self.idle(id));
+        checked!(self, answer, not_planned(&story));
         checked!(self, answer, self.not_for_agents(id, by));
         self.on_person_spoke(id, by);
         self.mark_started_by(by, &story);
@@ -145,5 +147,16 @@ impl Orchestrator {
             this.publisher.record(id, continued);
             this.offer(id)
         });
+    }
+}
+
+/// A plan that waits is decided about: whoever starts the story may not have read it.
+fn not_planned(story: &Story) -> Done<()> {
+    let id = story.id();
+    match story.front.blocked {
+        Some(BlockReason::PlanProposed {}) => refused(format!(
+            "the plan of story {id} waits: `show {id}` has it, `accept {id}` lets its coder carry it out, `reject {id} TEXT` asks for another."
+        )),
+        _ => Ok(()),
     }
 }

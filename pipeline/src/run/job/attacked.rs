@@ -73,6 +73,7 @@ impl AttackedRun {
         }
         let run = RunInfo {
             id: ledger.next(STORY, &agent.name),
+            branch: None,
             story: STORY,
             title: "Attack".into(),
             slot: agent.name.clone(),
@@ -97,6 +98,9 @@ impl AttackedRun {
             feedback: None,
             resume: None,
             budget_usd: None,
+            review: None,
+            memory: String::new(),
+            plans: false,
             read: StrangersRead::default(),
             in_quarantine: false,
             is_edited: false,

@@ -94,13 +94,15 @@ impl RunJob {
                 start,
                 model: (!model.is_empty()).then(|| model.clone()),
                 append_system_prompt: system,
-                trust_project_settings: settings.trust_project_settings,
+                // The branch's files are nobody's settings.
+                trust_project_settings: settings.trust_project_settings && self.plan.review.is_none(),
             },
             mode: PromptMode::OneShot { prompt },
             // Edits inside its worktree need no question; commands do.
             permissions: LaunchPermissions {
                 route,
-                accept_edits: true,
+                accept_edits: self.plan.review.is_none(),
+                plans: self.plan.plans,
                 offers_tools: false,
                 readable: attached_paths(&self.context.project, self.plan.run.story),
                 writable: Some(evidence),

@@ -56,19 +56,19 @@ impl RunJob {
         let found = self.compare(before).await?;
         if let Some(rescued) = &found.rescued {
             let text = format!(
-                "`{}` (story {}) touched what is not its own: {}. {rescued}",
+                "`{}` ({}) touched what is not its own: {}. {rescued}",
                 self.plan.run.slot,
-                self.plan.run.story,
+                self.plan.run.subject(),
                 found.agents.join("; ")
             );
             self.send_update(RunUpdate::Alarm(text)).await;
         }
         if !found.unclear.is_empty() {
             let text = format!(
-                "While `{}` worked on story {} without a sandbox, this changed outside its worktree, by it or by a \
+                "While `{}` worked on {} without a sandbox, this changed outside its worktree, by it or by a \
                  person: {}.",
                 self.plan.run.slot,
-                self.plan.run.story,
+                self.plan.run.subject(),
                 found.unclear.join("; ")
             );
             self.send_update(RunUpdate::Alarm(text)).await;

@@ -20,14 +20,14 @@ const MOST: usize = 200;
 
 /// Which notices are about which stories; the newest last.
 #[derive(Default)]
-pub(super) struct RunNotices(Arc<Mutex<VecDeque<ShownNotice>>>);
+pub(super) struct StoryNotices(Arc<Mutex<VecDeque<ShownNotice>>>);
 
 struct ShownNotice {
     at: Vec<MessageId>,
     about: Vec<StoryId>,
 }
 
-impl RunNotices {
+impl StoryNotices {
     /// Learns where a notice about these stories is shown.
     pub(super) fn keep(&self, about: Vec<StoryId>) -> Report {
         let notices = Arc::clone(&self.0);
@@ -44,7 +44,7 @@ impl RunNotices {
         })
     }
 
-    fn stories(&self, message: &MessageId) -> Vec<StoryId> {
+    pub(super) fn stories(&self, message: &MessageId) -> Vec<StoryId> {
         let notices = self.0.lock();
         let found = notices.iter().find(|notice| notice.at.contains(message));
         found.map(|notice| notice.about.clone()).unwrap_or_default()
@@ -72,7 +72,7 @@ impl RoomTask {
         let runs = self.services.commands.pipeline.snapshot();
         let at_work: BTreeSet<StoryId> = runs.runs.iter().map(|run| run.story).collect();
         if let Some(replied) = &incoming.reply_to {
-            let about = self.run_notices.stories(replied);
+            let about = self.notices.stories(replied);
             let mut living = about.into_iter().filter(|story| at_work.contains(story));
             if let (Some(story), None) = (living.next(), living.next()) {
                 return Some(story);
