@@ -1,5 +1,6 @@
 //! Durable state in `.storkit/state/state.db` (SQLite, WAL): everything that must survive a kill -9 or a restart.
 
+mod away;
 mod folder;
 mod open;
 mod origins;
@@ -15,6 +16,7 @@ use std::{
 
 use adapters::{MessageId, Room};
 use agents::claude::{BackgroundTask, SessionId};
+pub use away::AwayRecord;
 pub use open::OpenError;
 use parking_lot::{Mutex, MutexGuard};
 pub use records::{

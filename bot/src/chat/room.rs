@@ -204,6 +204,7 @@ impl RoomTask {
             RoomInput::Entered(entered) => self.on_entered(*entered),
             RoomInput::Question(question) => self.on_question(question),
             RoomInput::Trial(question, news) => self.on_trial(&question, &news),
+            RoomInput::Ladder(question, news) => self.on_ladder(&question, &news),
             RoomInput::Settled(question, outcome) => self.on_question_settled(&question, &outcome),
             RoomInput::Verdict { request_id, answer } => self.on_verdict(request_id, answer),
             RoomInput::ToolsAnswered { request_id, answered } => self.on_tools_answered(request_id, answered),

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     chat::{session::SessionUpdate, workspace::EnteredRoom},
-    permission::{Question, QuestionId, QuestionOutcome, QuestionRooms, TrialNews},
+    permission::{LadderNews, Question, QuestionId, QuestionOutcome, QuestionRooms, TrialNews},
     replies::{PipelineNotice, RoomWork},
     store::{OpenQuestion, PromptState, QueuedPrompt},
     tools::MessageAnswer,
@@ -41,6 +41,8 @@ pub enum RoomInput {
     Question(Arc<Question>),
     /// A trial of an open question runs, or has something to show.
     Trial(Arc<Question>, TrialNews),
+    /// An open question goes to people elsewhere.
+    Ladder(Arc<Question>, LadderNews),
     /// A permission question is over.
     Settled(Arc<Question>, QuestionOutcome),
     /// The answer for a question that this room's session asked.
@@ -218,6 +220,10 @@ impl QuestionRooms for RoomDirectory {
 
     fn show_trial(&self, room: &Room, question: Arc<Question>, news: TrialNews) {
         self.post(room, RoomInput::Trial(question, news));
+    }
+
+    fn tell(&self, room: &Room, question: Arc<Question>, news: LadderNews) {
+        self.post(room, RoomInput::Ladder(question, news));
     }
 
     fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome) {

@@ -40,7 +40,7 @@ use crate::{
     },
     live_agents::LiveAgents,
     messengers::ConnectedMessengers,
-    permission::{PermissionBroker, QuestionId, WithdrawReason},
+    permission::{LadderServices, PermissionBroker, QuestionId, WithdrawReason},
     program::{
         doctor,
         lock::{self, InstanceLock, LockError},
@@ -438,7 +438,8 @@ fn chat_services(
         tasks.tracker.spawn(async move { supervised.task.await.unwrap_or_default() });
         (adapter, supervised.health)
     }));
-    let broker = PermissionBroker::new(store.clone(), clock.clone(), Arc::new(rooms.clone()));
+    let broker = PermissionBroker::new(store.clone(), clock.clone(), Arc::new(rooms.clone()))
+        .with_ladder(LadderServices { settings: settings.clone(), messengers: messengers.clone() });
     let loaded = settings.loaded();
     let restart = Arc::new(RestartRequest::of(program));
     let tools = ToolServices {

@@ -14,6 +14,7 @@ use super::{
     call_detail::{detail_of, fitted, input_beside_warnings, one_line},
     call_warnings::warnings,
     denials::withdrawn,
+    people::place_of,
     rules::offered_rule,
     trials,
     visible::{visible, visible_line},
@@ -217,12 +218,7 @@ fn answered_by(by: &Person) -> String {
     let name = inert(&by.name);
     match by.messenger.as_deref() {
         None => name.into_owned(),
-        Some(adapters::web::NAME) => format!("{name} (on the page)"),
-        Some(adapters::console::NAME) => format!("{name} (at the terminal)"),
-        Some(messenger) => {
-            let kind = adapters::MESSENGERS.iter().find(|kind| kind.name == messenger);
-            format!("{name} (in {})", kind.map_or(messenger, |kind| kind.title))
-        }
+        Some(messenger) => format!("{name}{}", place_of(messenger)),
     }
 }
 

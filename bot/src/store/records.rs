@@ -222,6 +222,9 @@ pub struct AuditEntry {
     pub outcome: String,
     /// Who decided: a person's id, or what did.
     pub by: String,
+    /// The account by which a person of `bot.toml` decided, whom `by` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// The story that the agent worked on. Absent in entries of an earlier version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub story: Option<u32>,
@@ -522,6 +525,7 @@ mod tests {
             rooms: vec!["fake:r".into()],
             outcome: "rule".into(),
             by: "rule 1".into(),
+            account: None,
             story: None,
         }
     }

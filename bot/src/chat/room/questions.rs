@@ -16,10 +16,10 @@ use super::{
     trials::{EffectPlace, SharedEffect, ShownEffect},
 };
 use crate::{
-    chat::outbox::{LiveSlot, Report},
+    chat::outbox::{DelayReport, LiveSlot, Report},
     permission::{
-        AnswerKind, Asker, BoardQuestion, EffectNumber, PersonAnswer, Question, QuestionId, QuestionOutcome,
-        WithdrawReason,
+        AnswerKind, Asker, BoardQuestion, EffectNumber, LadderNews, PersonAnswer, Question, QuestionId,
+        QuestionOutcome, WithdrawReason,
     },
     replies::{self, ShownQuestion},
     store::OpenQuestion,
@@ -370,9 +370,9 @@ impl RoomTask {
         let mentions = asker.map(|turn| turn.prompt.sender_id.as_str().into()).into_iter().collect();
         let message = Outgoing { choices, mentions, ..Outgoing::text(shown.text) }.with_tone(Tone::Question);
         let place = Arc::new(Mutex::new(CopyPlace::Sending));
-        let report = self.place_report(question.id, place.clone());
+        let reports = (self.place_report(question.id, place.clone()), self.delay_report(question.id));
         let near = asker.and_then(|turn| turn.prompt.message.as_ref());
-        let slot = self.outbox.ask(message, shown.attachment, near, report);
+        let slot = self.outbox.ask(message, shown.attachment, near, reports);
         let (closed_at, answered_by, reminded) = (None, None, false);
         let effect = SharedEffect::default();
         let copy =
@@ -416,11 +416,21 @@ impl RoomTask {
                     broker.shown(id, &room, &last);
                 }
             }
-            Err(_) => {
+            Err(error) => {
                 *place.lock() = CopyPlace::Nowhere;
-                broker.undeliverable(id, &room);
+                broker.undeliverable(id, &room, &error.to_string());
             }
         })
+    }
+
+    fn delay_report(&self, id: QuestionId) -> DelayReport {
+        let (broker, room) = (self.services.broker.clone(), self.room.clone());
+        Box::new(move |error| broker.delayed(id, &room, &error.to_string()))
+    }
+
+    pub(super) fn on_ladder(&mut self, question: &Question, news: &LadderNews) {
+        let text = replies::ladder_news(question.id, news, &self.room, self.services.clock.now());
+        self.say(text, Tone::Notice, None);
     }
 
     pub(super) fn on_question_settled(&mut self, question: &Question, outcome: &QuestionOutcome) {
@@ -459,6 +469,7 @@ mod tests {
         Arc::new(Question {
             id: QuestionId(id),
             rooms: Vec::new(),
+            further: Default::default(),
             asker: Asker::default(),
             asked_for: "Ann".into(),
             tool: "Bash".into(),
