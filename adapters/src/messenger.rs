@@ -481,6 +481,8 @@ pub enum MessengerNews {
         /// What is wrong and what to do, as a sentence without its full stop.
         why: String,
     },
+    /// A question of the bot, which the messenger had taken, did not reach anybody.
+    NotDelivered { room: Room, message: MessageId, why: String },
 }
 
 /// Where an adapter delivers what people did and reports the state of its connection.

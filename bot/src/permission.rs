@@ -254,6 +254,15 @@ impl PermissionBroker {
         }
     }
 
+    /// A message that a messenger had taken has not reached anybody. If it shows an open question, that goes on.
+    pub fn not_delivered(&self, room: &Room, message: &MessageId, why: &str) {
+        let shows = |open: &PendingQuestion| open.copies.is_at(room, message);
+        let lost = self.pending().iter().find(|(_, open)| shows(open)).map(|(id, _)| *id);
+        if let Some(id) = lost {
+            self.undeliverable(id, room, why);
+        }
+    }
+
     /// The messenger has not taken the question yet, and goes on trying.
     pub fn delayed(&self, id: QuestionId, room: &Room, why: &str) {
         self.copies(id).set(room, CopyState::Delayed(why.to_owned()));
@@ -282,7 +291,7 @@ impl PermissionBroker {
 
     /// Records where a copy of the question is, for a restart.
     pub fn shown(&self, id: QuestionId, room: &Room, message: &MessageId) {
-        self.copies(id).set(room, CopyState::Shown);
+        self.copies(id).set(room, CopyState::Shown(message.clone()));
         self.log_error(self.store.question_shown(id.0, room, message));
     }
 

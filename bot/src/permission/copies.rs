@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use adapters::Room;
+use adapters::{MessageId, Room};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -23,7 +23,7 @@ impl FurtherRooms {
 /// How far a copy of a question has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CopyState {
-    Shown,
+    Shown(MessageId),
     /// The messenger goes on trying, and says why it takes long.
     Delayed(String),
     Failed(String),
@@ -46,7 +46,7 @@ impl QuestionCopies {
     pub(super) fn set(&self, room: &Room, state: CopyState) {
         let mut states = self.states.lock();
         // It was sent again, and what is said of the first message comes late.
-        if matches!((states.get(room), &state), (Some(CopyState::Shown), CopyState::Delayed(_))) {
+        if matches!((states.get(room), &state), (Some(CopyState::Shown(_)), CopyState::Delayed(_))) {
             return;
         }
         states.insert(room.clone(), state);
@@ -58,6 +58,11 @@ impl QuestionCopies {
     pub(super) fn all_failed(&self, rooms: &[Room]) -> bool {
         let states = self.states.lock();
         rooms.iter().all(|room| matches!(states.get(room), Some(CopyState::Failed(_))))
+    }
+
+    /// Whether this message shows the question there.
+    pub(super) fn is_at(&self, room: &Room, message: &MessageId) -> bool {
+        matches!(self.states.lock().get(room), Some(CopyState::Shown(shown)) if shown == message)
     }
 
     pub(super) fn has_failed(&self, room: &Room) -> bool {
@@ -82,7 +87,7 @@ impl QuestionCopies {
         for room in rooms {
             match states.get(room) {
                 Some(CopyState::Delayed(why) | CopyState::Failed(why)) => last = Some(why.clone()),
-                Some(CopyState::Shown) | None => return None,
+                Some(CopyState::Shown(_)) | None => return None,
             }
         }
         last
@@ -122,7 +127,9 @@ mod tests {
         copies.set(&rooms[1], CopyState::Delayed("too fast".into()));
         assert_eq!(trouble(&rooms), Some("too fast".into()));
         assert!(copies.has_failed(&rooms[0]) && !copies.all_failed(&rooms));
-        copies.set(&rooms[1], CopyState::Shown);
+        let shown = || CopyState::Shown(MessageId::new("m"));
+        copies.set(&rooms[1], shown());
+        assert!(copies.is_at(&rooms[1], &MessageId::new("m")) && !copies.is_at(&rooms[1], &MessageId::new("n")));
         copies.set(&rooms[1], CopyState::Delayed("said late".into()));
         assert_eq!(trouble(&rooms), None);
     }

@@ -325,7 +325,10 @@ async fn a_messenger_with_trouble_is_passed_over_at_once() {
     let (last, _) = scene.next().await;
     assert_eq!(last, Seen::Question(direct("whatsapp", "DE.1")));
     scene.asked("Ann", "whatsapp").await;
-    scene.broker.undeliverable(question.id, &direct("whatsapp", "DE.1"), "the window is closed");
+    let message = MessageId::new("taken");
+    scene.broker.shown(question.id, &direct("whatsapp", "DE.1"), &message);
+    scene.broker.not_delivered(&direct("whatsapp", "DE.1"), &MessageId::new("another"), "not this one");
+    scene.broker.not_delivered(&direct("whatsapp", "DE.1"), &message, "the window is closed");
     scene.not_asked("whatsapp", "the window is closed").await;
     // The first one comes after all, and counts.
     scene.broker.shown(question.id, &direct("slack", "U1"), &MessageId::new("m"));
