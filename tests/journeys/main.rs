@@ -29,6 +29,8 @@ mod once;
 mod operate;
 mod packaging;
 mod people;
+#[cfg(all(feature = "matrix", feature = "slack", feature = "whatsapp"))]
+mod people_real;
 mod permission;
 mod plan;
 mod program;

@@ -280,8 +280,19 @@ mod tests {
             "name = \"Bob\"\nwhatsapp = \"0049 170 1234567\"\n[[person]]\nname = \"Cleo\"\nwhatsapp = \"+491701234567\"".to_owned(),
         ];
         let sentences = faults.map(|text| sentence(&format!("[[person]]\n{text}")));
-        insta::assert_snapshot!(sentences.join("\n"), @r"");
-        insta::assert_snapshot!(sentence("[ladder]\ndirect = \"soon\""), @r"");
+        insta::assert_snapshot!(sentences.join("\n"), @r#"
+        `person.name` in `bot.toml`: a person needs one; write it like "Ann".
+        `person.name` in `bot.toml`: `Ann` has no id on any messenger (`matrix`, `slack`, `whatsapp`, `console`).
+        `person.slack` in `bot.toml`: it is empty; write the id that `whoami` shows Ann there, or nothing.
+        `bot.toml` has an unknown key `person.telegram` (did you mean `person.time_zone`?). All keys are in `bot.toml.example`.
+        `person.slack` in `bot.toml`: invalid type: integer `3`, expected a string.
+        `person.hours` in `bot.toml`: `all day` is no hours; write them like "Mon-Fri 9:00-18:00" or "Mon-Thu 9:00-18:00, Fri 9:00-15:00".
+        `person.time_zone` in `bot.toml`: this machine knows no `Europe/Bonn`; write a zone like "Europe/Berlin".
+        `person.slack` in `bot.toml`: `U1` belongs to Bob already; an account is one person's.
+        `person.name` in `bot.toml`: two people are called `Ann`; one person has one section.
+        `person.whatsapp` in `bot.toml`: `+491701234567` belongs to Bob already; an account is one person's.
+        "#);
+        insta::assert_snapshot!(sentence("[ladder]\ndirect = \"soon\""), @r#"`ladder.direct` in `bot.toml`: `soon` is no length of time; write it like "30s", "5m" or "2h"."#);
     }
 
     #[test]

@@ -129,7 +129,9 @@ mod tests {
         assert!(copies.has_failed(&rooms[0]) && !copies.all_failed(&rooms));
         let shown = || CopyState::Shown(MessageId::new("m"));
         copies.set(&rooms[1], shown());
-        assert!(copies.is_at(&rooms[1], &MessageId::new("m")) && !copies.is_at(&rooms[1], &MessageId::new("n")));
+        assert!(
+            copies.is_at(&rooms[1], &MessageId::new("m")) && !copies.is_at(&rooms[1], &MessageId::new("n"))
+        );
         copies.set(&rooms[1], CopyState::Delayed("said late".into()));
         assert_eq!(trouble(&rooms), None);
     }

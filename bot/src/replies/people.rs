@@ -20,15 +20,18 @@ const NAMED: usize = 5;
 
 /// ` (in Slack)`, ` (at the terminal)`.
 pub fn place_of(messenger: &str) -> String {
-    match messenger {
-        adapters::web::NAME => " (on the page)".into(),
-        adapters::console::NAME => " (at the terminal)".into(),
-        messenger => format!(" (in {})", title_of(messenger)),
-    }
+    format!(" ({})", at_messenger(messenger))
 }
 
-fn title_of(messenger: &str) -> &str {
-    adapters::MESSENGERS.iter().find(|kind| kind.name == messenger).map_or(messenger, |kind| kind.title)
+fn at_messenger(messenger: &str) -> String {
+    match messenger {
+        adapters::web::NAME => "on the page".into(),
+        adapters::console::NAME => "at the terminal".into(),
+        messenger => {
+            let kind = adapters::MESSENGERS.iter().find(|kind| kind.name == messenger);
+            format!("in {}", kind.map_or(messenger, |kind| kind.title))
+        }
+    }
 }
 
 fn asked_at(asked: &AskedPerson) -> String {
@@ -171,7 +174,7 @@ pub fn too_far_away(words: &str) -> String {
 /// The part of `whoami` about a person of `bot.toml`.
 pub fn your_accounts(name: &str, accounts: impl Iterator<Item = (&'static str, String)>) -> String {
     let accounts: Vec<String> =
-        accounts.map(|(messenger, id)| format!("{} in {}", code_span(&id), title_of(messenger))).collect();
+        accounts.map(|(messenger, id)| format!("{} {}", code_span(&id), at_messenger(messenger))).collect();
     match accounts.is_empty() {
         true => format!("`bot.toml` knows you as {}.", inert(name)),
         false => format!("`bot.toml` knows you as {}, who is also {}.", inert(name), accounts.join(" and ")),
@@ -235,7 +238,18 @@ mod tests {
         let room = Room::new("slack", "C1");
         let told: Vec<String> =
             news.iter().map(|news| ladder_news(QuestionId(3), news, &room, now)).collect();
-        insta::assert_snapshot!(told.join("\n"), @r"");
+        insta::assert_snapshot!(told.join("\n"), @r"
+        Ann is away until 14:00 (Europe/Berlin). Bob is away.
+        Question 3: nobody whom I could ask directly is there now.
+        Question 3: nobody whom I could ask directly is there now. Ann is back first, tomorrow 9:00 (Europe/Berlin).
+        Question 3: nobody whom I could ask directly is there now. Ann is back first, on Mon 7 Dec 9:05 (Europe/Berlin).
+        Question 3: nobody whom I could ask directly is there now. Ann is back first, at 13:00 (Europe/Berlin).
+        Question 3: nobody whom I could ask directly is there now. Ann is away, and has not said until when.
+        Question 3 waits, so I asked Ann *B* (in Slack) directly.
+        Question 3 does not reach Ann *B* (in WhatsApp) now: rate limited, again in 5 s. I go on at once.
+        Nobody in this room may answer question 3. Have somebody of this room added to `slack.approvers` in bot.toml.
+        Nobody in this room may answer question 3. I ask somebody who may directly, now. Invite somebody who may (`Ann`, `U2`, `U3`, `U4`, `U5`, …), or have somebody of this room added to `slack.approvers` in bot.toml.
+        ");
     }
 
     #[test]
@@ -245,6 +259,6 @@ mod tests {
         assert!(you_are_away(AwayRecord { until: Some(later) }, now, &zone).contains(" Dec "));
         let none = your_absence(None, None, now, &zone);
         assert_eq!(none, "");
-        insta::assert_snapshot!(your_accounts("Ann", [("slack", "U1".to_owned()), ("console", "ann".to_owned())].into_iter()), @r"");
+        insta::assert_snapshot!(your_accounts("Ann", [("slack", "U1".to_owned()), ("console", "ann".to_owned())].into_iter()), @"`bot.toml` knows you as Ann, who is also `U1` in Slack and `ann` at the terminal.");
     }
 }

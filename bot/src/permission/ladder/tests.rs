@@ -23,6 +23,20 @@ use crate::{
     store::{AwayRecord, Store},
 };
 
+/// The messenger on which is asked.
+fn one() -> &'static str {
+    adapters::MESSENGERS[1].name
+}
+
+/// The other ones, in their order.
+fn two() -> &'static str {
+    adapters::MESSENGERS[0].name
+}
+
+fn three() -> &'static str {
+    adapters::MESSENGERS[2].name
+}
+
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[derive(Debug, PartialEq)]
@@ -55,7 +69,7 @@ struct Scene {
     hand: ClockHand,
     clock: Clock,
     seen: mpsc::UnboundedReceiver<(Seen, Arc<Question>)>,
-    slack: Arc<Fake>,
+    home: Arc<Fake>,
     health: Vec<Arc<AdapterHealth>>,
     _dir: tempfile::TempDir,
 }
@@ -70,7 +84,7 @@ fn person(name: &str, hours: &str, accounts: &[(&str, &str)]) -> PersonSection {
 }
 
 fn ann() -> PersonSection {
-    person("Ann", "", &[("slack", "U1"), ("matrix", "@ann:x"), ("whatsapp", "DE.1")])
+    person("Ann", "", &[(one(), "U1"), (two(), "@ann:x"), (three(), "DE.1")])
 }
 
 /// On a Monday at noon; `U1`, `U2`, `@ann:x` and `DE.1` may approve.
@@ -85,7 +99,7 @@ fn scene(people: &[PersonSection]) -> Scene {
     let approvers: Vec<String> = ["U1", "U2", "@ann:x", "DE.1"].map(str::to_owned).into();
     let lists = AllowedPeople { approvers, allowed_users: vec!["U3".into()], ..AllowedPeople::default() };
     let (mut access, mut messengers, mut health) = (AccessTable::default(), Vec::new(), Vec::new());
-    let fakes = ["slack", "matrix", "whatsapp"].map(Fake::new);
+    let fakes = [one(), two(), three()].map(Fake::new);
     for fake in &fakes {
         access = access.with(fake.name(), MessengerPeople::from(lists.clone()));
         let of_fake = Arc::new(AdapterHealth::new(fake.name()));
@@ -97,12 +111,12 @@ fn scene(people: &[PersonSection]) -> Scene {
     let messengers = ConnectedMessengers::new(messengers);
     let broker = PermissionBroker::new(store, clock.clone(), Arc::new(RecordingRooms(sender)))
         .with_ladder(LadderServices { settings, messengers });
-    let [slack, ..] = fakes;
-    Scene { broker, hand, clock, seen, slack, health, _dir: dir }
+    let [home, ..] = fakes;
+    Scene { broker, hand, clock, seen, home, health, _dir: dir }
 }
 
 fn team() -> Room {
-    Room::new("slack", "C1")
+    Room::new(one(), "C1")
 }
 
 fn direct(messenger: &str, id: &str) -> Room {
@@ -162,7 +176,7 @@ impl Scene {
     }
 
     fn room(&self, id: &str) -> FakeRoom {
-        self.slack.room(id)
+        self.home.room(id)
     }
 
     fn away(&self, who: &str, until: Option<Duration>) {
@@ -178,34 +192,37 @@ async fn a_question_goes_to_each_address_of_a_person_and_the_first_answer_closes
     let question = scene.shown(&team()).await;
     assert_eq!(question.deadline, Some(question.asked_at + 40 * MINUTE), "after the last address");
     scene.hand.advance(5 * MINUTE);
-    scene.shown(&direct("slack", "U1")).await;
-    scene.asked("Ann", "slack").await;
+    scene.shown(&direct(one(), "U1")).await;
+    scene.asked("Ann", one()).await;
     scene.hand.advance(15 * MINUTE);
-    scene.shown(&direct("matrix", "@ann:x")).await;
-    scene.asked("Ann", "matrix").await;
+    scene.shown(&direct(two(), "@ann:x")).await;
+    scene.asked("Ann", two()).await;
     scene.hand.advance(15 * MINUTE);
-    let last = direct("whatsapp", "DE.1");
+    let last = direct(three(), "DE.1");
     scene.shown(&last).await;
-    scene.asked("Ann", "whatsapp").await;
+    scene.asked("Ann", three()).await;
     let by = Person::new("DE.1", "a n n");
     scene.broker.answer(question.id, &last, &by, PersonAnswer::Yes).unwrap();
     assert!(matches!(asking.await.unwrap(), PermissionDecision::Allowed { .. }));
-    for room in [team(), direct("slack", "U1"), direct("matrix", "@ann:x"), last.clone()] {
+    for room in [team(), direct(one(), "U1"), direct(two(), "@ann:x"), last.clone()] {
         assert_eq!(scene.next().await.0, Seen::Settled(room));
     }
     let (_, entry) = scene.broker.store.audit_tail(1).unwrap().remove(0);
-    assert_eq!((entry.by.as_str(), entry.account.as_deref()), ("Ann", Some("whatsapp:DE.1")));
+    assert_eq!(
+        (entry.by.as_str(), entry.account.as_deref()),
+        ("Ann", Some(format!("{}:DE.1", three()).as_str()))
+    );
     assert_eq!((entry.outcome.as_str(), entry.rooms.len()), ("allow", 4));
 }
 
 #[tokio::test]
 async fn without_an_answer_it_is_denied_once_everybody_has_had_their_time() {
-    let mut scene = scene(&[person("Ann", "", &[("slack", "U1")])]);
+    let mut scene = scene(&[person("Ann", "", &[(one(), "U1")])]);
     let mut asking = scene.begin(ask("touch x"));
     scene.shown(&team()).await;
     scene.hand.advance(5 * MINUTE);
-    scene.shown(&direct("slack", "U1")).await;
-    scene.asked("Ann", "slack").await;
+    scene.shown(&direct(one(), "U1")).await;
+    scene.asked("Ann", one()).await;
     assert!(futures::FutureExt::now_or_never(&mut asking).is_none());
     scene.hand.advance(5 * MINUTE);
     assert_eq!(asking.await.unwrap(), PermissionDecision::Denied(DenialReason::TimedOut));
@@ -221,56 +238,54 @@ async fn a_risky_call_climbs_sooner_and_one_of_the_agents_own_folder_does_not() 
         let _asking = scene.begin(PermissionAsk { input, ..ask("") });
         scene.shown(&team()).await;
         scene.hand.advance(first * MINUTE);
-        scene.shown(&direct("slack", "U1")).await;
-        scene.asked("Ann", "slack").await;
+        scene.shown(&direct(one(), "U1")).await;
+        scene.asked("Ann", one()).await;
         scene.hand.advance(more * MINUTE);
-        scene.shown(&direct("matrix", "@ann:x")).await;
+        scene.shown(&direct(two(), "@ann:x")).await;
     }
 }
 
 #[tokio::test]
 async fn only_those_who_may_answer_are_asked_one_person_after_the_other() {
     let people = [
-        person("Cleo", "", &[("slack", "U3")]),
-        person("Dan", "", &[("slack", "U9"), ("console", "dan")]),
-        person("Bob", "", &[("slack", "U2")]),
+        person("Cleo", "", &[(one(), "U3")]),
+        person("Dan", "", &[(one(), "U9"), ("console", "dan")]),
+        person("Bob", "", &[(one(), "U2")]),
         ann(),
     ];
     let mut scene = scene(&people);
     let _asking = scene.begin(ask("touch x"));
     scene.shown(&team()).await;
     scene.hand.advance(5 * MINUTE);
-    scene.shown(&direct("slack", "U2")).await;
-    scene.asked("Bob", "slack").await;
+    scene.shown(&direct(one(), "U2")).await;
+    scene.asked("Bob", one()).await;
     scene.hand.advance(15 * MINUTE);
-    scene.shown(&direct("slack", "U1")).await;
-    scene.asked("Ann", "slack").await;
+    scene.shown(&direct(one(), "U1")).await;
+    scene.asked("Ann", one()).await;
 }
 
 #[tokio::test]
 async fn whoever_is_away_is_passed_over_and_asked_when_they_are_back() {
-    let mut scene = scene(&[person("Bob", "", &[("slack", "U2")]), person("Ann", "", &[("slack", "U1")])]);
+    let mut scene = scene(&[person("Bob", "", &[(one(), "U2")]), person("Ann", "", &[(one(), "U1")])]);
     scene.away("Bob", Some(7 * MINUTE));
     let _asking = scene.begin(PermissionAsk { timeout: None, ..ask("touch x") });
     scene.shown(&team()).await;
     let LadderNews::Away(away) = scene.news().await else { panic!("the room reads who is away") };
     assert_eq!((away.len(), away[0].name.as_str()), (1, "Bob"));
     scene.hand.advance(5 * MINUTE);
-    scene.shown(&direct("slack", "U1")).await;
-    scene.asked("Ann", "slack").await;
+    scene.shown(&direct(one(), "U1")).await;
+    scene.asked("Ann", one()).await;
     scene.hand.advance(15 * MINUTE);
-    scene.shown(&direct("slack", "U2")).await;
-    scene.asked("Bob", "slack").await;
+    scene.shown(&direct(one(), "U2")).await;
+    scene.asked("Bob", one()).await;
 }
 
 #[tokio::test]
 async fn where_nobody_is_there_the_room_reads_at_once_who_is_back_first() {
     // Noon is outside the hours of both.
     let hours = |from: &str| format!("Mon-Fri {from}-18:00");
-    let people = [
-        person("Ann", &hours("13:00"), &[("slack", "U1")]),
-        person("Bob", &hours("12:03"), &[("slack", "U2")]),
-    ];
+    let people =
+        [person("Ann", &hours("13:00"), &[(one(), "U1")]), person("Bob", &hours("12:03"), &[(one(), "U2")])];
     let mut scene = scene(&people);
     let asking = scene.begin(ask("touch x"));
     let question = scene.shown(&team()).await;
@@ -278,15 +293,15 @@ async fn where_nobody_is_there_the_room_reads_at_once_who_is_back_first() {
     assert_eq!((back.name.as_str(), back.at), ("Bob", Some(scene.clock.now() + 3 * MINUTE)));
     assert_eq!(question.deadline, Some(question.asked_at + 10 * MINUTE), "Bob will have had his time");
     scene.hand.advance(5 * MINUTE);
-    scene.shown(&direct("slack", "U2")).await;
-    scene.asked("Bob", "slack").await;
+    scene.shown(&direct(one(), "U2")).await;
+    scene.asked("Bob", one()).await;
     scene.hand.advance(5 * MINUTE);
     assert_eq!(asking.await.unwrap(), PermissionDecision::Denied(DenialReason::TimedOut));
 }
 
 #[tokio::test]
 async fn a_question_waits_for_nobody_who_is_back_after_its_deadline() {
-    let mut scene = scene(&[person("Ann", "13:00-18:00", &[("slack", "U1")])]);
+    let mut scene = scene(&[person("Ann", "13:00-18:00", &[(one(), "U1")])]);
     let asking = scene.begin(ask("touch x"));
     let question = scene.shown(&team()).await;
     assert!(matches!(scene.news().await, LadderNews::NobodyThere(Some(_))));
@@ -297,14 +312,14 @@ async fn a_question_waits_for_nobody_who_is_back_after_its_deadline() {
 
 #[tokio::test]
 async fn back_brings_a_waiting_question_at_once() {
-    let mut scene = scene(&[person("Ann", "", &[("slack", "U1")])]);
+    let mut scene = scene(&[person("Ann", "", &[(one(), "U1")])]);
     scene.away("Ann", None);
     let _asking = scene.begin(PermissionAsk { timeout: None, ..ask("touch x") });
     scene.shown(&team()).await;
     assert!(matches!(scene.news().await, LadderNews::NobodyThere(Some(back)) if back.at.is_none()));
     scene.hand.advance(5 * MINUTE);
     scene.broker.away().set("Ann", None).unwrap();
-    scene.shown(&direct("slack", "U1")).await;
+    scene.shown(&direct(one(), "U1")).await;
 }
 
 #[tokio::test]
@@ -316,47 +331,47 @@ async fn a_messenger_with_trouble_is_passed_over_at_once() {
     scene.shown(&team()).await;
     scene.hand.advance(5 * MINUTE);
     let (first, question) = scene.next().await;
-    assert_eq!(first, Seen::Question(direct("slack", "U1")));
-    scene.asked("Ann", "slack").await;
-    scene.broker.delayed(question.id, &direct("slack", "U1"), "rate limited, again in 60 s");
-    scene.not_asked("slack", "rate limited").await;
-    scene.not_asked("matrix", "no route").await;
+    assert_eq!(first, Seen::Question(direct(one(), "U1")));
+    scene.asked("Ann", one()).await;
+    scene.broker.delayed(question.id, &direct(one(), "U1"), "rate limited, again in 60 s");
+    scene.not_asked(one(), "rate limited").await;
+    scene.not_asked(two(), "no route").await;
     // No time has passed.
     let (last, _) = scene.next().await;
-    assert_eq!(last, Seen::Question(direct("whatsapp", "DE.1")));
-    scene.asked("Ann", "whatsapp").await;
+    assert_eq!(last, Seen::Question(direct(three(), "DE.1")));
+    scene.asked("Ann", three()).await;
     let message = MessageId::new("taken");
-    scene.broker.shown(question.id, &direct("whatsapp", "DE.1"), &message);
-    scene.broker.not_delivered(&direct("whatsapp", "DE.1"), &MessageId::new("another"), "not this one");
-    scene.broker.not_delivered(&direct("whatsapp", "DE.1"), &message, "the window is closed");
-    scene.not_asked("whatsapp", "the window is closed").await;
+    scene.broker.shown(question.id, &direct(three(), "DE.1"), &message);
+    scene.broker.not_delivered(&direct(three(), "DE.1"), &MessageId::new("another"), "not this one");
+    scene.broker.not_delivered(&direct(three(), "DE.1"), &message, "the window is closed");
+    scene.not_asked(three(), "the window is closed").await;
     // The first one comes after all, and counts.
-    scene.broker.shown(question.id, &direct("slack", "U1"), &MessageId::new("m"));
+    scene.broker.shown(question.id, &direct(one(), "U1"), &MessageId::new("m"));
     let by = Person::new("U1", "ann");
-    scene.broker.answer(question.id, &direct("slack", "U1"), &by, PersonAnswer::Yes).unwrap();
+    scene.broker.answer(question.id, &direct(one(), "U1"), &by, PersonAnswer::Yes).unwrap();
 }
 
 #[tokio::test]
 async fn a_question_that_no_room_shows_goes_on_at_once_and_is_denied_where_nobody_is_left() {
-    let mut scene = scene(&[person("Ann", "", &[("slack", "U1")])]);
+    let mut scene = scene(&[person("Ann", "", &[(one(), "U1")])]);
     let asking = scene.begin(ask("touch x"));
     let (_, question) = scene.next().await;
     scene.broker.undeliverable(question.id, &team(), "the channel is archived");
     let (seen, _) = scene.next().await;
-    assert_eq!(seen, Seen::Question(direct("slack", "U1")), "not after five minutes");
-    scene.broker.undeliverable(question.id, &direct("slack", "U1"), "gone, too");
+    assert_eq!(seen, Seen::Question(direct(one(), "U1")), "not after five minutes");
+    scene.broker.undeliverable(question.id, &direct(one(), "U1"), "gone, too");
     assert_eq!(asking.await.unwrap(), PermissionDecision::Denied(DenialReason::Unreachable));
 }
 
 #[tokio::test]
 async fn a_room_in_which_nobody_may_answer_reads_so_at_once_and_somebody_is_asked() {
-    let mut scene = scene(&[person("Ann", "", &[("slack", "U1")])]);
+    let mut scene = scene(&[person("Ann", "", &[(one(), "U1")])]);
     scene.room("C1").has_people(&["U3", "U4"]);
     let _asking = scene.begin(ask("touch x"));
     scene.shown(&team()).await;
     let LadderNews::NobodyHere(nobody) = scene.news().await else { panic!("nobody may") };
     assert!(nobody.goes_on && nobody.who_may.contains(&"Ann".to_owned()), "{nobody:?}");
-    scene.shown(&direct("slack", "U1")).await;
+    scene.shown(&direct(one(), "U1")).await;
 }
 
 #[tokio::test]
@@ -380,11 +395,11 @@ async fn also_without_people_a_room_reads_that_nobody_there_may_answer() {
 #[tokio::test]
 async fn in_their_own_conversation_a_person_is_asked_elsewhere_first() {
     let mut scene = scene(&[ann()]);
-    let own = direct("slack", "U1");
+    let own = direct(one(), "U1");
     let _asking = scene.begin(PermissionAsk { rooms: vec![own.clone()], ..ask("touch x") });
     scene.shown(&own).await;
     scene.hand.advance(5 * MINUTE);
-    scene.shown(&direct("matrix", "@ann:x")).await;
+    scene.shown(&direct(two(), "@ann:x")).await;
 }
 
 #[tokio::test]
@@ -403,8 +418,7 @@ async fn times_of_zero_leave_a_question_in_its_room() {
 
 #[test]
 fn whoever_is_away_beyond_their_hours_is_back_when_those_begin() {
-    let people =
-        People::read(&[person("Ann", "9:00-18:00", &[("slack", "U1")])], &Default::default()).unwrap();
+    let people = People::read(&[person("Ann", "9:00-18:00", &[(one(), "U1")])], &Default::default()).unwrap();
     let at = |text: &str| SystemTime::from(text.parse::<jiff::Timestamp>().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(&dir.path().join("state.db"), SystemTime::now()).unwrap();

@@ -60,7 +60,9 @@ impl Scene {
     /// Bob's agent asks in the channel.
     async fn asks(&self, file: &str) -> Message {
         self.slack.say("C1", "U2", &format!("<@{BOT}> bash touch {file}"));
-        self.slack.see_which("C1", "the question", |it| it.shown().contains(file) && !it.buttons().is_empty()).await
+        self.slack
+            .see_which("C1", "the question", |it| it.shown().contains(file) && !it.buttons().is_empty())
+            .await
     }
 
     /// The bot's message there with this `ts` says so.
@@ -166,7 +168,12 @@ async fn a_closed_window_is_passed_over_and_what_was_held_for_it_cannot_be_answe
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_template_carries_the_question_through_a_closed_window() {
-    let scene = Scene::start(("window_template = \"storkit_notice\"", "", "[ladder]\ndirect = \"1m\"\nelsewhere = \"1m\"")).await;
+    let scene = Scene::start((
+        "window_template = \"storkit_notice\"",
+        "",
+        "[ladder]\ndirect = \"1m\"\nelsewhere = \"1m\"",
+    ))
+    .await;
     scene.graph.approve_template("storkit_notice", "en");
     let question = scene.asks("made.txt").await;
     scene.hand.advance(MINUTE);
@@ -203,11 +210,13 @@ async fn a_burst_of_messages_loses_neither_the_question_nor_its_answer() {
     let scene = Scene::start(("", "", "[ladder]\ndirect = \"1m\"\nelsewhere = \"1h\"")).await;
     let many = vec!["version"; 19];
     scene.phone.say_at_once(&many).await;
-    scene.phone.until("the answers", |shown| {
-        let answers = shown.iter().filter(|it| it.text.contains("storkit ")).count();
-        (answers == many.len()).then_some(())
-    })
-    .await;
+    scene
+        .phone
+        .until("the answers", |shown| {
+            let answers = shown.iter().filter(|it| it.text.contains("storkit ")).count();
+            (answers == many.len()).then_some(())
+        })
+        .await;
     let question = scene.asks("made.txt").await;
     // Slack cannot be asked, so the turn is WhatsApp's, which takes no more messages for now.
     scene.slack.fault("conversations.open", Fault::Code("user_disabled"));
