@@ -60,7 +60,7 @@ impl Scene {
 
     /// Bob's agent wants to make this file.
     async fn asks(&self, file: &str) {
-        self.team.say_in_group("bob", &format!("!bash touch {file}")).await;
+        self.team.say_in_group("bob", &format!("Timmy bash touch {file}")).await;
         self.team.see("may I use").await;
     }
 

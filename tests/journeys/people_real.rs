@@ -219,7 +219,7 @@ async fn a_burst_of_messages_loses_neither_the_question_nor_its_answer() {
         .await;
     let question = scene.asks("made.txt").await;
     // Slack cannot be asked, so the turn is WhatsApp's, which takes no more messages for now.
-    scene.slack.fault("conversations.open", Fault::Code("user_disabled"));
+    scene.slack.fault("conversations.open", Fault::Code("user_disabled".into()));
     scene.hand.advance(MINUTE);
     scene.told("does not reach Ann Berg (in WhatsApp) now: rate limited").await;
     // It comes as soon as it may, and an answer among other words counts.
