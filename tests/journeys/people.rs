@@ -10,7 +10,8 @@ use adapters::{
     testing::fake::{Fake, FakeRoom},
 };
 use bot::{Clock, ClockHand};
-use e2e::{Bot, Cli, Setup};
+use e2e::{Bot, Cli, Setup, page::Browser};
+use serde_json::{Value, json};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -127,7 +128,7 @@ async fn a_person_is_known_by_one_name_wherever_they_write_and_gets_no_right_by_
     scene.hand.advance(5 * MINUTE);
     scene.slack.direct("ann").see("Question 1").await;
     scene.team.say_in_group("bob", "!allow 1").await;
-    scene.team.see("approver").await;
+    scene.team.see("you may not answer permission questions here").await;
     assert!(!scene.bot.file("made.txt").exists());
     assert!(scene.slack.direct("bob").shown().is_empty(), "he may not answer");
     scene.bot.app.shutdown().await;
@@ -236,6 +237,43 @@ async fn a_room_in_which_nobody_may_answer_reads_so_with_its_first_question() {
     // Without a wait.
     scene.slack.direct("ann").see("Question 1").await;
     scene.bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_the_page_a_person_has_the_same_name_and_answers_there_too() {
+    let (setup, clock, hand, fakes) = Scene::setup(SystemTime::now() - 300 * MINUTE, ANN);
+    let scene = Scene::with((setup.page(), clock, hand, fakes)).await;
+    let mut live = Browser::sign_in(&scene.bot, "ann").await.live(Value::Null).await;
+    let room = "web:slack:ann";
+    live.say(json!({ "type": "open", "room": room, "before": null })).await;
+    live.until_type("opened").await;
+    live.say(json!({ "type": "say", "ticket": 1, "room": room, "text": "whoami" })).await;
+    live.see("You are Ann Berg").await;
+    live.say(json!({ "type": "say", "ticket": 2, "room": room, "text": "bash touch made.txt" })).await;
+    live.see("Question 1").await;
+    scene.hand.advance(5 * MINUTE);
+    scene.matrix.direct("ann").see("for Ann Berg").await;
+    live.say(json!({ "type": "say", "ticket": 3, "room": room, "text": "yes 1" })).await;
+    scene.matrix.direct("ann").see_edit("Ann Berg (on the page) allowed").await;
+    live.see("no output").await;
+    assert_eq!(scene.audit(), ["allow by Ann Berg"]);
+    scene.bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_closes_the_direct_copies_and_a_press_on_one_runs_nothing() {
+    let scene = Scene::start(ANN).await;
+    scene.asks("made.txt").await;
+    scene.hand.advance(5 * MINUTE);
+    scene.slack.direct("ann").see("Question 1").await;
+    scene.team.see("asked Ann Berg (in Slack) directly").await;
+    let bot = scene.bot.restart().await;
+    let direct = bot.fake.direct("ann");
+    let press = PersonAct::Chose { on: adapters::MessageId::new("gone"), key: "q:1:yes".into() };
+    direct.send_incoming(Incoming { act: press, ..direct.incoming("ann", "") }).await;
+    direct.see("Question 1 is not open").await;
+    assert!(!bot.file("made.txt").exists());
+    bot.app.shutdown().await;
 }
 
 /// What others report: the button's sign of life comes, and nothing else does.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bot::{Clock, ClockHand};
-use e2e::{Bot, Cli, Setup};
+use e2e::{Bot, Cli, Program, Setup};
 use needs::needs;
 use services::{
     matrix,
@@ -202,6 +202,70 @@ async fn a_slack_that_limits_the_bot_sends_the_question_on_at_once() {
     scene.closed("C1", &question, "Ann Berg (in WhatsApp) allowed").await;
     scene.told("no output").await;
     scene.bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_whatsapp_took_and_did_not_deliver_is_no_question_that_somebody_sees() {
+    let scene = Scene::start(("", "", "[ladder]\ndirect = \"1m\"\nelsewhere = \"1m\"")).await;
+    let question = scene.asks("made.txt").await;
+    scene.hand.advance(MINUTE);
+    let in_slack = scene.slack.see("D1", "Question 1").await;
+    scene.told("asked Ann Berg (in Slack) directly").await;
+    scene.hand.advance(MINUTE);
+    let in_whatsapp = scene.phone.see("Question 1").await;
+    scene.told("asked Ann Berg (in WhatsApp) directly").await;
+    scene.graph.fail_later(&in_whatsapp.id, "DE.1001", 131_026).await;
+    scene.told("does not reach Ann Berg (in WhatsApp) now: (131026)").await;
+    scene.slack.press("D1", &in_slack.ts, "U1", "Deny");
+    scene.closed("C1", &question, "Ann Berg (in Slack) denied").await;
+    scene.bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_channel_in_which_nobody_may_answer_is_told_so_with_its_first_question() {
+    let scene = Scene::start(("", "", "")).await;
+    scene.slack.leave("C1", "U1");
+    let question = scene.asks("made.txt").await;
+    scene.told("Nobody in this room may answer question 1. I ask somebody who may directly, now.").await;
+    // No time has passed.
+    let direct = scene.slack.see("D1", "Question 1").await;
+    scene.slack.press("D1", &direct.ts, "U1", "Allow");
+    scene.closed("C1", &question, "Ann Berg allowed").await;
+    scene.told("no output").await;
+    scene.bot.app.shutdown().await;
+}
+
+/// The press is acknowledged, and storkit dies before, while or after it acts on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_press_that_was_acknowledged_runs_its_call_or_the_question_says_that_it_did_not() {
+    let slack = Slack::start().await;
+    let program = Program::with_stand_in();
+    program.write_config(&format!(
+        "[slack]\nbot_token = \"${{SLACK_BOT_TOKEN}}\"\napp_token = \"${{SLACK_APP_TOKEN}}\"\nchannel_ids = [\"C1\"]\n\
+         allowed_users = [\"U1\", \"U2\"]\napprovers = [\"U1\"]\napi_url = \"{}\"\n\
+         [[person]]\nname = \"Ann Berg\"\nslack = \"U1\"\n[ladder]\ndirect = \"1s\"\n",
+        slack.api_url()
+    ));
+    for round in 1..=4 {
+        let serving = tokio::task::block_in_place(|| program.serve());
+        slack.connected(round).await;
+        let file = format!("made-{round}.txt");
+        slack.say("C1", "U2", &format!("<@{BOT}> bash touch {file}"));
+        let direct = slack.see_which("D1", "the question", |it| it.shown().contains(&file)).await;
+        let acknowledged = slack.acknowledged().len();
+        slack.press("D1", &direct.ts, "U1", "Allow");
+        slack.acknowledged_at_least(acknowledged + 1).await;
+        if round % 2 == 0 {
+            slack.see_which("D1", "its end", |it| it.ts == direct.ts && it.buttons().is_empty()).await;
+        }
+        serving.kill_9();
+        let serving = tokio::task::block_in_place(|| program.serve());
+        slack.connected(round).await;
+        let end = slack.see_which("D1", "its end", |it| it.ts == direct.ts && it.buttons().is_empty()).await;
+        let (was_allowed, is_made) = (end.shown().contains("allowed"), program.file(&file).exists());
+        assert!(was_allowed || end.shown().contains("is closed") && !is_made, "{}", end.shown());
+        assert_eq!(serving.end().0, Some(0));
+    }
 }
 
 /// So many messages at once use the pair's allowance up, and the question is the next one.

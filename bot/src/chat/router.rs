@@ -115,8 +115,9 @@ impl Router<'_> {
     /// Hands one message on; `false` if nobody takes it.
     fn pass(&self, mut incoming: Incoming, now: SystemTime) -> bool {
         // Everything from here on calls a person of `bot.toml` by one name, wherever they write.
-        if let Some(person) = self.people.find(incoming.room.adapter(), &incoming.sender.id) {
-            incoming.sender.name = person.name.as_str().into();
+        let sender = &mut incoming.sender;
+        if let Some(name) = self.people.name_of(incoming.room.adapter(), &sender.id, &sender.name) {
+            sender.name = name.into();
         }
         let room = serving_room(&incoming, |thread| {
             self.store.room(thread).is_ok_and(|record| record.session.is_some())

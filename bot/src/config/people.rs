@@ -146,6 +146,16 @@ impl People {
         self.0.is_empty()
     }
 
+    /// What to call whoever writes there under this id and name, instead of that name: a person of the file as the file does, and nobody else
+    /// as one of them.
+    pub fn name_of(&self, adapter: &str, id: &str, name: &str) -> Option<String> {
+        if let Some(person) = self.find(adapter, id) {
+            return Some(person.name.clone());
+        }
+        let is_called = |person: &ListedPerson| person.name.to_lowercase() == name.trim().to_lowercase();
+        self.iter().any(is_called).then(|| format!("{} ({id})", name.trim()))
+    }
+
     /// The person who writes under this id there. On the page people have the ids of other messengers.
     pub fn find(&self, adapter: &str, id: &str) -> Option<&ListedPerson> {
         if adapter == adapters::web::NAME {
@@ -263,6 +273,15 @@ mod tests {
         ] {
             assert_eq!(name(adapter, id).as_deref(), who, "{adapter} {id}");
         }
+    }
+
+    #[test]
+    fn a_person_has_the_name_of_the_file_and_nobody_else_has() {
+        let people = parse(ANN).unwrap().people;
+        let name = |id: &str, name: &str| people.name_of("slack", id, name);
+        assert_eq!(name("U1", "annie").as_deref(), Some("Ann"));
+        assert_eq!(name("U2", "ann ").as_deref(), Some("ann (U2)"), "another Ann");
+        assert_eq!(name("U2", "Bob"), None);
     }
 
     #[test]

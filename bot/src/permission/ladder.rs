@@ -232,8 +232,12 @@ impl Climb<'_> {
         if let Some(health) = messengers.health_of(name).map(|health| health.snapshot()).filter(|it| !it.up) {
             return Attempt::Refused(health.last_error.unwrap_or_else(|| NOT_CONNECTED.into()));
         }
-        let room = match tokio::time::timeout(DELIVERY, adapter.direct_room(&address.account.id)).await {
-            Ok(Ok(room)) => room,
+        // In a task, which an answer from elsewhere does not drop: a room that was half made would be made again for the next question.
+        let id = address.account.id.clone();
+        let opening = tokio::spawn(async move { adapter.direct_room(&id).await });
+        let room = match tokio::time::timeout(DELIVERY, opening).await {
+            Ok(Ok(Ok(room))) => room,
+            Ok(Ok(Err(error))) => return Attempt::Refused(error.to_string()),
             Ok(Err(error)) => return Attempt::Refused(error.to_string()),
             Err(_) => return Attempt::Refused(NO_ANSWER.into()),
         };
