@@ -5,6 +5,7 @@ mod folder;
 mod open;
 mod origins;
 mod records;
+mod settled;
 mod web_chat;
 mod web_sessions;
 
@@ -24,6 +25,7 @@ pub use records::{
     RuleOwner, RuleScope, StandingRule,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
+pub use settled::SettledCopy;
 pub use web_sessions::WebSession;
 
 /// How long a message id is remembered: WhatsApp redelivers for 7 days.

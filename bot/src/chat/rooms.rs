@@ -18,7 +18,7 @@ use crate::{
     chat::{session::SessionUpdate, workspace::EnteredRoom},
     permission::{LadderNews, Question, QuestionId, QuestionOutcome, QuestionRooms, TrialNews},
     replies::{PipelineNotice, RoomWork},
-    store::{OpenQuestion, PromptState, QueuedPrompt},
+    store::{OpenQuestion, PromptState, QueuedPrompt, SettledCopy},
     tools::MessageAnswer,
 };
 
@@ -56,6 +56,8 @@ pub enum RoomInput {
         /// The message that shows it.
         copy: adapters::MessageId,
     },
+    /// A message of an earlier process that still offers the choices of a question that is over.
+    SettledCopy(Box<SettledCopy>),
     /// A prompt that an earlier process left behind.
     LeftPrompt {
         /// Its number in the store.

@@ -239,6 +239,18 @@ impl App {
                 services.rooms.post(room, RoomInput::Notice(replies::rules_dropped(&dropped)));
             }
         }
+        // Before the open ones, which are told below.
+        let settled = services.store.settled_copies().unwrap_or_else(|error| {
+            tracing::error!(%error, "copies of closed questions cannot be read");
+            Vec::new()
+        });
+        for copy in settled {
+            let (question, room) = (copy.question, copy.room.clone());
+            if !services.rooms.post(&room, RoomInput::SettledCopy(Box::new(copy))) {
+                tracing::warn!(%room, question, "nobody serves a room that shows a question as open");
+                let _ = services.store.copy_settled(question, &room);
+            }
+        }
         for left in services.broker.close_left_over() {
             for (room, copy) in left.copies {
                 let (id, question) = (QuestionId(left.id), Box::new(left.question.clone()));

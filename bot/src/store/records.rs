@@ -283,6 +283,7 @@ impl Store {
         let mut connection = self.lock();
         // One transaction: after a kill the question is either open or decided, never both or neither.
         let transaction = connection.transaction()?;
+        super::settled::keep_copies(&transaction, question, entry)?;
         transaction.execute("DELETE FROM questions WHERE id = ?1", [question])?;
         transaction.execute("DELETE FROM copies WHERE question = ?1", [question])?;
         transaction

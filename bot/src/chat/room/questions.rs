@@ -22,7 +22,7 @@ use crate::{
         QuestionOutcome, WithdrawReason,
     },
     replies::{self, ShownQuestion},
-    store::OpenQuestion,
+    store::{OpenQuestion, SettledCopy},
 };
 
 /// How many settled questions a room remembers, so that a late reply to one is not taken for a prompt.
@@ -436,14 +436,33 @@ impl RoomTask {
     pub(super) fn on_question_settled(&mut self, question: &Question, outcome: &QuestionOutcome) {
         if let Some(slot) = self.questions.settle(question.id, outcome, self.services.clock.now()) {
             self.outbox.finish(slot, Outgoing::text(replies::settled(question, outcome)));
+            self.note_settled(question.id);
         }
         self.show_progress();
+    }
+
+    /// Once all before it is sent, the next start need not say how the question ended.
+    fn note_settled(&self, id: QuestionId) {
+        let (store, room) = (self.services.store.clone(), self.room.clone());
+        self.outbox.then(move || {
+            if let Err(error) = store.copy_settled(id.0, &room) {
+                tracing::error!(%error, %room, "what a room shows of a question could not be noted");
+            }
+        });
+    }
+
+    pub(super) fn on_settled_copy(&mut self, copy: SettledCopy) {
+        let id = QuestionId(copy.question);
+        let text = replies::question_settled_late(id, &copy.entry);
+        self.outbox.replace(copy.message, Outgoing::text(text).with_tone(Tone::Notice));
+        self.note_settled(id);
     }
 
     pub(super) fn on_left_question(&mut self, id: QuestionId, question: &OpenQuestion, copy: MessageId) {
         let lost = replies::question_lost(id, &question.tool, &question.input);
         let message = Outgoing::text(lost).with_tone(Tone::Notice);
         self.outbox.replace(copy, message);
+        self.note_settled(id);
     }
 
     // The shutdown takes no further input, so the broker's `Settled` would arrive too late: every copy is edited now.
@@ -451,6 +470,7 @@ impl RoomTask {
         for copy in std::mem::take(&mut self.questions.open).into_values() {
             let outcome = QuestionOutcome::Withdrawn { why };
             self.outbox.finish(copy.slot, Outgoing::text(replies::settled(&copy.question, &outcome)));
+            self.note_settled(copy.question.id);
         }
     }
 }
