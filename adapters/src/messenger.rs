@@ -431,6 +431,16 @@ pub trait Adapter: Send + Sync + 'static {
         None
     }
 
+    /// The conversation of two with this person, a [`Sender::id`]; begun where there is none. Asked before each use.
+    async fn direct_room(&self, _person: &str) -> Result<Room, AdapterError> {
+        Err(AdapterError::Unsupported("writing to a person directly"))
+    }
+
+    /// Everybody who reads along in the room but the bot, by [`Sender::id`].
+    async fn people_in(&self, _room: &Room) -> Result<Vec<Arc<str>>, AdapterError> {
+        Err(AdapterError::Unsupported("naming the people of a room"))
+    }
+
     /// Rooms in which somebody is present now, where the messenger knows that. They follow the pipeline for as long.
     fn attended_rooms(&self) -> Vec<Room> {
         Vec::new()
@@ -471,6 +481,8 @@ pub enum MessengerNews {
         /// What is wrong and what to do, as a sentence without its full stop.
         why: String,
     },
+    /// A question of the bot, which the messenger had taken, did not reach anybody.
+    NotDelivered { room: Room, message: MessageId, why: String },
 }
 
 /// Where an adapter delivers what people did and reports the state of its connection.

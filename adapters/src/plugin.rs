@@ -40,6 +40,11 @@ pub trait MessengerConfig:
     /// Directives for `RUST_LOG` that silence the messenger's libraries.
     const LOG_FILTER: &'static str = "";
 
+    /// Whether two ids of `bot.toml` are one person's, where people can write an id in several ways.
+    fn same_person(one: &str, other: &str) -> bool {
+        one == other
+    }
+
     /// Checks the section without a network; fails with [`AdapterError::Config`] for the first wrong key.
     fn check(&self) -> Result<(), AdapterError>;
 
@@ -77,6 +82,8 @@ pub struct MessengerKind {
     pub built_in: bool,
     pub secret_env: &'static [&'static str],
     pub log_filter: &'static str,
+    /// [`MessengerConfig::same_person`].
+    pub same_person: fn(&str, &str) -> bool,
     // Function pointers, so that a row is a constant and `MESSENGERS` a plain static table.
     read: fn(Table) -> Result<Arc<dyn AnyConfig>, KeyError>,
     defaults: fn() -> Table,
@@ -91,6 +98,7 @@ impl MessengerKind {
             built_in: C::BUILT_IN,
             secret_env: C::SECRET_ENV,
             log_filter: C::LOG_FILTER,
+            same_person: C::same_person,
             read: |table| Ok(Arc::new(keys::deserialize::<C>(table)?)),
             defaults: || to_table(&C::default()),
         }

@@ -3,6 +3,7 @@
 mod allow;
 mod ambient;
 mod assign;
+mod away;
 mod branch_review;
 pub mod command;
 mod compact;
@@ -92,6 +93,8 @@ pub fn all() -> CommandRegistry {
         Arc::new(cost::CostCommand),
         Arc::new(web::WebCommand),
         Arc::new(whoami::WhoamiCommand),
+        Arc::new(away::AwayCommand),
+        Arc::new(away::BackCommand),
         Arc::new(version::VersionCommand),
         Arc::new(doctor::DoctorCommand),
         Arc::new(restart::RebuildCommand),

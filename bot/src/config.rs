@@ -2,6 +2,8 @@
 
 pub mod access;
 pub mod current;
+mod hours;
+mod people;
 pub mod redact;
 mod relay;
 mod servers;
@@ -19,6 +21,8 @@ use agents::{
     confine::{ConfineChoice, WallSettings},
     model_proxy::ModelAccess,
 };
+pub use hours::{read_day, read_time};
+pub use people::{LadderSection, ListedPerson, People, PersonAccount, PersonSection, RungTimes};
 pub use relay::{RelaySection, WorkspaceChoice};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 pub use servers::RoomServers;
@@ -54,6 +58,10 @@ pub struct BotConfig {
     pub console: ConsoleSection,
     pub pipeline: PipelineSection,
     pub wall: WallSection,
+    /// People with accounts on several messengers.
+    pub person: Vec<PersonSection>,
+    /// When a question that nobody answers goes elsewhere.
+    pub ladder: LadderSection,
     /// The network messengers whose sections the file has.
     #[serde(flatten, serialize_with = "write_sections", deserialize_with = "read_sections")]
     pub messengers: MessengerSections,
@@ -231,6 +239,8 @@ impl Default for BotConfig {
             console: ConsoleSection::default(),
             pipeline: PipelineSection::default(),
             wall: WallSection::default(),
+            person: Vec::new(),
+            ladder: LadderSection::default(),
             messengers: MessengerSections::default(),
         }
     }
@@ -304,6 +314,8 @@ pub struct LoadedConfig {
     pub path: PathBuf,
     /// Those of `[claude] mcp_config`.
     pub servers: RoomServers,
+    /// Those of `[[person]]`.
+    pub people: People,
     /// The file's [`fingerprint`] when it was read.
     pub fingerprint: u64,
 }
@@ -354,6 +366,10 @@ impl FileKeys for BotConfig {
                 day_usd: Some(1.0),
                 ..RelaySection::default()
             },
+            person: vec![PersonSection {
+                accounts: people::messenger_names().map(|name| (name.to_owned(), String::new())).collect(),
+                ..PersonSection::default()
+            }],
             ..Self::default()
         }
     }
@@ -374,9 +390,17 @@ impl BotConfig {
         let reader::LoadedKeys { keys: config, variables: mut secret_env, text } = loaded;
         secret_env.extend(usual_secrets().map(String::from));
         config.check()?;
+        let people = People::read(&config.person, &config.messengers)?;
         let servers = servers::load(&config, path, lookup, &secret_env)?;
         secret_env.extend(servers::secret_variables(&servers.servers, lookup));
-        Ok(LoadedConfig { config, secret_env, path: path.into(), servers, fingerprint: fingerprint(&text) })
+        Ok(LoadedConfig {
+            config,
+            secret_env,
+            path: path.into(),
+            servers,
+            people,
+            fingerprint: fingerprint(&text),
+        })
     }
 
     fn check(&self) -> Result<(), KeyError> {

@@ -318,6 +318,8 @@ mod tests {
 
         fn show_trial(&self, _: &Room, _: Arc<Question>, _: crate::permission::TrialNews) {}
 
+        fn tell(&self, _: &Room, _: Arc<Question>, _: crate::permission::LadderNews) {}
+
         fn settle(&self, _: &Room, _: Arc<Question>, _: QuestionOutcome) {}
     }
 

@@ -23,7 +23,7 @@ mod web_sessions;
 
 pub use agents::turn::RetryPolicy;
 pub use chat::services::ChatServices;
-pub use clock::Clock;
+pub use clock::{Clock, ClockHand};
 pub use live_agents::AgentEntry;
 pub use program::{
     app::{App, AppListeners, AppOptions, StartError},

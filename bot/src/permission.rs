@@ -2,11 +2,14 @@
 //!
 //! It decides in types. [`crate::replies`] words the decisions, and [`QuestionRooms`] shows the questions.
 
+mod absence;
 mod asker;
 mod asking;
 mod audit;
 mod board;
 mod concerns;
+mod copies;
+mod ladder;
 mod listed;
 mod model_question;
 mod outcome;
@@ -19,18 +22,22 @@ mod trial;
 mod words;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashMap,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+pub use absence::{AwayBook, PersonReturn};
 use adapters::{MessageId, Room};
 use agents::trial::KeepFailure;
 pub use asker::{Asker, OPEN_QUESTIONS};
 use audit::sha256;
 pub use board::{BoardConsent, BoardQuestion, PlannedStory, gives_up_review, role_to_change};
 pub use concerns::CallConcern;
+pub use copies::FurtherRooms;
+use copies::{CopyState, QuestionCopies};
+pub use ladder::{AskedPerson, LadderNews, LadderServices, NobodyHere};
 pub use listed::{ListedArguments, ListedCommand};
 pub use model_question::ModelQuestion;
 pub use outcome::{DenialReason, PermissionDecision, QuestionOutcome, WithdrawReason};
@@ -118,6 +125,9 @@ pub trait QuestionRooms: Send + Sync {
     /// Shows what became of a trial of an open question.
     fn show_trial(&self, room: &Room, question: Arc<Question>, news: TrialNews);
 
+    /// Tells a room of a question's way to people elsewhere.
+    fn tell(&self, room: &Room, question: Arc<Question>, news: LadderNews);
+
     /// Shows how a question ended.
     fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome);
 }
@@ -131,13 +141,16 @@ pub struct PermissionBroker {
     pending: Arc<Mutex<HashMap<QuestionId, PendingQuestion>>>,
     trials: RunningTrials,
     record: QuestionRecord,
+    away: AwayBook,
+    /// Without it questions stay in their rooms.
+    ladder: Option<Arc<LadderServices>>,
 }
 
 struct PendingQuestion {
     question: Arc<Question>,
     request: AgentRequest,
     decided: oneshot::Sender<QuestionOutcome>,
-    unreachable: HashSet<Room>,
+    copies: QuestionCopies,
     trial: QuestionTrial,
 }
 
@@ -145,7 +158,19 @@ impl PermissionBroker {
     /// A broker that shows its questions through `rooms`.
     pub fn new(store: Store, clock: Clock, rooms: Arc<dyn QuestionRooms>) -> Self {
         let (pending, trials, record) = (Arc::default(), RunningTrials::default(), QuestionRecord::default());
-        Self { store, clock, rooms, pending, trials, record }
+        let away = AwayBook::new(store.clone());
+        Self { store, clock, rooms, pending, trials, record, away, ladder: None }
+    }
+
+    /// The same broker, whose questions find people elsewhere.
+    #[must_use]
+    pub fn with_ladder(self, services: LadderServices) -> Self {
+        Self { ladder: Some(Arc::new(services)), ..self }
+    }
+
+    /// Who is away.
+    pub fn away(&self) -> &AwayBook {
+        &self.away
     }
 
     /// A person's answer, already checked for the right to give one. The first valid one wins.
@@ -158,10 +183,10 @@ impl PermissionBroker {
     ) -> Result<(), AnswerRefused> {
         let mut pending = self.pending();
         let open = pending.get_mut(&id).ok_or(AnswerRefused::NotOpen(id))?;
-        if !open.question.rooms.contains(room) {
+        if !open.question.asked_in().contains(room) {
             return Err(AnswerRefused::NotHere(id));
         }
-        let by = &by.answering(&open.question, room);
+        let by = &self.recognized(by, room).answering(&open.question, room);
         match answer {
             _ if open.trial.is_being_kept() => return Err(AnswerRefused::BeingKept(id)),
             PersonAnswer::Try => return self.begin_trial(open, by),
@@ -217,20 +242,56 @@ impl PermissionBroker {
         }
     }
 
-    /// The question could not be shown in this room. Denied once that holds for all its rooms.
-    pub fn undeliverable(&self, id: QuestionId, room: &Room) {
+    /// The question could not be shown in this room. Denied once that holds for all its rooms, and nobody can be asked elsewhere.
+    pub fn undeliverable(&self, id: QuestionId, room: &Room, why: &str) {
         let mut all = self.pending();
         let Some(pending) = all.get_mut(&id) else { return };
-        pending.unreachable.insert(room.clone());
+        pending.copies.set(room, CopyState::Failed(why.to_owned()));
         // One reachable room is enough: the question stays open there, and the deadline
         // covers a room where nobody reads.
-        if pending.question.rooms.iter().all(|room| pending.unreachable.contains(room)) {
+        if self.ladder.is_none() && pending.copies.all_failed(&pending.question.rooms) {
             self.end(&mut all, id, QuestionOutcome::Unreachable);
+        }
+    }
+
+    /// A message that a messenger had taken has not reached anybody. If it shows an open question, that goes on.
+    pub fn not_delivered(&self, room: &Room, message: &MessageId, why: &str) {
+        let shows = |open: &PendingQuestion| open.copies.is_at(room, message);
+        let lost = self.pending().iter().find(|(_, open)| shows(open)).map(|(id, _)| *id);
+        if let Some(id) = lost {
+            self.undeliverable(id, room, why);
+        }
+    }
+
+    /// The messenger has not taken the question yet, and goes on trying.
+    pub fn delayed(&self, id: QuestionId, room: &Room, why: &str) {
+        self.copies(id).set(room, CopyState::Delayed(why.to_owned()));
+    }
+
+    /// The copies of an open question.
+    fn copies(&self, id: QuestionId) -> QuestionCopies {
+        self.pending().get(&id).map(|open| open.copies.clone()).unwrap_or_default()
+    }
+
+    /// The person by the name that `bot.toml` has for this account.
+    fn recognized(&self, by: &Person, room: &Room) -> Person {
+        let people = self.ladder.as_ref().map(|ladder| ladder.settings.people()).unwrap_or_default();
+        match people.find(room.adapter(), &by.id) {
+            Some(person) => {
+                // On the page people have the ids of their accounts elsewhere.
+                let account = match room.adapter() {
+                    adapters::web::NAME => by.id.clone(),
+                    adapter => Room::new(adapter, by.id.as_str()).to_string(),
+                };
+                Person { name: person.name.clone(), account: Some(account), ..by.clone() }
+            }
+            None => by.clone(),
         }
     }
 
     /// Records where a copy of the question is, for a restart.
     pub fn shown(&self, id: QuestionId, room: &Room, message: &MessageId) {
+        self.copies(id).set(room, CopyState::Shown(message.clone()));
         self.log_error(self.store.question_shown(id.0, room, message));
     }
 
@@ -272,6 +333,7 @@ impl PermissionBroker {
                 rooms: question.rooms.clone(),
                 outcome: outcome.word().into(),
                 by: outcome.by(),
+                account: None,
                 story: question.story,
             };
             self.log_error(self.store.close_question(*id, &entry, self.clock.now()));

@@ -1,9 +1,11 @@
 //! Durable state in `.storkit/state/state.db` (SQLite, WAL): everything that must survive a kill -9 or a restart.
 
+mod away;
 mod folder;
 mod open;
 mod origins;
 mod records;
+mod settled;
 mod web_chat;
 mod web_sessions;
 
@@ -15,6 +17,7 @@ use std::{
 
 use adapters::{MessageId, Room};
 use agents::claude::{BackgroundTask, SessionId};
+pub use away::AwayRecord;
 pub use open::OpenError;
 use parking_lot::{Mutex, MutexGuard};
 pub use records::{
@@ -22,6 +25,7 @@ pub use records::{
     RuleOwner, RuleScope, StandingRule,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
+pub use settled::SettledCopy;
 pub use web_sessions::WebSession;
 
 /// How long a message id is remembered: WhatsApp redelivers for 7 days.

@@ -31,6 +31,9 @@ mod newcomer;
 mod once;
 mod operate;
 mod packaging;
+mod people;
+#[cfg(all(feature = "matrix", feature = "slack", feature = "whatsapp"))]
+mod people_real;
 mod permission;
 mod plan;
 mod plan_first;

@@ -183,6 +183,11 @@ class Person:
         await self.asked("POST", f"/_matrix/client/v3/join/{room}", {})
         await self.until(lambda: room in self.client.rooms)
 
+    async def invitation(self):
+        """A room to which somebody has invited this person."""
+        await self.until(lambda: self.client.invited_rooms)
+        return next(iter(self.client.invited_rooms))
+
     async def invite(self, room, user):
         await self.asked("POST", f"/_matrix/client/v3/rooms/{room}/invite", {"user_id": user})
 

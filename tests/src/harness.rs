@@ -22,6 +22,7 @@ use bot::{
         BotConfig,
         access::{AccessTable, MessengerPeople},
     },
+    program::messengers::{NetworkMessengers, configured, prepare},
 };
 use needs::Need;
 use pipeline::{
@@ -58,6 +59,7 @@ pub struct Setup {
     files: Vec<(String, String)>,
     committed: Vec<(String, String)>,
     has_page: bool,
+    has_messengers: bool,
 }
 
 /// A running bot. Its temporary folder is removed when the bot is dropped.
@@ -98,6 +100,7 @@ impl Setup {
             files: Vec::new(),
             committed: Vec::new(),
             has_page: false,
+            has_messengers: false,
         }
     }
 
@@ -133,6 +136,13 @@ impl Setup {
     #[must_use]
     pub fn page(mut self) -> Self {
         self.has_page = true;
+        self
+    }
+
+    /// Connects the messengers that its `bot.toml` has, besides the fake ones.
+    #[must_use]
+    pub fn messengers(mut self) -> Self {
+        self.has_messengers = true;
         self
     }
 
@@ -249,7 +259,16 @@ impl Setup {
             self.has_page.then(|| Web::new(bot::commands::services::identity(&loaded.config, &registry)));
         let (shown, chat) = (page.clone().map(|page| page as Arc<dyn Adapter>), page.clone());
         let others = MessengerPeople { of_others: true, ..MessengerPeople::default() };
-        let access = access.with(adapters::web::NAME, others);
+        let mut access = access.with(adapters::web::NAME, others);
+        let mut network = NetworkMessengers::default();
+        if self.has_messengers {
+            let identity = bot::commands::services::identity(&loaded.config, &registry);
+            network = configured(&loaded.config, &project, &identity).expect("valid sections");
+            prepare(&network.adapters).await.expect("valid credentials");
+            for section in loaded.config.messengers.iter() {
+                access = access.with(section.kind().name, section.people().clone().into());
+            }
+        }
         let options = AppOptions {
             project,
             loaded,
@@ -258,9 +277,10 @@ impl Setup {
                 .iter()
                 .map(|fake| fake.clone() as Arc<dyn Adapter>)
                 .chain(shown)
+                .chain(network.adapters)
                 .collect(),
             listeners: bot::AppListeners {
-                webhooks: Vec::new(),
+                webhooks: network.webhooks,
                 page,
                 // The journey's clients are children of this process, as agents would be.
                 checks_peer: |_, _| Ok(()),

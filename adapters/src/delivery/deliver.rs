@@ -74,8 +74,18 @@ pub async fn post(
     room: &Room,
     message: &Outgoing,
 ) -> Result<PostedMessage, AdapterError> {
+    post_watched(adapter, room, message, &|_| {}).await
+}
+
+/// Like [`post`]; calls `on_retry` before each wait for another try.
+pub async fn post_watched(
+    adapter: &dyn Adapter,
+    room: &Room,
+    message: &Outgoing,
+    on_retry: OnRetry<'_>,
+) -> Result<PostedMessage, AdapterError> {
     let mut posted = PostedMessage::default();
-    show(adapter, room, &mut posted, message).await?;
+    show(adapter, room, &mut posted, message, on_retry).await?;
     Ok(posted)
 }
 
@@ -91,7 +101,7 @@ pub async fn update(
     if adapter.capabilities().edit.is_none() {
         return Err(AdapterError::Unsupported("editing a message"));
     }
-    show(adapter, room, posted, message).await
+    show(adapter, room, posted, message, &|_| {}).await
 }
 
 /// Makes `posted` show a passing state of a message that still grows: one try for each part, no waiting, at
@@ -112,10 +122,13 @@ pub async fn show_frame(
     show_parts(adapter, room, posted, &message, texts, RetryBudget::None).await
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum RetryBudget {
+/// Is told why a message is not there yet.
+pub type OnRetry<'a> = &'a (dyn Fn(&AdapterError) + Send + Sync);
+
+#[derive(Clone, Copy)]
+enum RetryBudget<'a> {
     None,
-    Full,
+    Full(OnRetry<'a>),
 }
 
 type Attempt<'a, T> = BoxFuture<'a, Result<T, AdapterError>>;
@@ -125,16 +138,17 @@ async fn show(
     room: &Room,
     posted: &mut PostedMessage,
     message: &Outgoing,
+    on_retry: OnRetry<'_>,
 ) -> Result<(), AdapterError> {
     let (message, answers) = fit_choices(adapter, message);
     let mut texts = parts_of(adapter, &format!("{}{answers}", message.markdown));
     // A message that was sent in parts stays in parts: a file and an emptied message would be worse to read.
     let as_file = texts.len() > MOST_PARTS && adapter.capabilities().files;
-    if as_file && upload_whole(adapter, room, posted, &message.markdown).await? {
+    if as_file && upload_whole(adapter, room, posted, &message.markdown, on_retry).await? {
         let keep = posted.parts.len().clamp(1, MOST_PARTS);
         texts = first_parts(adapter, &message.markdown, keep, &format!("{FILE_NOTICE}{answers}"));
     }
-    show_parts(adapter, room, posted, &message, texts, RetryBudget::Full).await
+    show_parts(adapter, room, posted, &message, texts, RetryBudget::Full(on_retry)).await
 }
 
 /// Sends the whole text as a file; `false` where the messenger refuses it, so that it must go in parts.
@@ -143,6 +157,7 @@ async fn upload_whole(
     room: &Room,
     posted: &mut PostedMessage,
     text: &str,
+    on_retry: OnRetry<'_>,
 ) -> Result<bool, AdapterError> {
     let digest = digest(&text);
     if posted.file.as_ref().is_some_and(|(_, sent)| *sent == digest) {
@@ -151,7 +166,7 @@ async fn upload_whole(
     let caption = "The whole text".to_owned();
     let file = Attachment { name: FILE_NAME.to_owned(), bytes: text.as_bytes().to_vec(), caption };
     let attempt = || -> Attempt<'_, _> { Box::pin(adapter.upload(room, &file)) };
-    match retry(attempt, RetryBudget::Full).await {
+    match retry(attempt, RetryBudget::Full(on_retry)).await {
         Ok(id) => {
             posted.file = Some((id, digest));
             Ok(true)
@@ -171,7 +186,7 @@ async fn show_parts(
     posted: &mut PostedMessage,
     message: &Outgoing,
     mut texts: Vec<String>,
-    patience: RetryBudget,
+    patience: RetryBudget<'_>,
 ) -> Result<(), AdapterError> {
     let last = texts.len() - 1;
     // Parts that the shorter text no longer needs must not show their old text.
@@ -192,7 +207,7 @@ async fn show_part(
     posted: &mut PostedMessage,
     index: usize,
     part: Outgoing,
-    patience: RetryBudget,
+    patience: RetryBudget<'_>,
 ) -> Result<(), AdapterError> {
     let shows = digest(&(&part.markdown, part.tone as u8, choice_texts(&part.choices), part.live));
     match posted.parts.get_mut(index) {
@@ -275,15 +290,15 @@ fn digest(value: &impl Hash) -> u64 {
 
 async fn retry<'a, T>(
     attempt: impl Fn() -> Attempt<'a, T>,
-    patience: RetryBudget,
+    patience: RetryBudget<'_>,
 ) -> Result<T, AdapterError> {
     let (mut limited, mut backoff) = (0, RETRY);
     loop {
-        let error = match attempt().await {
-            Ok(value) => return Ok(value),
+        let (error, on_retry) = match (attempt().await, patience) {
+            (Ok(value), _) => return Ok(value),
             // A frame is out of date by the time a retry would send it.
-            Err(error) if patience == RetryBudget::None => return Err(error),
-            Err(error) => error,
+            (Err(error), RetryBudget::None) => return Err(error),
+            (Err(error), RetryBudget::Full(on_retry)) => (error, on_retry),
         };
         let wait = match &error {
             // The service names the wait, so these tries do not count against the backoff for an unreachable one.
@@ -299,6 +314,7 @@ async fn retry<'a, T>(
         };
         let Some(wait) = wait else { return Err(error) };
         tracing::debug!(%error, wait_ms = wait.as_millis(), "will be tried again");
+        on_retry(&error);
         tokio::time::sleep(wait).await;
     }
 }

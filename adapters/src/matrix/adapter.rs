@@ -10,7 +10,7 @@ use super::{
     ApprovalMode, MatrixConfig,
     bot::MatrixBot,
     client::{self, StoreLock},
-    identity, media, quotations,
+    direct, identity, media, quotations,
     rooms::RoomAddress,
     send, sync,
 };
@@ -120,6 +120,14 @@ impl Adapter for Matrix {
 
     async fn edit(&self, room: &Room, id: &MessageId, message: &Outgoing) -> Result<(), AdapterError> {
         send::edit(&self.bot, room, id, message).await
+    }
+
+    async fn direct_room(&self, person: &str) -> Result<Room, AdapterError> {
+        direct::room_with(&self.bot, person).await
+    }
+
+    async fn people_in(&self, room: &Room) -> Result<Vec<Arc<str>>, AdapterError> {
+        direct::people_in(&self.bot, room).await
     }
 
     async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {

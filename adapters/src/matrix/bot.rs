@@ -52,6 +52,8 @@ pub(super) struct MatrixBot {
     // A watch, so that a message sent during a new login waits for the new client instead of failing.
     client: watch::Sender<Option<Client>>,
     stop: CancellationToken,
+    /// Held while a direct room is looked for or made.
+    pub making_direct: tokio::sync::Mutex<()>,
 }
 
 impl MatrixBot {
@@ -71,6 +73,7 @@ impl MatrixBot {
             here: Mutex::default(),
             client: watch::Sender::new(None),
             stop: CancellationToken::new(),
+            making_direct: tokio::sync::Mutex::default(),
         }))
     }
 
@@ -182,12 +185,14 @@ impl MatrixBot {
         }
     }
 
-    /// Whether the bot acts in this room: one of bot.toml, or the replacement of one. Without any in bot.toml, every room that it is in.
+    /// Whether the bot acts in this room: one of bot.toml, the replacement of one, or a direct room that it made itself. Without any in
+    /// bot.toml, every room that it is in.
     pub(super) fn is_served(&self, room: &str) -> bool {
         let listed = &self.config.room_ids;
+        let is_own = self.memory.is_direct(room);
         self.memory.with_moves(|moves| {
             let is_listed = || moves.ancestry(room).any(|id| listed.iter().any(|it| it == id));
-            can_be_named(room) && !moves.is_pending(room) && (listed.is_empty() || is_listed())
+            can_be_named(room) && !moves.is_pending(room) && (is_own || listed.is_empty() || is_listed())
         })
     }
 

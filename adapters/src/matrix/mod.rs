@@ -16,6 +16,8 @@ mod bot;
 #[cfg(feature = "matrix")]
 mod client;
 #[cfg(feature = "matrix")]
+mod direct;
+#[cfg(feature = "matrix")]
 mod errors;
 #[cfg(feature = "matrix")]
 mod event;

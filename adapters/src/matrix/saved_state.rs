@@ -3,7 +3,11 @@
 //! matrix-sdk stores its sync token before anybody has seen the events of that answer, so a kill would lose them. This token is
 //! stored only once the bot has accepted what came before it; what then arrives twice has the same ids.
 
-use std::{collections::VecDeque, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    path::PathBuf,
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -25,6 +29,8 @@ struct SavedMemory {
     heard_until: u64,
     told: VecDeque<String>,
     moves: RoomMoves,
+    /// The direct room that the bot made with a person.
+    direct: BTreeMap<String, String>,
 }
 
 struct MemoryState {
@@ -127,6 +133,22 @@ impl MatrixMemory {
         }
         self.save(&state);
         true
+    }
+
+    /// The direct room that the bot made with this person.
+    pub(super) fn direct(&self, person: &str) -> Option<String> {
+        self.state.lock().kept.direct.get(person).cloned()
+    }
+
+    /// Whether the bot made this room to write to one person.
+    pub(super) fn is_direct(&self, room: &str) -> bool {
+        self.state.lock().kept.direct.values().any(|direct| direct == room)
+    }
+
+    pub(super) fn set_direct(&self, person: &str, room: &str) {
+        let mut state = self.state.lock();
+        state.kept.direct.insert(person.to_owned(), room.to_owned());
+        self.save(&state);
     }
 
     /// Reads which rooms were upgraded.

@@ -165,6 +165,14 @@ impl Adapter for Slack {
         self.sender.edit(room, id, message).await
     }
 
+    async fn direct_room(&self, person: &str) -> Result<Room, AdapterError> {
+        self.open_direct(person).await
+    }
+
+    async fn people_in(&self, room: &Room) -> Result<Vec<Arc<str>>, AdapterError> {
+        self.members(&ConversationAddress::of(room)?).await
+    }
+
     async fn upload(&self, room: &Room, file: &Attachment) -> Result<MessageId, AdapterError> {
         self.sender.upload(room, file).await
     }

@@ -1,8 +1,8 @@
 //! Turns Slack's events into an [`Incoming`]: acknowledged and queued first, then read one by one.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::json;
 use tokio::{sync::Semaphore, time::Instant};
 
@@ -57,6 +57,8 @@ pub struct EventReceiver {
     /// Messages that ask something, and are still open.
     pub asked: AskingMessages,
     refusals: Arc<Semaphore>,
+    // Of conversations of two, whoever was last heard in each.
+    direct: Mutex<HashMap<String, Arc<str>>>,
 }
 
 impl EventReceiver {
@@ -73,6 +75,7 @@ impl EventReceiver {
             urls: ResponseUrls::default(),
             asked: AskingMessages::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS)),
+            direct: Mutex::default(),
         }
     }
 
@@ -86,6 +89,11 @@ impl EventReceiver {
 
     pub fn set_people(&self, people: &AllowedPeople) {
         *self.people.write() = people.clone();
+    }
+
+    /// Who wrote in this conversation of two, if anybody did since the start.
+    pub fn direct_person(&self, channel: &str) -> Option<Arc<str>> {
+        self.direct.lock().get(channel).cloned()
     }
 
     fn is_allowed(&self, user: &str) -> bool {
@@ -157,7 +165,11 @@ impl EventReceiver {
             |heard: &SlackEvent| self.names_wanted(heard).iter().all(|user| self.names.is_settled(user));
         loop {
             let (number, heard) = self.queue.next(is_ready, || self.names.settled()).await;
-            if let Some(incoming) = self.read(&heard)
+            let incoming = self.read(&heard);
+            if let Some(incoming) = incoming.as_ref().filter(|it| !it.shared && !it.sender.is_bot) {
+                self.direct.lock().insert(incoming.room.conversation().into(), incoming.sender.id.clone());
+            }
+            if let Some(incoming) = incoming
                 && !inbox.deliver(incoming).await
             {
                 return;

@@ -8,12 +8,15 @@ use crate::Identity;
 pub const SCOPES: &[&str] = &[
     "app_mentions:read", // event app_mention
     "channels:history",  // event message.channels, threads there, and whether the bot is in a channel
+    "channels:read",     // conversations.members: whether somebody in a channel may answer a question
     "chat:write",        // chat.postMessage, chat.update, chat.postEphemeral
     "commands",          // slash commands
     "files:read",        // files that people send, and files.info
     "files:write",       // files.getUploadURLExternal, files.completeUploadExternal
     "groups:history",    // event message.groups, and threads there
+    "groups:read",       // conversations.members of a private channel
     "im:history",        // event message.im, and threads there
+    "im:write",          // conversations.open: a question to a person directly
     "mpim:history",      // event message.mpim, and threads there
     "reactions:write",   // reactions.add, reactions.remove
     "users:read",        // users.info, for people's names

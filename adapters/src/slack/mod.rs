@@ -44,6 +44,8 @@ mod mrkdwn;
 #[cfg(feature = "slack")]
 mod pace;
 #[cfg(feature = "slack")]
+mod people;
+#[cfg(feature = "slack")]
 mod render;
 #[cfg(feature = "slack")]
 mod send;

@@ -67,6 +67,8 @@ struct FakeState {
     upload_faults: VecDeque<AdapterError>,
     fetched: FakeFetched,
     rate_limit: Option<Duration>,
+    /// Who is in a room, where a test says it.
+    people: HashMap<Room, Vec<Arc<str>>>,
     hold_next: bool,
     counts: FakeCounts,
 }
@@ -148,6 +150,7 @@ impl Fake {
             upload_faults: VecDeque::new(),
             fetched: FakeFetched::default(),
             rate_limit: None,
+            people: HashMap::new(),
             hold_next: false,
             counts: FakeCounts::default(),
         };
@@ -164,6 +167,11 @@ impl Fake {
     /// The conversation with this id; the same id is the same conversation.
     pub fn room(self: &Arc<Self>, id: impl Into<Arc<str>>) -> FakeRoom {
         FakeRoom::new(Arc::clone(self), Room::new(self.name, id))
+    }
+
+    /// The conversation of two in which the bot writes to this person by itself.
+    pub fn direct(self: &Arc<Self>, person: &str) -> FakeRoom {
+        self.room(direct_id(person))
     }
 
     /// Sets the bot's name and prefixes; the default is `Timmy` with `!`.
@@ -369,6 +377,15 @@ impl Adapter for Fake {
         }
     }
 
+    async fn direct_room(&self, person: &str) -> Result<Room, AdapterError> {
+        Ok(Room::new(self.name, direct_id(person)))
+    }
+
+    async fn people_in(&self, room: &Room) -> Result<Vec<Arc<str>>, AdapterError> {
+        let people = self.state.lock().people.get(room).cloned();
+        people.ok_or(AdapterError::Unsupported("naming the people of a room"))
+    }
+
     async fn fetch_file(&self, file: &SentFile, max: u64) -> Result<Vec<u8>, AdapterError> {
         let content = self.state.lock().fetched.files.get(&file.reference).cloned();
         match content {
@@ -401,6 +418,10 @@ impl Adapter for Fake {
         self.change(|state| state.log(room).activity = Some(activity.clone()));
         Ok(())
     }
+}
+
+fn direct_id(person: &str) -> String {
+    format!("direct with {person}")
 }
 
 // A guard, because `run` is usually dropped and does not return.

@@ -211,6 +211,15 @@ impl Adapter for WhatsApp {
         }
     }
 
+    async fn direct_room(&self, person: &str) -> Result<Room, AdapterError> {
+        Ok(Room::new(NAME, person))
+    }
+
+    // Every conversation is with one person, by whose entry on the list it is called.
+    async fn people_in(&self, room: &Room) -> Result<Vec<Arc<str>>, AdapterError> {
+        Ok(vec![room.id().into()])
+    }
+
     fn set_allowed_people(&self, people: &crate::AllowedPeople) {
         self.contacts.lock().set_allowed_people(people.clone());
     }

@@ -16,8 +16,8 @@ use super::{
     signature::{self, SignatureCheck},
 };
 use crate::{
-    AdapterError, Addressed, Enclosed, Inbox, Incoming, MessageId, Outgoing, PersonAct, Quotation,
-    QuotedAuthor, Room, Sender, SentFile, Tone,
+    AdapterError, Addressed, Enclosed, Inbox, Incoming, MessageId, MessengerNews, Outgoing, PersonAct,
+    Quotation, QuotedAuthor, Room, Sender, SentFile, Tone,
     delivery::webhook,
     text::{
         address,
@@ -242,6 +242,13 @@ impl WhatsApp {
     fn take_failure(&self, person: &Arc<str>, status: &DeliveryStatus, failure: &DeliveryFailure) {
         let sent = self.sending.recent.lock().give_back(&status.id);
         tracing::warn!(%person, %failure, "a message was not delivered");
+        if let Some(question) = sent.as_ref().filter(|sent| sent.message.tone == Tone::Question) {
+            self.notes.report(MessengerNews::NotDelivered {
+                room: Room::new(NAME, person.clone()),
+                message: MessageId::new(question.known_as.as_str()),
+                why: failure.to_string(),
+            });
+        }
         match ErrorMeaning::of(failure.code, StatusCode::OK) {
             // The window closed between our check and Meta's, so the message is sent again as the template, or held.
             ErrorMeaning::Window => {

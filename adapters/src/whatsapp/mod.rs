@@ -1,6 +1,7 @@
 //! WhatsApp: Meta's Cloud API, called over HTTPS and calling back by webhook.
 
 mod config;
+mod numbers;
 mod plugin;
 
 pub use config::WhatsAppConfig;
@@ -26,8 +27,6 @@ mod media;
 mod notices;
 #[cfg(feature = "whatsapp")]
 mod notification;
-#[cfg(feature = "whatsapp")]
-mod numbers;
 #[cfg(feature = "whatsapp")]
 mod operator_notes;
 #[cfg(feature = "whatsapp")]

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use parking_lot::Mutex;
 
 use super::notification::VouchedPerson;
-use crate::Inbox;
+use crate::{Inbox, MessengerNews};
 
 // Anybody can write to the number, so the list needs a bound: `status` names so many people, and counts the messages of all.
 const STRANGERS_MAX: usize = 100;
@@ -50,6 +50,13 @@ impl DeliveryNotes {
     pub fn attach(&self, inbox: Inbox) {
         *self.inbox.lock() = Some(inbox);
         self.publish();
+    }
+
+    /// Tells the bot of a conversation.
+    pub fn report(&self, news: MessengerNews) {
+        if let Some(inbox) = &*self.inbox.lock() {
+            inbox.report(news);
+        }
     }
 
     /// Counts a message from somebody who is not on the list. Each stranger is reported once, or strangers could fill the log.

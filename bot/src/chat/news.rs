@@ -20,6 +20,10 @@ pub fn follow(services: &Arc<ChatServices>) {
 async fn follow_one(services: Arc<ChatServices>, health: Arc<AdapterHealth>) {
     let stop = services.tasks.stop.clone();
     while let Some(news) = stop.run_until_cancelled(health.next_news()).await {
+        if let MessengerNews::NotDelivered { room, message, why } = &news {
+            services.broker.not_delivered(room, message, why);
+            continue;
+        }
         let followers = services.commands.messengers.followers(&services.config().pipeline);
         for (room, text) in messages(&services, &news, &followers) {
             services.rooms.post(&room, RoomInput::Notice(text));
@@ -35,6 +39,7 @@ fn messages(services: &ChatServices, news: &MessengerNews, followers: &[Room]) -
             (room, Some(here), replies::room_was_replaced(room.adapter(), from, to))
         }
         // Nothing can be said there.
+        MessengerNews::NotDelivered { .. } => return Vec::new(),
         MessengerNews::CannotJoin { room, why } => (room, None, replies::cannot_join(room.adapter(), why)),
     };
     let is_elsewhere =

@@ -9,7 +9,7 @@ use std::{
 
 use adapters::{
     Activity, Adapter, AdapterError, Attachment, MessageId, Outgoing, Room, Tone,
-    deliver::{PostedMessage, post, show_frame, update},
+    deliver::{PostedMessage, post, post_watched, show_frame, update},
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -34,6 +34,9 @@ impl LiveSlot {
 /// Called with the ids of a message that was sent, or with the error.
 pub type Report = Box<dyn FnOnce(Result<Vec<MessageId>, &AdapterError>) + Send>;
 
+/// Called whenever the messenger does not take a message and it will be tried again.
+pub type DelayReport = Box<dyn Fn(&AdapterError) + Send + Sync>;
+
 enum OutboxJob {
     Say {
         /// A thread of the room, if the message belongs in one.
@@ -43,6 +46,7 @@ enum OutboxJob {
         files: Arc<[Attachment]>,
         slot: Option<LiveSlot>,
         report: Option<Report>,
+        delayed: Option<DelayReport>,
     },
     /// A live message is to appear in this thread.
     Place(LiveSlot, Room),
@@ -130,37 +134,60 @@ impl Outbox {
     pub fn say_near(&self, message: Outgoing, near: Option<&MessageId>) {
         let place = near.and_then(|near| self.thread_of(near)).cloned();
         let message = self.redactor.message(message);
-        self.send(OutboxJob::Say { place, message, files: Arc::default(), slot: None, report: None });
+        self.send(OutboxJob::Say {
+            place,
+            message,
+            files: Arc::default(),
+            slot: None,
+            report: None,
+            delayed: None,
+        });
     }
 
     /// A message of which `report` learns the ids.
     pub fn say_reporting(&self, message: Outgoing, report: Report) {
         let place = message.reply_to.as_ref().and_then(|near| self.thread_of(near)).cloned();
         let message = self.redactor.message(message);
-        self.send(OutboxJob::Say { place, message, files: Arc::default(), slot: None, report: Some(report) });
+        let report = Some(report);
+        self.send(OutboxJob::Say {
+            place,
+            message,
+            files: Arc::default(),
+            slot: None,
+            report,
+            delayed: None,
+        });
     }
 
     /// Files, and a message about them.
     pub fn say_with(&self, message: Outgoing, files: Arc<[Attachment]>) {
         let place = message.reply_to.as_ref().and_then(|near| self.thread_of(near)).cloned();
         let message = self.redactor.message(message);
-        self.send(OutboxJob::Say { place, message, files, slot: None, report: None });
+        self.send(OutboxJob::Say { place, message, files, slot: None, report: None, delayed: None });
     }
 
-    /// Sends a question near a person's message: it can be replaced later ([`Outbox::finish`]), and `report` learns its ids.
+    /// Sends a question near a person's message: it can be replaced later ([`Outbox::finish`]). The first report learns its ids, the second
+    /// one why they are not there yet.
     pub fn ask(
         &mut self,
         message: Outgoing,
         attachment: Option<Attachment>,
         near: Option<&MessageId>,
-        report: Report,
+        (report, delayed): (Report, DelayReport),
     ) -> LiveSlot {
         let slot = self.open(near);
         let message = self.redactor.message(message);
         // The question may show a whole file that the agent wants to write: secrets are taken out of it
         // like out of a message.
         let files = attachment.map(|file| self.redactor.file(file)).into_iter().collect();
-        self.send(OutboxJob::Say { place: None, message, files, slot: Some(slot), report: Some(report) });
+        self.send(OutboxJob::Say {
+            place: None,
+            message,
+            files,
+            slot: Some(slot),
+            report: Some(report),
+            delayed: Some(delayed),
+        });
         slot
     }
 
@@ -266,9 +293,9 @@ impl OutboxTask {
 
     async fn run_job(&mut self, job: OutboxJob) {
         match job {
-            OutboxJob::Say { place, message, files, slot, report } => {
+            OutboxJob::Say { place, message, files, slot, report, delayed } => {
                 let place = place.unwrap_or_else(|| self.room_of(slot));
-                self.say(&place, message, &files, slot, report).await
+                self.say(&place, message, &files, slot, (report, delayed)).await
             }
             OutboxJob::Place(slot, thread) => _ = self.threads.insert(slot, thread),
             OutboxJob::Show(slot) => {
@@ -304,7 +331,7 @@ impl OutboxTask {
         message: Outgoing,
         files: &[Attachment],
         slot: Option<LiveSlot>,
-        report: Option<Report>,
+        (report, delayed): (Option<Report>, Option<DelayReport>),
     ) {
         // A file that cannot be uploaded does not hold up its message: the question without its
         // attachment can still be denied.
@@ -313,7 +340,10 @@ impl OutboxTask {
                 tracing::warn!(%error, room = %self.room, file = file.name, "file not sent");
             }
         }
-        let result = post(&*self.adapter, place, &message).await;
+        let result = match &delayed {
+            Some(delayed) => post_watched(&*self.adapter, place, &message, delayed).await,
+            None => post(&*self.adapter, place, &message).await,
+        };
         match &result {
             Ok(_) => self.report.arrived(),
             Err(error) => self.report.lost(error),
@@ -409,7 +439,7 @@ impl OutboxTask {
         };
         match edited {
             Ok(()) => self.report.arrived(),
-            Err(_) => self.say(&place, message, &[], None, None).await,
+            Err(_) => self.say(&place, message, &[], None, (None, None)).await,
         }
     }
 
@@ -426,7 +456,7 @@ impl OutboxTask {
             }
         }
         // From here on, this message is the one that is edited.
-        self.say(&place, message, &[], Some(slot), Some(report)).await;
+        self.say(&place, message, &[], Some(slot), (Some(report), None)).await;
     }
 
     async fn replace(&mut self, id: MessageId, message: Outgoing) {
@@ -436,7 +466,7 @@ impl OutboxTask {
         };
         if edited.is_err() {
             let room = self.room.clone();
-            self.say(&room, message, &[], None, None).await;
+            self.say(&room, message, &[], None, (None, None)).await;
         }
     }
 

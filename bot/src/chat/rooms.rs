@@ -16,9 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     chat::{session::SessionUpdate, workspace::EnteredRoom},
-    permission::{Question, QuestionId, QuestionOutcome, QuestionRooms, TrialNews},
+    permission::{LadderNews, Question, QuestionId, QuestionOutcome, QuestionRooms, TrialNews},
     replies::{PipelineNotice, RoomWork},
-    store::{OpenQuestion, PromptState, QueuedPrompt},
+    store::{OpenQuestion, PromptState, QueuedPrompt, SettledCopy},
     tools::MessageAnswer,
 };
 
@@ -41,6 +41,8 @@ pub enum RoomInput {
     Question(Arc<Question>),
     /// A trial of an open question runs, or has something to show.
     Trial(Arc<Question>, TrialNews),
+    /// An open question goes to people elsewhere.
+    Ladder(Arc<Question>, LadderNews),
     /// A permission question is over.
     Settled(Arc<Question>, QuestionOutcome),
     /// The answer for a question that this room's session asked.
@@ -54,6 +56,8 @@ pub enum RoomInput {
         /// The message that shows it.
         copy: adapters::MessageId,
     },
+    /// A message of an earlier process that still offers the choices of a question that is over.
+    SettledCopy(Box<SettledCopy>),
     /// A prompt that an earlier process left behind.
     LeftPrompt {
         /// Its number in the store.
@@ -220,6 +224,10 @@ impl QuestionRooms for RoomDirectory {
 
     fn show_trial(&self, room: &Room, question: Arc<Question>, news: TrialNews) {
         self.post(room, RoomInput::Trial(question, news));
+    }
+
+    fn tell(&self, room: &Room, question: Arc<Question>, news: LadderNews) {
+        self.post(room, RoomInput::Ladder(question, news));
     }
 
     fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome) {

@@ -14,7 +14,7 @@ use crate::{
         rooms::{RoomDirectory, RoomInput, serving_room},
         services::ChatServices,
     },
-    config::access::AccessTable,
+    config::{People, access::AccessTable},
     metrics::BotMetrics,
     replies,
     store::Store,
@@ -35,6 +35,7 @@ pub async fn run(services: Arc<ChatServices>, mut inbox: mpsc::Receiver<Incoming
         let router = Router {
             store: &services.store,
             access: &services.access(),
+            people: &services.settings.people(),
             ambient: &services.ambient,
             rooms: &services.rooms,
             metrics: &services.metrics,
@@ -47,6 +48,7 @@ pub async fn run(services: Arc<ChatServices>, mut inbox: mpsc::Receiver<Incoming
 struct Router<'a> {
     store: &'a Store,
     access: &'a AccessTable,
+    people: &'a People,
     ambient: &'a AmbientRooms,
     rooms: &'a RoomDirectory,
     metrics: &'a BotMetrics,
@@ -111,7 +113,12 @@ impl Router<'_> {
     }
 
     /// Hands one message on; `false` if nobody takes it.
-    fn pass(&self, incoming: Incoming, now: SystemTime) -> bool {
+    fn pass(&self, mut incoming: Incoming, now: SystemTime) -> bool {
+        // Everything from here on calls a person of `bot.toml` by one name, wherever they write.
+        let sender = &mut incoming.sender;
+        if let Some(name) = self.people.name_of(incoming.room.adapter(), &sender.id, &sender.name) {
+            sender.name = name.into();
+        }
         let room = serving_room(&incoming, |thread| {
             self.store.room(thread).is_ok_and(|record| record.session.is_some())
         });
@@ -235,6 +242,7 @@ mod tests {
         });
         let metrics = BotMetrics::default();
         let router = Router {
+            people: &People::default(),
             store: &store,
             access: &AccessTable::default()
                 .with("here", MessengerPeople::from(people.clone()))

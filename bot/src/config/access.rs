@@ -75,11 +75,40 @@ impl AccessTable {
         }
         user_at_all.then_some(UserRole::User)
     }
+
+    /// The ids of those who may do that there, each once; `None` where the lists do not say it.
+    pub fn who_may(&self, room: &Room, needs: UserRole) -> Option<Vec<String>> {
+        let people = self.0.get(room.adapter()).filter(|people| !people.local && !people.of_others)?;
+        let lists = [&people.lists.operators, &people.lists.approvers, &people.lists.allowed_users];
+        let mut who: Vec<String> = Vec::new();
+        for id in lists.into_iter().flatten() {
+            if self.role(room, id) >= Some(needs) && !who.contains(id) {
+                who.push(id.clone());
+            }
+        }
+        Some(who)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_is_each_person_of_the_lists_once_and_nobody_knows_it_of_the_terminal() {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let lists = adapters::AllowedPeople {
+            allowed_users: list(&["ann", "bob", "cleo"]),
+            approvers: list(&["bob"]),
+            operators: list(&["bob", "dan"]),
+        };
+        let local = MessengerPeople { local: true, ..MessengerPeople::default() };
+        let table = AccessTable::default().with("m", lists.into()).with("here", local);
+        let who = |adapter: &str, needs| table.who_may(&Room::new(adapter, "r"), needs);
+        assert_eq!(who("m", UserRole::Approver), Some(list(&["bob", "dan"])));
+        assert_eq!(who("m", UserRole::User), Some(list(&["bob", "dan", "ann", "cleo"])));
+        assert_eq!((who("here", UserRole::User), who("none", UserRole::User)), (None, None));
+    }
 
     fn role(people: MessengerPeople, user: &str) -> Option<UserRole> {
         AccessTable::default().with("m", people).role(&Room::new("m", "r"), user)

@@ -4,7 +4,7 @@ use std::{ops::Deref, sync::Arc};
 
 use parking_lot::RwLock;
 
-use super::{BotConfig, LoadedConfig, access::AccessTable};
+use super::{BotConfig, LoadedConfig, People, access::AccessTable};
 
 /// The settings and the people they allow. Readers hold the version they took.
 pub struct LiveSettings {
@@ -35,6 +35,11 @@ impl LiveSettings {
     /// The settings now, with the environment variables that went into them.
     pub fn loaded(&self) -> Arc<LoadedConfig> {
         self.loaded.read().clone()
+    }
+
+    /// The people of `[[person]]`, now.
+    pub fn people(&self) -> People {
+        self.loaded().people.clone()
     }
 
     /// Environment variables that hold the bot's secrets; agents do not get them.

@@ -1,16 +1,18 @@
 //! How a call is decided: by a rule, else by people, who are asked one question after the other.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use adapters::Room;
 use tokio::sync::oneshot;
 
 use super::{
     AnswerKind, BoardConsent, BoardQuestion, DenialReason, PendingQuestion, PermissionAsk, PermissionBroker,
-    PermissionDecision, Question, QuestionId, QuestionOutcome, WithdrawReason, audit::entry, audit::entry_of,
-    trial::QuestionTrial,
+    PermissionDecision, Question, QuestionCopies, QuestionId, QuestionOutcome, WithdrawReason, audit::entry,
+    audit::entry_of, trial::QuestionTrial,
 };
 use crate::store::{OpenQuestion, StandingRule};
+
+const NO_MESSENGER: &str = "no messenger serves it";
 
 const GONE: QuestionOutcome = QuestionOutcome::Withdrawn { why: WithdrawReason::ShuttingDown };
 
@@ -126,12 +128,18 @@ impl PermissionBroker {
         let mut guard = WithdrawOnDrop { broker: self, question: question.clone(), done: false };
         for room in &question.rooms {
             if !self.rooms.show(room, question.clone()) {
-                self.undeliverable(question.id, room);
+                self.undeliverable(question.id, room, NO_MESSENGER);
             }
         }
         let deadline = async {
-            match ask.timeout {
-                Some(timeout) => tokio::time::sleep(timeout).await,
+            match question.deadline.map(|deadline| deadline.duration_since(question.asked_at)) {
+                Some(timeout) => self.clock.sleep_from(question.asked_at, timeout.unwrap_or_default()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let climb = async {
+            match self.climb(&question) {
+                Some(climb) => climb.run().await,
                 None => std::future::pending().await,
             }
         };
@@ -140,6 +148,7 @@ impl PermissionBroker {
             decided = &mut decision => Ok(decided.unwrap_or(GONE)),
             why = ask.request.withdrawn() => Err(QuestionOutcome::Withdrawn { why }),
             () = deadline => Err(QuestionOutcome::TimedOut),
+            outcome = climb => Err(outcome),
         };
         let outcome = match ended {
             Ok(decided) => decided,
@@ -167,7 +176,7 @@ impl PermissionBroker {
     fn make_rule(&self, question: &Question, outcome: QuestionOutcome) -> QuestionOutcome {
         let QuestionOutcome::Always { by, scope } = outcome else { return outcome };
         let Some(owner) = question.asker.owner() else { return QuestionOutcome::Allowed { by } };
-        match self.store.add_rule(owner, &scope, &by.id, self.clock.now()) {
+        match self.store.add_rule(owner, &scope, by.recorded(), self.clock.now()) {
             Ok(_) => QuestionOutcome::Always { by, scope },
             Err(error) => {
                 tracing::error!(%error, "a rule could not be stored");
@@ -189,11 +198,14 @@ impl PermissionBroker {
             story: ask.asker.story().map(|story| story.0),
         };
         let id = QuestionId(self.store.open_question(&body)?);
-        let question = Arc::new(Question::new(id, ask, kind, self.clock.now()));
+        let mut question = Question::new(id, ask, kind, self.clock.now());
+        let more = self.ladder_time(&question);
+        question.deadline = question.deadline.map(|deadline| deadline + more);
+        let question = Arc::new(question);
         let (decided, decision) = oneshot::channel();
-        let (unreachable, trial) = (HashSet::new(), QuestionTrial::default());
+        let (copies, trial) = (QuestionCopies::default(), QuestionTrial::default());
         let request = ask.request.clone();
-        let pending = PendingQuestion { question: question.clone(), request, decided, unreachable, trial };
+        let pending = PendingQuestion { question: question.clone(), request, decided, copies, trial };
         // Pending before any room shows it: an answer can be faster than the loop over the rooms.
         self.pending().insert(id, pending);
         self.record.open(&question);
@@ -205,7 +217,7 @@ impl PermissionBroker {
         let entry = entry_of(question, outcome);
         self.log_error(self.store.close_question(question.id.0, &entry, self.clock.now()));
         self.record.end(question.id, outcome, self.clock.now());
-        for room in &question.rooms {
+        for room in &question.asked_in() {
             self.rooms.settle(room, question.clone(), outcome.clone());
         }
     }

@@ -17,6 +17,7 @@ pub(super) fn entry(ask: &PermissionAsk, question: Option<i64>, outcome: &Questi
         rooms: ask.rooms.iter().map(Room::to_string).collect(),
         outcome: outcome.word().into(),
         by: outcome.by(),
+        account: None,
         story: ask.asker.story().map(|story| story.0),
     }
 }
@@ -28,9 +29,10 @@ pub(super) fn entry_of(question: &Question, outcome: &QuestionOutcome) -> AuditE
         tool: question.tool.clone(),
         input_sha256: sha256(&question.input),
         asked_for: question.asked_for.clone(),
-        rooms: question.rooms.iter().map(Room::to_string).collect(),
+        rooms: question.asked_in().iter().map(Room::to_string).collect(),
         outcome: outcome.word().into(),
         by: outcome.by(),
+        account: outcome.person().and_then(|by| by.account.clone()),
         story: question.asker.story().map(|story| story.0),
     }
 }

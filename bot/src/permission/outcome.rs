@@ -133,11 +133,24 @@ impl QuestionOutcome {
             | Self::Answered { by, .. }
             | Self::Picked { by, .. }
             | Self::Kept { by, .. }
-            | Self::Denied { by, .. } => by.id.clone(),
+            | Self::Denied { by, .. } => by.recorded().to_owned(),
             Self::ByRule { rule } => format!("rule {rule}"),
             Self::TimedOut => "deadline".into(),
             Self::Unreachable => "nobody reachable".into(),
             Self::Withdrawn { why } => why.word().into(),
+        }
+    }
+
+    /// The person who decided, if one did.
+    pub(super) fn person(&self) -> Option<&Person> {
+        match self {
+            Self::Allowed { by }
+            | Self::Always { by, .. }
+            | Self::Answered { by, .. }
+            | Self::Picked { by, .. }
+            | Self::Kept { by, .. }
+            | Self::Denied { by, .. } => Some(by),
+            Self::ByRule { .. } | Self::TimedOut | Self::Unreachable | Self::Withdrawn { .. } => None,
         }
     }
 

@@ -8,7 +8,8 @@ use pipeline::strangers::StrangerText;
 use serde_json::Value;
 
 use super::{
-    AnswerRefused, Asker, BoardQuestion, CallConcern, EffectNumber, NoTrial, PermissionAsk, QuestionOutcome,
+    AnswerRefused, Asker, BoardQuestion, CallConcern, EffectNumber, FurtherRooms, NoTrial, PermissionAsk,
+    QuestionOutcome,
     board::{self, ListPick},
     model_question::{ModelQuestion, questions},
     trial,
@@ -29,8 +30,10 @@ impl fmt::Display for QuestionId {
 #[derive(Clone, Debug)]
 pub struct Question {
     pub id: QuestionId,
-    /// Every room that shows it.
+    /// The rooms in which it was asked first.
     pub rooms: Vec<Room>,
+    /// And those to which it went since.
+    pub further: FurtherRooms,
     /// Whose call it is.
     pub asker: Asker,
     /// For whom the agent works.
@@ -82,17 +85,24 @@ pub struct Person {
     pub name: String,
     /// The messenger on which they answered, where the question was asked on several.
     pub messenger: Option<String>,
+    /// The account by which they answered, of a person whom `bot.toml` names: the name says who they are on every messenger.
+    pub account: Option<String>,
 }
 
 impl Person {
     pub fn new(id: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { id: id.into(), name: name.into(), messenger: None }
+        Self { id: id.into(), name: name.into(), messenger: None, account: None }
     }
 
     /// The person as they answer this question in one of its rooms.
     pub(super) fn answering(&self, question: &Question, room: &Room) -> Self {
-        let elsewhere = question.rooms.iter().any(|other| other.adapter() != room.adapter());
+        let elsewhere = question.asked_in().iter().any(|other| other.adapter() != room.adapter());
         Self { messenger: elsewhere.then(|| room.adapter().to_owned()), ..self.clone() }
+    }
+
+    /// As records name them: a person of `bot.toml` by the name there, everybody else by the id.
+    pub fn recorded(&self) -> &str {
+        if self.account.is_some() { &self.name } else { &self.id }
     }
 }
 
@@ -132,6 +142,7 @@ impl Question {
         Self {
             id,
             rooms: ask.rooms.clone(),
+            further: FurtherRooms::default(),
             asker: ask.asker.clone(),
             asked_for: ask.asked_for.clone(),
             tool: ask.tool.clone(),
@@ -143,6 +154,11 @@ impl Question {
             asked_at: now,
             deadline: ask.timeout.map(|timeout| now + timeout),
         }
+    }
+
+    /// Every room in which it was asked.
+    pub fn asked_in(&self) -> Vec<Room> {
+        self.rooms.iter().cloned().chain(self.further.all()).collect()
     }
 
     /// Who may answer it. Stories in the backlog may be written by everybody who may use `new`.

@@ -31,6 +31,8 @@ impl QuestionRooms for RecordingRooms {
 
     fn show_trial(&self, _: &Room, _: Arc<Question>, _: TrialNews) {}
 
+    fn tell(&self, _: &Room, _: Arc<Question>, _: LadderNews) {}
+
     fn settle(&self, _: &Room, _: Arc<Question>, outcome: QuestionOutcome) {
         let _ = self.0.send(Shown::Settled(outcome));
     }
@@ -184,7 +186,7 @@ async fn one_room_that_fails_does_not_deny_while_another_shows_the_question() {
     let mut scene = scene();
     let asking = scene.begin(PermissionAsk { rooms: vec![room("a"), room("b")], ..ask("touch x") });
     let question = scene.question().await;
-    scene.broker.undeliverable(question.id, &room("a"));
+    scene.broker.undeliverable(question.id, &room("a"), "it is gone");
     scene.broker.answer(question.id, &room("b"), &ann(), PersonAnswer::Yes).unwrap();
     assert!(allowed(&asking.await.unwrap()));
     let asking = scene.begin(ask("touch y"));
@@ -194,7 +196,7 @@ async fn one_room_that_fails_does_not_deny_while_another_shows_the_question() {
             break question;
         }
     };
-    scene.broker.undeliverable(question.id, &room("a"));
+    scene.broker.undeliverable(question.id, &room("a"), "it is gone");
     assert!(!allowed(&asking.await.unwrap()));
 }
 

@@ -144,8 +144,12 @@ impl PermissionBroker {
         open.trial.done = None;
         let stop = CancellationToken::new();
         open.trial.running = Some(stop.clone().drop_guard());
-        let entry =
-            AuditEntry { outcome: "try".into(), by: by.id.clone(), ..entry_of(&question, &STILL_OPEN) };
+        let entry = AuditEntry {
+            outcome: "try".into(),
+            by: by.recorded().to_owned(),
+            account: by.account.clone(),
+            ..entry_of(&question, &STILL_OPEN)
+        };
         self.log_error(self.store.audit(&entry, self.clock.now()));
         let (broker, number) = (self.clone(), EffectNumber(open.trial.count));
         let by = by.clone();
@@ -251,7 +255,7 @@ impl PermissionBroker {
     /// In all rooms that show the question.
     pub(super) fn tell_trial(&self, question: &Arc<Question>, news: &TrialNews) {
         self.record.tried(question.id, news);
-        for room in &question.rooms {
+        for room in &question.asked_in() {
             self.rooms.show_trial(room, question.clone(), news.clone());
         }
     }

@@ -40,7 +40,7 @@ use crate::{
     },
     live_agents::LiveAgents,
     messengers::ConnectedMessengers,
-    permission::{PermissionBroker, QuestionId, WithdrawReason},
+    permission::{LadderServices, PermissionBroker, QuestionId, WithdrawReason},
     program::{
         doctor,
         lock::{self, InstanceLock, LockError},
@@ -237,6 +237,18 @@ impl App {
         if !dropped.is_empty() {
             for room in notices {
                 services.rooms.post(room, RoomInput::Notice(replies::rules_dropped(&dropped)));
+            }
+        }
+        // Before the open ones, which are told below.
+        let settled = services.store.settled_copies().unwrap_or_else(|error| {
+            tracing::error!(%error, "copies of closed questions cannot be read");
+            Vec::new()
+        });
+        for copy in settled {
+            let (question, room) = (copy.question, copy.room.clone());
+            if !services.rooms.post(&room, RoomInput::SettledCopy(Box::new(copy))) {
+                tracing::warn!(%room, question, "nobody serves a room that shows a question as open");
+                let _ = services.store.copy_settled(question, &room);
             }
         }
         for left in services.broker.close_left_over() {
@@ -438,7 +450,8 @@ fn chat_services(
         tasks.tracker.spawn(async move { supervised.task.await.unwrap_or_default() });
         (adapter, supervised.health)
     }));
-    let broker = PermissionBroker::new(store.clone(), clock.clone(), Arc::new(rooms.clone()));
+    let broker = PermissionBroker::new(store.clone(), clock.clone(), Arc::new(rooms.clone()))
+        .with_ladder(LadderServices { settings: settings.clone(), messengers: messengers.clone() });
     let loaded = settings.loaded();
     let restart = Arc::new(RestartRequest::of(program));
     let tools = ToolServices {

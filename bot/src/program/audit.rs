@@ -95,7 +95,9 @@ pub fn lines(storkit: &Path, filter: &AuditFilter, now: SystemTime) -> Result<St
 impl AuditFilter {
     fn lets_through(&self, entry: &AuditEntry) -> bool {
         let is = |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
-        let person = |wanted: &String| *wanted == entry.by || *wanted == entry.asked_for;
+        let person = |wanted: &String| {
+            *wanted == entry.by || *wanted == entry.asked_for || entry.account.as_ref() == Some(wanted)
+        };
         self.room.as_ref().is_none_or(|room| entry.rooms.contains(room))
             && self.person.as_ref().is_none_or(person)
             && self.outcome.is_none_or(|outcome| outcome.word() == entry.outcome)
@@ -146,6 +148,7 @@ mod tests {
             rooms: vec![room.into()],
             outcome: outcome.into(),
             by: by.into(),
+            account: None,
         }
     }
 

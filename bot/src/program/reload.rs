@@ -32,6 +32,11 @@ const AT_ONCE: &[&str] = &[
     "pipeline.rooms",
     "relay.turn_usd",
     "relay.day_usd",
+    "person",
+    "ladder.direct",
+    "ladder.elsewhere",
+    "ladder.risky_direct",
+    "ladder.risky_elsewhere",
 ];
 
 fn live_keys() -> Vec<String> {
@@ -141,6 +146,8 @@ fn only_at_once(before: &LoadedConfig, new: LoadedConfig) -> LoadedConfig {
         claude,
         pipeline,
         relay,
+        person,
+        ladder,
         messengers,
         ..
     } = new.config;
@@ -151,6 +158,7 @@ fn only_at_once(before: &LoadedConfig, new: LoadedConfig) -> LoadedConfig {
     config.claude.permission_timeout = claude.permission_timeout;
     config.pipeline = pipeline;
     (config.relay.turn_usd, config.relay.day_usd) = (relay.turn_usd, relay.day_usd);
+    (config.person, config.ladder) = (person, ladder);
     config.messengers = config.messengers.with_people_of(&messengers);
     // They were read at the start, as their key was.
     LoadedConfig { config, servers: before.servers.clone(), ..new }
@@ -242,7 +250,8 @@ mod tests {
         let before = loaded(&names.iter().map(|name| base(name)).collect::<String>());
         let after = loaded(&format!(
             "history_size = 1\ncatch_up = \"1m\"\nambient_rooms = [\"a:b\"]\nverbosity = 2\n[claude]\nmodel = \"m\"\nturn_timeout = \"1m\"\n\
-             permission_timeout = \"1m\"\n[relay]\nturn_usd = 1.0\nday_usd = 2.0\n[pipeline]\nrooms = [\"a:b\"]\n{all}"
+             permission_timeout = \"1m\"\n[relay]\nturn_usd = 1.0\nday_usd = 2.0\n[pipeline]\nrooms = [\"a:b\"]\n\
+             [[person]]\nname = \"Ann\"\n[ladder]\ndirect = \"9m\"\nelsewhere = \"9m\"\nrisky_direct = \"9m\"\nrisky_elsewhere = \"9m\"\n{all}"
         ));
         let config = only_at_once(&before, after.clone()).config;
         assert_eq!(changed_keys(&config, &after.config), Vec::<String>::new());

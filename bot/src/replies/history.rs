@@ -223,6 +223,7 @@ mod tests {
                 rooms: vec!["slack:C1".into(), "web:team".into()],
                 outcome: outcome.into(),
                 by: by.into(),
+                account: None,
                 story: Some(3),
             };
             shown(&question_decided(12, &entry))

@@ -14,6 +14,8 @@ use super::{
     call_detail::{detail_of, fitted, input_beside_warnings, one_line},
     call_warnings::warnings,
     denials::withdrawn,
+    history::question_decided,
+    people::place_of,
     rules::offered_rule,
     trials,
     visible::{visible, visible_line},
@@ -22,6 +24,7 @@ use crate::permission::{
     AnswerKind, AnswerRefused, BoardQuestion, CallConcern, ExpectedAnswer, ModelQuestion, Person, Question,
     QuestionId, QuestionOutcome, WithdrawReason,
 };
+use crate::store::AuditEntry;
 
 /// A question's text, and a file where it is too long to be read in a chat.
 pub struct ShownQuestion {
@@ -217,12 +220,7 @@ fn answered_by(by: &Person) -> String {
     let name = inert(&by.name);
     match by.messenger.as_deref() {
         None => name.into_owned(),
-        Some(adapters::web::NAME) => format!("{name} (on the page)"),
-        Some(adapters::console::NAME) => format!("{name} (at the terminal)"),
-        Some(messenger) => {
-            let kind = adapters::MESSENGERS.iter().find(|kind| kind.name == messenger);
-            format!("{name} (in {})", kind.map_or(messenger, |kind| kind.title))
-        }
+        Some(messenger) => format!("{name}{}", place_of(messenger)),
     }
 }
 
@@ -265,6 +263,14 @@ pub fn question_lost(id: QuestionId, tool: &str, input: &Value) -> String {
         inert(&visible_line(tool, NAME_MAX)),
         withdrawn(WithdrawReason::BotRestarted),
         code_span(&one_line(tool, input))
+    )
+}
+
+/// A question that ended just before a kill.
+pub fn question_settled_late(id: QuestionId, entry: &AuditEntry) -> String {
+    let decided = question_decided(id.0, entry).text;
+    format!(
+        "◽ {decided} I was ended before I could say so here; whatever that cut off is told where it was asked for."
     )
 }
 

@@ -46,7 +46,7 @@ pub fn open_questions(open: &[Arc<Question>], now: SystemTime) -> String {
             }
             None => "no deadline".into(),
         };
-        let rooms: Vec<_> = question.rooms.iter().map(|room| format!("`{room}`")).collect();
+        let rooms: Vec<_> = question.asked_in().iter().map(|room| format!("`{room}`")).collect();
         let (id, tool, asked_for) = (question.id, inert(&question.tool), inert(&question.asked_for));
         let _ = writeln!(text, "- {id}: {tool} for {asked_for} in {}, {left}", rooms.join(", "));
     }

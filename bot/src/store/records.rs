@@ -222,6 +222,9 @@ pub struct AuditEntry {
     pub outcome: String,
     /// Who decided: a person's id, or what did.
     pub by: String,
+    /// The account by which a person of `bot.toml` decided, whom `by` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
     /// The story that the agent worked on. Absent in entries of an earlier version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub story: Option<u32>,
@@ -280,6 +283,7 @@ impl Store {
         let mut connection = self.lock();
         // One transaction: after a kill the question is either open or decided, never both or neither.
         let transaction = connection.transaction()?;
+        super::settled::keep_copies(&transaction, question, entry)?;
         transaction.execute("DELETE FROM questions WHERE id = ?1", [question])?;
         transaction.execute("DELETE FROM copies WHERE question = ?1", [question])?;
         transaction
@@ -522,6 +526,7 @@ mod tests {
             rooms: vec!["fake:r".into()],
             outcome: "rule".into(),
             by: "rule 1".into(),
+            account: None,
             story: None,
         }
     }

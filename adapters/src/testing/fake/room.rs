@@ -123,6 +123,12 @@ impl FakeRoom {
         self.send_incoming(Incoming { act: PersonAct::Chose { on, key }, ..self.incoming(person, "") }).await
     }
 
+    /// The bot can know who is in this room: these.
+    pub fn has_people(&self, people: &[&str]) {
+        let people = people.iter().map(|&id| id.into()).collect();
+        self.fake.change(|state| state.people.insert(self.room.clone(), people));
+    }
+
     /// What was said in the thread that this room is, or why it cannot be read now.
     pub fn thread_holds(&self, said: Result<Vec<Quotation>, &str>) {
         let said = said.map_err(str::to_owned);

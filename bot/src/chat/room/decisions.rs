@@ -24,7 +24,7 @@ impl RoomTask {
         let Some(needed) = needed else { return self.outbox.say_reporting(notice.message, report) };
         self.close_decision(needed.story);
         let near = notice.message.reply_to.clone();
-        let slot = self.outbox.ask(notice.message, None, near.as_ref(), report);
+        let slot = self.outbox.ask(notice.message, None, near.as_ref(), (report, Box::new(|_| ())));
         self.questions.decisions.push_back(AskedDecision { needed, slot });
         if self.questions.decisions.len() > MOST {
             self.questions.decisions.pop_front();

@@ -16,13 +16,13 @@ use super::{
     trials::{EffectPlace, SharedEffect, ShownEffect},
 };
 use crate::{
-    chat::outbox::{LiveSlot, Report},
+    chat::outbox::{DelayReport, LiveSlot, Report},
     permission::{
-        AnswerKind, Asker, BoardQuestion, EffectNumber, PersonAnswer, Question, QuestionId, QuestionOutcome,
-        WithdrawReason,
+        AnswerKind, Asker, BoardQuestion, EffectNumber, LadderNews, PersonAnswer, Question, QuestionId,
+        QuestionOutcome, WithdrawReason,
     },
     replies::{self, ShownQuestion},
-    store::OpenQuestion,
+    store::{OpenQuestion, SettledCopy},
 };
 
 /// How many settled questions a room remembers, so that a late reply to one is not taken for a prompt.
@@ -370,9 +370,9 @@ impl RoomTask {
         let mentions = asker.map(|turn| turn.prompt.sender_id.as_str().into()).into_iter().collect();
         let message = Outgoing { choices, mentions, ..Outgoing::text(shown.text) }.with_tone(Tone::Question);
         let place = Arc::new(Mutex::new(CopyPlace::Sending));
-        let report = self.place_report(question.id, place.clone());
+        let reports = (self.place_report(question.id, place.clone()), self.delay_report(question.id));
         let near = asker.and_then(|turn| turn.prompt.message.as_ref());
-        let slot = self.outbox.ask(message, shown.attachment, near, report);
+        let slot = self.outbox.ask(message, shown.attachment, near, reports);
         let (closed_at, answered_by, reminded) = (None, None, false);
         let effect = SharedEffect::default();
         let copy =
@@ -416,24 +416,53 @@ impl RoomTask {
                     broker.shown(id, &room, &last);
                 }
             }
-            Err(_) => {
+            Err(error) => {
                 *place.lock() = CopyPlace::Nowhere;
-                broker.undeliverable(id, &room);
+                broker.undeliverable(id, &room, &error.to_string());
             }
         })
+    }
+
+    fn delay_report(&self, id: QuestionId) -> DelayReport {
+        let (broker, room) = (self.services.broker.clone(), self.room.clone());
+        Box::new(move |error| broker.delayed(id, &room, &error.to_string()))
+    }
+
+    pub(super) fn on_ladder(&mut self, question: &Question, news: &LadderNews) {
+        let text = replies::ladder_news(question.id, news, &self.room, self.services.clock.now());
+        self.say(text, Tone::Notice, None);
     }
 
     pub(super) fn on_question_settled(&mut self, question: &Question, outcome: &QuestionOutcome) {
         if let Some(slot) = self.questions.settle(question.id, outcome, self.services.clock.now()) {
             self.outbox.finish(slot, Outgoing::text(replies::settled(question, outcome)));
+            self.note_settled(question.id);
         }
         self.show_progress();
+    }
+
+    /// Once all before it is sent, the next start need not say how the question ended.
+    fn note_settled(&self, id: QuestionId) {
+        let (store, room) = (self.services.store.clone(), self.room.clone());
+        self.outbox.then(move || {
+            if let Err(error) = store.copy_settled(id.0, &room) {
+                tracing::error!(%error, %room, "what a room shows of a question could not be noted");
+            }
+        });
+    }
+
+    pub(super) fn on_settled_copy(&mut self, copy: SettledCopy) {
+        let id = QuestionId(copy.question);
+        let text = replies::question_settled_late(id, &copy.entry);
+        self.outbox.replace(copy.message, Outgoing::text(text).with_tone(Tone::Notice));
+        self.note_settled(id);
     }
 
     pub(super) fn on_left_question(&mut self, id: QuestionId, question: &OpenQuestion, copy: MessageId) {
         let lost = replies::question_lost(id, &question.tool, &question.input);
         let message = Outgoing::text(lost).with_tone(Tone::Notice);
         self.outbox.replace(copy, message);
+        self.note_settled(id);
     }
 
     // The shutdown takes no further input, so the broker's `Settled` would arrive too late: every copy is edited now.
@@ -441,6 +470,7 @@ impl RoomTask {
         for copy in std::mem::take(&mut self.questions.open).into_values() {
             let outcome = QuestionOutcome::Withdrawn { why };
             self.outbox.finish(copy.slot, Outgoing::text(replies::settled(&copy.question, &outcome)));
+            self.note_settled(copy.question.id);
         }
     }
 }
@@ -459,6 +489,7 @@ mod tests {
         Arc::new(Question {
             id: QuestionId(id),
             rooms: Vec::new(),
+            further: Default::default(),
             asker: Asker::default(),
             asked_for: "Ann".into(),
             tool: "Bash".into(),

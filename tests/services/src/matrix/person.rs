@@ -146,6 +146,14 @@ impl Person {
         self.ask(json!({ "do": "join", "room": room })).await;
     }
 
+    /// Waits until somebody invites this person, and joins; returns the room.
+    pub async fn follow_invitation(&self) -> String {
+        let room = self.ask(json!({ "do": "invitation" })).await;
+        let room = room.as_str().expect("a room").to_owned();
+        self.join(&room).await;
+        room
+    }
+
     pub async fn invite(&self, room: &str, user: &str) {
         self.ask(json!({ "do": "invite", "room": room, "user": user })).await;
     }

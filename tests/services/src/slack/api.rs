@@ -131,6 +131,8 @@ fn scope(method: &str) -> Option<&'static str> {
         "reactions.add" | "reactions.remove" => Some("reactions:write"),
         "users.info" => Some("users:read"),
         "conversations.history" => Some("channels:history"),
+        "conversations.members" => Some("channels:read"),
+        "conversations.open" => Some("im:write"),
         "files.info" => Some("files:read"),
         "files.getUploadURLExternal" | "files.completeUploadExternal" => Some("files:write"),
         _ => None,
@@ -160,6 +162,8 @@ fn answer(base: &str, state: &mut State, method: &str, body: &Value, token: &str
         "conversations.history" => {
             state.speak_in(text(body, "channel")).map(|()| json!({ "ok": true, "messages": [] }))
         }
+        "conversations.members" => members(state, body),
+        "conversations.open" => open(state, body),
         "conversations.replies" => replies::replies(state, body),
         "files.info" => files::info(state, body),
         "files.getUploadURLExternal" => upload_url(base, state, body),
@@ -301,6 +305,44 @@ fn user(state: &State, body: &Value) -> Result<Value, Value> {
             "profile": { "display_name": name, "real_name": name },
         },
     }))
+}
+
+/// <https://docs.slack.dev/reference/methods/conversations.open>
+fn open(state: &mut State, body: &Value) -> Result<Value, Value> {
+    let user = text(body, "users");
+    if user == BOT || !state.users.contains_key(user) {
+        return Err(refused("user_not_found"));
+    }
+    let is_with = |channel: &super::state::Channel| {
+        channel.kind == super::state::ChannelKind::Direct
+            && channel.members.contains(user)
+            && channel.members.contains(BOT)
+    };
+    let found = state.channels.iter().find(|(_, channel)| is_with(channel)).map(|(id, _)| id.clone());
+    let already_open = found.is_some();
+    let id = found.unwrap_or_else(|| {
+        let id = format!("D0{user}");
+        let members = [user.to_owned(), BOT.to_owned()].into();
+        let kind = super::state::ChannelKind::Direct;
+        let channel = super::state::Channel { name: "directmessage".into(), kind, members, archived: false };
+        state.channels.insert(id.clone(), channel);
+        id
+    });
+    Ok(json!({ "ok": true, "no_op": already_open, "already_open": already_open, "channel": { "id": id } }))
+}
+
+/// One page of two people after the other: <https://docs.slack.dev/reference/methods/conversations.members>
+fn members(state: &State, body: &Value) -> Result<Value, Value> {
+    let Some(channel) = state.channels.get(text(body, "channel")) else {
+        return Err(refused("channel_not_found"));
+    };
+    if channel.kind != super::state::ChannelKind::Public {
+        return Err(json!({ "ok": false, "error": "missing_scope", "needed": "im:read" }));
+    }
+    let from = text(body, "cursor").parse().unwrap_or(0);
+    let page: Vec<&String> = channel.members.iter().skip(from).take(2).collect();
+    let next = if from + 2 < channel.members.len() { (from + 2).to_string() } else { String::new() };
+    Ok(json!({ "ok": true, "members": page, "response_metadata": { "next_cursor": next } }))
 }
 
 fn upload_url(base: &str, state: &mut State, body: &Value) -> Result<Value, Value> {

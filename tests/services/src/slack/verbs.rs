@@ -208,6 +208,15 @@ impl Slack {
         });
     }
 
+    /// Somebody is in a channel no more.
+    pub fn leave(&self, channel: &str, user: &str) {
+        self.shared.change(|state| {
+            if let Some(channel) = state.channels.get_mut(channel) {
+                channel.members.remove(user);
+            }
+        });
+    }
+
     /// The app is called at these addresses from now on, instead of over its sockets.
     pub fn call_app_at(&self, events: &str, commands: &str, interactions: &str) {
         let hooks =
