@@ -189,6 +189,7 @@ pub(crate) enum PipelineOrder {
     EnterRoom(EnterRequest, Answer<RoomReadiness>),
     Land(LandRequest, Actor, Answer<LandedStory>),
     WriteSpecs(ProjectSpecs, Answer<()>),
+    ReadParked(StoryId, Answer<()>),
     Rescan(Answer<()>),
     Shutdown(Answer<()>),
 }
@@ -217,6 +218,7 @@ impl PipelineOrder {
             | Self::EnterRoom(..)
             | Self::Land(..)
             | Self::WriteSpecs(..)
+            | Self::ReadParked(..)
             | Self::Rescan(_)
             | Self::Shutdown(_) => None,
         }
@@ -322,6 +324,11 @@ impl Pipeline {
         by: Actor,
     ) -> Result<StartResult, PipelineError> {
         self.order(|answer| PipelineOrder::Start(story, agent, by, answer)).await
+    }
+
+    /// The host has news of a story's parked run: its question was answered, or is another one.
+    pub async fn read_parked(&self, story: StoryId) -> Result<(), PipelineError> {
+        self.order(|answer| PipelineOrder::ReadParked(story, answer)).await
     }
 
     /// Stops runs. Their stories are blocked until somebody uses `start` or `retry`. Returns once the processes are

@@ -18,6 +18,7 @@ mod memo;
 mod merges;
 mod merging;
 mod orders;
+mod parked;
 mod project_settings;
 mod publisher;
 mod removal;
@@ -44,6 +45,7 @@ use self::{
     lane::{DeferredEvent, PendingStories, WorkLane},
     memo::Memos,
     merges::Merges,
+    parked::ParkedRuns,
     project_settings::ConfigStamp,
     publisher::EventPublisher,
     runs::Runs,
@@ -99,6 +101,7 @@ struct Orchestrator {
     merges: Merges,
     landings: Landings,
     holds: Holds,
+    parked: ParkedRuns,
     memos: Memos,
     pending: PendingStories,
     publisher: EventPublisher,
@@ -157,6 +160,7 @@ impl Orchestrator {
                 }
             }
             self.catch_up_after_landing();
+            self.drop_stale_parked();
             if !only_printed {
                 self.assign_free_agents();
             }
@@ -283,6 +287,7 @@ impl Orchestrator {
             workers: self.slots().into_iter().map(worker).collect(),
             merges: self.merges.views(stories.iter()),
             holds,
+            parked: self.parked.since(),
             paused,
             day_budget_usd: self.config.in_force.budget.day_usd,
             settings_notice: waiting.or(edited),

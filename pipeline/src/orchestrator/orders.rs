@@ -99,6 +99,10 @@ impl Orchestrator {
             PipelineOrder::EnterRoom(request, answer) => self.enter_room(request, answer),
             PipelineOrder::Land(request, by, answer) => self.land(request, by, answer),
             PipelineOrder::WriteSpecs(specs, answer) => self.write_specs(specs, answer),
+            PipelineOrder::ReadParked(id, answer) => {
+                self.read_parked(id);
+                self.publisher.answer(answer, Ok(()));
+            }
             PipelineOrder::Rescan(answer) => {
                 self.work_on(StoryWork::default(), WorkFolder::scan, move |this, scanned| {
                     this.publisher.answer(answer, scanned.map(drop).map_err(Into::into));
@@ -415,6 +419,7 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         | PipelineOrder::MergeFailed(.., answer)
         | PipelineOrder::Release(.., answer)
         | PipelineOrder::WriteSpecs(.., answer)
+        | PipelineOrder::ReadParked(_, answer)
         | PipelineOrder::Rescan(answer) => no(answer, why),
         PipelineOrder::Start(.., answer) | PipelineOrder::Retry(.., answer) => no(answer, why),
         PipelineOrder::Stop(.., answer) => no(answer, why),

@@ -45,6 +45,8 @@ pub(crate) struct RunPlan {
     /// Why the last try failed or was rejected.
     pub feedback: Option<String>,
     pub resume: Option<SessionId>,
+    /// The call that it goes on with, of its session.
+    pub parked_call: Option<String>,
     pub budget_usd: Option<f64>,
     /// What its agent has read by strangers.
     pub read: StrangersRead,

@@ -96,6 +96,7 @@ impl AttackedRun {
             base: "main".into(),
             feedback: None,
             resume: None,
+            parked_call: None,
             budget_usd: None,
             read: StrangersRead::default(),
             in_quarantine: false,
