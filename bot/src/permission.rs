@@ -10,6 +10,7 @@ mod concerns;
 mod listed;
 mod model_question;
 mod outcome;
+mod parked;
 mod paths;
 mod question;
 mod record;
@@ -34,6 +35,7 @@ pub use concerns::CallConcern;
 pub use listed::{ListedArguments, ListedCommand};
 pub use model_question::ModelQuestion;
 pub use outcome::{DenialReason, PermissionDecision, QuestionOutcome, WithdrawReason};
+pub use parked::{AtDeadline, CallChange};
 use parking_lot::{Mutex, MutexGuard};
 use pipeline::story::StoryId;
 pub use question::{AnswerKind, ExpectedAnswer, Person, PersonAnswer, Question, QuestionId};
@@ -118,6 +120,9 @@ pub trait QuestionRooms: Send + Sync {
     /// Shows what became of a trial of an open question.
     fn show_trial(&self, room: &Room, question: Arc<Question>, news: TrialNews);
 
+    /// Shows that a question waits on without its agent.
+    fn show_parked(&self, _room: &Room, _question: Arc<Question>) {}
+
     /// Shows how a question ended.
     fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome);
 }
@@ -131,12 +136,14 @@ pub struct PermissionBroker {
     pending: Arc<Mutex<HashMap<QuestionId, PendingQuestion>>>,
     trials: RunningTrials,
     record: QuestionRecord,
+    parked: parked::ParkedNews,
 }
 
 struct PendingQuestion {
     question: Arc<Question>,
     request: AgentRequest,
-    decided: oneshot::Sender<QuestionOutcome>,
+    /// Who waits for the answer; nobody for a parked question.
+    decided: Option<oneshot::Sender<QuestionOutcome>>,
     unreachable: HashSet<Room>,
     trial: QuestionTrial,
 }
@@ -145,7 +152,7 @@ impl PermissionBroker {
     /// A broker that shows its questions through `rooms`.
     pub fn new(store: Store, clock: Clock, rooms: Arc<dyn QuestionRooms>) -> Self {
         let (pending, trials, record) = (Arc::default(), RunningTrials::default(), QuestionRecord::default());
-        Self { store, clock, rooms, pending, trials, record }
+        Self { store, clock, rooms, pending, trials, record, parked: Default::default() }
     }
 
     /// A person's answer, already checked for the right to give one. The first valid one wins.
@@ -173,9 +180,15 @@ impl PermissionBroker {
             | PersonAnswer::Option(_) => {}
         }
         let outcome = open.question.outcome_of(answer, by)?;
-        let decided = pending.remove(&id).map(|pending| pending.decided);
+        let Some(PendingQuestion { question, decided, .. }) = pending.remove(&id) else {
+            return Err(AnswerRefused::NotOpen(id));
+        };
         // Released before the waiter wakes: it takes the same lock to close the question.
         drop(pending);
+        if question.parked_at.is_some() {
+            self.answer_parked(question, outcome);
+            return Ok(());
+        }
         // The agent may be gone at this moment. Then this person reads that the question is not open, instead of believing that the
         // call runs, and no rule is made.
         decided.and_then(|decided| decided.send(outcome).ok()).ok_or(AnswerRefused::NotOpen(id))
@@ -196,10 +209,11 @@ impl PermissionBroker {
         }
     }
 
-    /// Closes every question; for the shutdown.
+    /// Closes every question that an agent waits for; for the shutdown.
     pub fn withdraw_all(&self, why: WithdrawReason) {
         let mut pending = self.pending();
-        for id in pending.keys().copied().collect::<Vec<_>>() {
+        let waited = pending.iter().filter(|(_, open)| open.question.parked_at.is_none());
+        for id in waited.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.end(&mut pending, id, QuestionOutcome::Withdrawn { why });
         }
     }
@@ -211,9 +225,13 @@ impl PermissionBroker {
         id: QuestionId,
         outcome: QuestionOutcome,
     ) {
+        let is_parked = pending.get(&id).is_some_and(|open| open.question.parked_at.is_some());
         let is_kept = pending.get_mut(&id).is_some_and(|open| open.trial.is_ended(&outcome));
-        if !is_kept && let Some(open) = pending.remove(&id) {
-            let _ = open.decided.send(outcome);
+        if !is_parked
+            && !is_kept
+            && let Some(decided) = pending.remove(&id).and_then(|open| open.decided)
+        {
+            let _ = decided.send(outcome);
         }
     }
 

@@ -3,6 +3,7 @@
 mod folder;
 mod open;
 mod origins;
+mod parked;
 mod records;
 mod web_chat;
 mod web_sessions;
@@ -16,6 +17,7 @@ use std::{
 use adapters::{MessageId, Room};
 use agents::claude::{BackgroundTask, SessionId};
 pub use open::OpenError;
+pub use parked::StoredParked;
 use parking_lot::{Mutex, MutexGuard};
 pub use records::{
     AuditEntry, CostEntry, CostRow, LeftQuestion, OpenQuestion, OverheardTalk, PromptState, QueuedPrompt,

@@ -6,6 +6,7 @@ mod call;
 mod caller;
 mod permission;
 mod plan;
+mod probed;
 mod review;
 mod room_calls;
 mod services;
@@ -18,6 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use call::Answered;
 pub use caller::{McpRun, RoomTurnCaller};
+pub use probed::{ProbedCalls, usually_unasked};
 pub use room_calls::{MessageAnswer, RoomAccess, answer_message, called};
 use serde_json::Value;
 pub use services::ToolServices;

@@ -209,8 +209,13 @@ mod tests {
     fn run(stories: &[Story], conflicts: &[u32], slots: &[Slot]) -> Vec<(u32, String)> {
         let conflicts = conflicts.iter().copied().map(StoryId).collect();
         let board = board(stories);
-        let situation =
-            Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), parked: &BTreeSet::new(), max_retries: 3 };
+        let situation = Situation {
+            board: &board,
+            conflicts: &conflicts,
+            quarantine: &BTreeMap::new(),
+            parked: &BTreeSet::new(),
+            max_retries: 3,
+        };
         assign(&situation, slots, |_| true)
             .into_iter()
             .map(|started| (started.story.0, started.slot))
@@ -278,8 +283,13 @@ mod tests {
         let stories = [blocked, dependent.clone(), spent, story(4, Stage::Done), story(5, Stage::Qa)];
         assert_eq!(run(&stories[..3], &[], &team()), []);
         let (board, conflicts) = (board(&stories), BTreeSet::new());
-        let situation =
-            Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), parked: &BTreeSet::new(), max_retries: 3 };
+        let situation = Situation {
+            board: &board,
+            conflicts: &conflicts,
+            quarantine: &BTreeMap::new(),
+            parked: &BTreeSet::new(),
+            max_retries: 3,
+        };
         assert_eq!(waits_for(&dependent, &situation, &[]), Err(HoldReason::DependsOn(vec![StoryId(5)])));
     }
 
@@ -291,8 +301,13 @@ mod tests {
         let held = |accepted: bool| {
             let mark = Quarantine { accepted, ..Quarantine::new(QuarantineCause::Repository) };
             let quarantine = (1..=3).map(|id| (StoryId(id), mark.clone())).collect();
-            let situation =
-                Situation { board: &board, conflicts: &conflicts, quarantine: &quarantine, parked: &BTreeSet::new(), max_retries: 3 };
+            let situation = Situation {
+                board: &board,
+                conflicts: &conflicts,
+                quarantine: &quarantine,
+                parked: &BTreeSet::new(),
+                max_retries: 3,
+            };
             board.stories().map(|story| waits_for(story, &situation, &[])).collect::<Vec<_>>()
         };
         let waits = Err(HoldReason::InQuarantine);
@@ -330,8 +345,13 @@ mod tests {
     fn a_story_that_may_not_be_started_leaves_its_worker_to_the_next() {
         let board = board(&[story(1, Stage::Qa), story(2, Stage::Qa)]);
         let (conflicts, quarantine) = (BTreeSet::new(), BTreeMap::new());
-        let situation =
-            Situation { board: &board, conflicts: &conflicts, quarantine: &quarantine, parked: &BTreeSet::new(), max_retries: 3 };
+        let situation = Situation {
+            board: &board,
+            conflicts: &conflicts,
+            quarantine: &quarantine,
+            parked: &BTreeSet::new(),
+            max_retries: 3,
+        };
         let started = assign(&situation, &team(), |story| story.id() != StoryId(1));
         assert_eq!(started, [Assignment { story: StoryId(2), slot: "qa".into() }]);
     }

@@ -20,7 +20,8 @@ use agents::{
 };
 
 use crate::{
-    event::RunInfo, mailbox::RunMailbox,
+    event::RunInfo,
+    mailbox::RunMailbox,
     open_hosts::CommandGates,
     parking::{ParkedRun, RunParking},
     story::StoryId,

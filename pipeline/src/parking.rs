@@ -4,7 +4,11 @@
 //! asked about is deferred at once, and a new process on the session goes on with it without a request to the model: it asks as
 //! always. From then on the process may end at any time, and the next one meets the same call.
 
-use std::{sync::Arc, time::Duration, time::SystemTime};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use agents::{claude::SessionId, event::AgentEvent};
 use serde::{Deserialize, Serialize};
@@ -52,6 +56,14 @@ impl ParkedRun {
             cost_usd: 0.0,
         }
     }
+}
+
+/// The commit of a story's branch, if it has one. Blocks.
+pub fn branch_tip(root: &Path, story: StoryId) -> Option<String> {
+    let repository = git2::Repository::open(root).ok()?;
+    let references = repository.references_glob(&format!("refs/heads/feature/story-{story}_*")).ok()?;
+    let tips = references.flatten().filter_map(|reference| reference.target());
+    tips.map(|tip| tip.to_string()).max()
 }
 
 /// Why a call cannot wait without its process.
@@ -174,7 +186,8 @@ impl RunParking {
         self.0.calls.borrow().deferred.clone()
     }
 
-    pub(crate) fn on_event(&self, event: &AgentEvent) {
+    /// Follows what its process reports.
+    pub fn follow(&self, event: &AgentEvent) {
         if !self.0.is_allowed {
             return;
         }
@@ -215,17 +228,17 @@ mod tests {
     #[tokio::test]
     async fn only_the_last_call_of_a_complete_message_can_be_deferred() {
         let parking = RunParking::allowed();
-        parking.on_event(&call("a"));
+        parking.follow(&call("a"));
         let early = parking.clone();
         let mut asked = Box::pin(early.may_defer("a"));
         assert_eq!((&mut asked).now_or_never(), None, "another one may follow in the same message");
-        parking.on_event(&call("b"));
-        parking.on_event(&AgentEvent::MessageEnded);
+        parking.follow(&call("b"));
+        parking.follow(&AgentEvent::MessageEnded);
         assert_eq!(asked.await, Err(NoParking::ParallelCalls));
         assert_eq!(parking.may_park(Some("a")), Err(NoParking::ParallelCalls));
         assert_eq!(parking.may_defer("b").await, Ok(()));
-        parking.on_event(&call("c"));
-        parking.on_event(&AgentEvent::MessageEnded);
+        parking.follow(&call("c"));
+        parking.follow(&AgentEvent::MessageEnded);
         assert_eq!(parking.may_defer("c").await, Ok(()), "those of an earlier message do not count");
         assert_eq!(RunParking::default().may_defer("c").await, Err(NoParking::TurnedOff));
     }
@@ -233,16 +246,16 @@ mod tests {
     #[tokio::test]
     async fn a_call_can_wait_without_its_process_once_it_is_deferred_and_until_it_has_a_result() {
         let parking = RunParking::allowed();
-        parking.on_event(&call("a"));
-        parking.on_event(&AgentEvent::MessageEnded);
+        parking.follow(&call("a"));
+        parking.follow(&AgentEvent::MessageEnded);
         assert_eq!(parking.may_park(Some("a")), Err(NoParking::NotDeferred));
         parking.set_deferred(Some("a".into()));
         assert_eq!((parking.may_park(Some("a")), parking.is_deferred("a")), (Ok(()), true));
         assert_eq!(parking.may_park(Some("b")), Err(NoParking::NotDeferred));
         assert_eq!(parking.may_park(None), Err(NoParking::NotDeferred));
-        parking.on_event(&result("b"));
+        parking.follow(&result("b"));
         assert!(parking.is_deferred("a"));
-        parking.on_event(&result("a"));
+        parking.follow(&result("a"));
         assert_eq!(parking.deferred(), None);
     }
 
@@ -252,11 +265,11 @@ mod tests {
         let parking = RunParking::allowed();
         let task =
             BackgroundTask { id: "1".into(), kind: BackgroundKind::Command, description: String::new() };
-        parking.on_event(&AgentEvent::BackgroundTasks(vec![task]));
-        parking.on_event(&call("a"));
-        parking.on_event(&AgentEvent::MessageEnded);
+        parking.follow(&AgentEvent::BackgroundTasks(vec![task]));
+        parking.follow(&call("a"));
+        parking.follow(&AgentEvent::MessageEnded);
         assert_eq!(parking.may_defer("a").await, Err(NoParking::Background));
-        parking.on_event(&AgentEvent::BackgroundTasks(Vec::new()));
+        parking.follow(&AgentEvent::BackgroundTasks(Vec::new()));
         assert_eq!(parking.may_defer("a").await, Ok(()));
     }
 

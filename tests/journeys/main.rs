@@ -28,6 +28,7 @@ mod newcomer;
 mod once;
 mod operate;
 mod packaging;
+mod parked;
 mod permission;
 mod plan;
 mod program;

@@ -525,8 +525,7 @@ mod tests {
     fn launch(mode: PromptMode, route: PermissionRoute) -> Launch {
         let program = LaunchProgram::new(vec!["claude".into()], "/project", "/run/storkit");
         let start = SessionStart::New(SessionId::new("11111111-2222-4333-8444-555555555555"));
-        let permissions =
-            LaunchPermissions {
+        let permissions = LaunchPermissions {
             route,
             accept_edits: false,
             offers_tools: false,

@@ -447,9 +447,11 @@ impl From<ResultLine> for TurnEnd {
             session_cost_usd: line.total_cost_usd,
             input_tokens: usage.input_tokens.saturating_add(cached),
             output_tokens: usage.output_tokens,
-            deferred: line
-                .deferred_tool_use
-                .map(|DeferredToolUse { id, name, input }| ToolUse { id, name, input }),
+            deferred: line.deferred_tool_use.map(|DeferredToolUse { id, name, input }| ToolUse {
+                id,
+                name,
+                input,
+            }),
         }
     }
 }

@@ -208,6 +208,7 @@ impl RoomTask {
             RoomInput::Verdict { request_id, answer } => self.on_verdict(request_id, answer),
             RoomInput::ToolsAnswered { request_id, answered } => self.on_tools_answered(request_id, answered),
             RoomInput::LeftQuestion { id, question, copy } => self.on_left_question(id, &question, copy),
+            RoomInput::ParkedCopy { question, copy } => self.on_parked_copy(&question, copy),
             RoomInput::LeftPrompt { number, state, prompt } => self.on_left_prompt(number, state, prompt),
             RoomInput::Tell(notice) => self.on_pipeline_notice(notice),
             RoomInput::WentOn(story) => self.close_decision(story),

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     chat::{session::SessionUpdate, workspace::EnteredRoom},
     permission::{Question, QuestionId, QuestionOutcome, QuestionRooms, TrialNews},
-    replies::{PipelineNotice, RoomWork},
+    replies::{self, PipelineNotice, RoomWork},
     store::{OpenQuestion, PromptState, QueuedPrompt},
     tools::MessageAnswer,
 };
@@ -54,6 +54,8 @@ pub enum RoomInput {
         /// The message that shows it.
         copy: adapters::MessageId,
     },
+    /// The message of a parked question that an earlier process showed; it is shown again.
+    ParkedCopy { question: Arc<Question>, copy: adapters::MessageId },
     /// A prompt that an earlier process left behind.
     LeftPrompt {
         /// Its number in the store.
@@ -218,6 +220,10 @@ impl QuestionRooms for RoomDirectory {
 
     fn show_trial(&self, room: &Room, question: Arc<Question>, news: TrialNews) {
         self.post(room, RoomInput::Trial(question, news));
+    }
+
+    fn show_parked(&self, room: &Room, question: Arc<Question>) {
+        self.post(room, RoomInput::Notice(replies::parked(&question)));
     }
 
     fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome) {

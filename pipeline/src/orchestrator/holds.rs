@@ -236,7 +236,7 @@ mod tests {
                 board: &board,
                 conflicts: &conflicts,
                 quarantine: &BTreeMap::new(),
-            parked: &BTreeSet::new(),
+                parked: &BTreeSet::new(),
                 max_retries: 3,
             },
             agents: &agents,

@@ -41,7 +41,13 @@ impl Orchestrator {
         };
         let (board, max_retries) = (&self.stories.board, self.config.in_force.max_retries);
         let quarantine = self.stories.started.quarantined();
-        let situation = Situation { board, conflicts: &conflicts, quarantine, parked: self.parked.waiting(), max_retries };
+        let situation = Situation {
+            board,
+            conflicts: &conflicts,
+            quarantine,
+            parked: self.parked.waiting(),
+            max_retries,
+        };
         let assignments = assign(&situation, &slots, may_start);
         for assignment in assignments {
             let slot = slots.iter().find(|slot| slot.name == assignment.slot);

@@ -123,7 +123,7 @@ impl RunJob {
             tokio::select! {
                 update = session.next() => {
                     self.plan.read.follow(&update.event).await;
-                    parking.on_event(&update.event);
+                    parking.follow(&update.event);
                     self.on_event(update.event).await;
                     self.tell_read(&mut told_read).await;
                     if let Some(outcome) = update.outcome {

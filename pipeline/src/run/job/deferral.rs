@@ -12,7 +12,9 @@ impl RunJob {
         if turn.ended.is_some() {
             return Ok(None);
         }
-        let Some(parking) = self.access.as_ref().map(|access| access.parking.clone()) else { return Ok(None) };
+        let Some(parking) = self.access.as_ref().map(|access| access.parking.clone()) else {
+            return Ok(None);
+        };
         match &turn.outcome {
             TurnOutcome::Answered(end) => match &end.deferred {
                 Some(call) => {

@@ -20,6 +20,7 @@ use crate::{
     open_hosts::registries,
     run::{
         outcome::RunOutcome,
+        plan::RunUpdate,
         prompt,
         workspace::{Workspace, agent_network, needs, own_listener},
     },
@@ -69,7 +70,9 @@ impl RunJob {
     pub(super) async fn parked_launch(&mut self, call: String) -> Result<Launch, RunOutcome> {
         let Some(session) = self.plan.resume.clone() else { return self.first_launch().await };
         self.context.ledger.started(&self.plan.run, session.as_str());
-        self.session = Some(session);
+        self.session = Some(session.clone());
+        // It tells its session only after the call.
+        self.send_update(RunUpdate::Session(session)).await;
         if let Some(access) = &self.access {
             access.parking.set_deferred(Some(call));
         }
