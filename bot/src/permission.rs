@@ -349,4 +349,6 @@ impl PermissionBroker {
 }
 
 #[cfg(test)]
+mod parked_tests;
+#[cfg(test)]
 mod tests;

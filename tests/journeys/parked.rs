@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -82,12 +83,16 @@ fn coders(bot: &Bot) -> Vec<SeenRequest> {
     bot.model_requests().into_iter().filter(is_coders).collect()
 }
 
-/// How often the command has run.
+/// How often the command has run: `../ran` of the folder that the story works in.
 fn times(bot: &Bot) -> usize {
-    let worktrees = fs::read_dir(bot.file(".storkit/worktrees")).into_iter().flatten().flatten();
-    let ran = worktrees.map(|entry| entry.path()).chain([bot.file(".storkit/worktrees/ran")]);
-    let ran = ran.filter(|path| path.ends_with("ran")).collect::<std::collections::BTreeSet<_>>();
-    ran.iter().map(|path| fs::read_to_string(path).unwrap_or_default().lines().count()).sum()
+    fs::read_to_string(bot.file(".storkit/worktrees/ran")).unwrap_or_default().lines().count()
+}
+
+/// The folder that the story works in.
+fn folder(bot: &Bot) -> PathBuf {
+    let worktrees = fs::read_dir(bot.file(".storkit/worktrees")).expect("worktrees").flatten();
+    let found = worktrees.map(|entry| entry.path()).find(|path| path.join("base.txt").exists());
+    found.expect("the story's folder")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,34 +128,126 @@ async fn asked_on_friday_and_allowed_on_monday_after_two_restarts_exactly_that_c
     assert_eq!(git(&bot.file(""), &["show", "main:door.txt"]), "red");
     let coder = coders(&bot);
     assert_eq!(coder.len(), asked + 1, "the call goes on without another request to the model");
+    assert_eq!(times(&bot), 1);
     let log = fs::read_to_string(bot.file(".storkit/logs/agents/1-coder-2.log")).expect("a log");
     assert!(log.contains("(its question is answered: it goes on with that call)"), "{log}");
     bot.app.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn zz_debug() {
+async fn a_no_never_runs_the_call_and_the_agent_goes_on_with_the_reason() {
     needs!(Claude);
-    let bot = setup(painter()).start().await;
+    let script = painter().on("ann denied").says("not here");
+    let bot = setup(script).start().await;
     paints(&bot).await;
+    until_parked(&bot).await;
+    let bot = bot.restart().await;
     let room = bot.room("ops");
-    let q = room.see("Question 1").await;
-    eprintln!("QUESTION {}", q.text);
-    eprintln!("LOG {}", fs::read_to_string(bot.file(".storkit/logs/agents/1-coder-1.log")).unwrap_or_default());
-    for f in walk(&bot.home()) {
-        let text = fs::read_to_string(&f).unwrap_or_default();
-        for line in text.lines().filter(|line| line.contains("tool_use") || line.contains("hook")) {
-            eprintln!("TR {}", line.chars().take(1500).collect::<String>());
-        }
-    }
+    room.see("**Question 1**").await;
+    room.say("no not red").await;
+    room.see("Question 1: ann denied").await;
+    room.see("`coder` failed: no commit was made").await;
+    let told = coders(&bot).iter().any(|seen| seen.conversation.last_tool_result().contains("ann denied this: not red"));
+    assert!(told, "{:#?}", coders(&bot));
+    assert_eq!(times(&bot), 0);
+    room.say("stop 1").await;
     bot.app.shutdown().await;
 }
 
-fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() { found.extend(walk(&path)) } else if path.extension().is_some_and(|e| e == "jsonl") { found.push(path) }
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changed_meanwhile_is_said_and_asked_anew_and_only_the_new_answer_counts() {
+    needs!(Claude);
+    let bot = setup(painter()).start().await;
+    paints(&bot).await;
+    until_parked(&bot).await;
+    let room = bot.room("ops");
+    let (link, tip) = (folder(&bot).join("door.txt"), "refs/heads/feature/story-1_paint_the_door/work");
+    std::os::unix::fs::symlink("../elsewhere", &link).expect("a link");
+    room.say("yes").await;
+    room.see("Question 1 is closed: what it is about has changed since, so it is asked anew").await;
+    let fresh = room.see("**Question 2**").await;
+    let change = "since then `door.txt` led to a plain file or nothing and leads to ";
+    assert!(fresh.text.contains(change), "{}", fresh.text);
+    assert_eq!(times(&bot), 0, "the first answer allowed something else");
+    fs::remove_file(&link).expect("it is a link");
+    let root = bot.file("");
+    let before = git(&root, &["rev-parse", tip]);
+    let other = git(&root, &["-c", "user.name=t", "-c", "user.email=t@example.org", "commit-tree", "-m", "x", &format!("{tip}^{{tree}}")]);
+    git(&root, &["update-ref", tip, &other]);
+    room.say("yes 2").await;
+    let fresh = room.see("**Question 3**").await;
+    assert!(fresh.text.contains(&format!("the story's branch went from `{}` to `{}`", &before[..8], &other[..8])), "{}", fresh.text);
+    git(&root, &["update-ref", tip, &before]);
+    room.say("yes 3").await;
+    room.see("**Question 4**").await;
+    room.say("yes 4").await;
+    bot.until_done(1).await;
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_story_that_is_stopped_moved_or_deleted_closes_its_parked_question() {
+    needs!(Claude);
+    for (order, said) in [("stop 1", "Stopped"), ("move 1 backlog", "backlog"), ("delete 1", "deleted")] {
+        let bot = setup(painter()).start().await;
+        paints(&bot).await;
+        until_parked(&bot).await;
+        let room = bot.room("ops");
+        room.say(order).await;
+        room.see("Question 1 is closed: its story was stopped, moved or decided").await;
+        room.say("yes 1").await;
+        room.see("Question 1 is not open (any more)").await;
+        assert_eq!((times(&bot), bot.sessions()), (0, 0), "{order} {said}");
+        bot.app.shutdown().await;
     }
-    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_parallel_calls_only_the_last_can_wait_and_the_others_say_so() {
+    needs!(Claude);
+    let script = ModelScript::new()
+        .on_start("Do story 1")
+        .calls("Bash", bash("id -u >> ../ran; echo one"))
+        .calls("Bash", bash("id -u >> ../ran; echo two"))
+        .then_says("The tool said: {last_tool_result}");
+    let bot = setup(script).start().await;
+    paints(&bot).await;
+    let room = bot.room("ops");
+    let first = room.see("echo one").await;
+    let as_today = "it is denied: it cannot wait longer, because its agent made several calls at once.";
+    assert!(first.text.contains(as_today) || first.text.contains("is denied"), "{}", first.text);
+    room.see("Question 1: nobody answered in time").await;
+    room.see("Nobody has answered question 2 in time.").await;
+    until_parked(&bot).await;
+    room.say("yes 2").await;
+    room.see("Question 2: ann allowed").await;
+    room.see("`coder` failed: no commit was made").await;
+    assert_eq!(times(&bot), 1);
+    room.say("stop 1").await;
+    bot.app.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_story_with_commits_is_not_done_while_nobody_can_approve_its_next_command() {
+    needs!(Claude);
+    let script = ModelScript::new()
+        .on_start("Do story 1")
+        .calls("Bash", bash("echo red > door.txt && git add door.txt && git commit -qm red"))
+        .then_calls("Bash", bash("id -u >> ../ran; echo more"))
+        .then_says("Done.");
+    let bot = setup(script).start().await;
+    paints(&bot).await;
+    let room = bot.room("ops");
+    room.see("**Question 1**").await;
+    room.say("yes").await;
+    room.see("Nobody has answered question 2 in time.").await;
+    until_parked(&bot).await;
+    let bot = bot.restart().await;
+    bot.started().await;
+    let snapshot = bot.app.services().commands.pipeline.snapshot();
+    let story = snapshot.board.story(StoryId(1)).expect("the story");
+    assert_eq!(story.stage, pipeline::stage::Stage::Current);
+    assert!(snapshot.parked.contains_key(&StoryId(1)) && snapshot.holds[&StoryId(1)].contains("parked"));
+    assert_eq!(story.front.retry_count, 0);
+    bot.app.shutdown().await;
 }
