@@ -70,7 +70,7 @@ pub async fn serve(
     let mcp = Router::new()
         .route_service("/mcp", mcp::service(services.clone()))
         .route("/messages", post(messages::take))
-        .route("/calls", post(calls::before))
+        .route("/calls", post(calls::before).with_state(services.tools.clone()))
         .route_layer(middleware::from_fn(read_body))
         .route_layer(middleware::from_fn_with_state(access.clone(), only_runs));
     let monitors = Router::new()

@@ -19,6 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use call::Answered;
 pub use caller::{McpRun, RoomTurnCaller};
+pub use permission::is_allowed_by_rule;
 pub use probed::{ProbedCalls, usually_unasked};
 pub use room_calls::{MessageAnswer, RoomAccess, answer_message, called};
 use serde_json::Value;

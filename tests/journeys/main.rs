@@ -29,6 +29,7 @@ mod once;
 mod operate;
 mod packaging;
 mod parked;
+mod parked_kills;
 mod permission;
 mod plan;
 mod program;

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, Json, body::Bytes};
+use axum::{Extension, Json, body::Bytes, extract::State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::tools::{McpRun, usually_unasked};
+use crate::tools::{McpRun, ToolServices, is_allowed_by_rule, usually_unasked};
 
 /// The part of a hook's call that decides.
 #[derive(Deserialize)]
@@ -22,10 +22,22 @@ struct HookCall {
 
 /// Defers a call that people may be asked about, so that the question about it can outlive the process. Whatever is not deferred is
 /// asked about as always.
-pub async fn before(Extension(run): Extension<Arc<McpRun>>, body: Bytes) -> Json<Value> {
-    let Ok(call) = serde_json::from_slice::<HookCall>(&body) else { return Json(json!({})) };
+pub async fn before(
+    State(services): State<Arc<ToolServices>>,
+    Extension(run): Extension<Arc<McpRun>>,
+    body: Bytes,
+) -> Json<Value> {
+    let is_covered = |call: &HookCall| {
+        is_allowed_by_rule(&services, &run, call.tool_name.clone(), call.tool_input.clone())
+    };
+    Json(answer(&run, &body, is_covered).await)
+}
+
+/// Rules decide without people.
+async fn answer(run: &McpRun, body: &[u8], is_covered: impl Fn(&HookCall) -> bool) -> Value {
+    let Ok(call) = serde_json::from_slice::<HookCall>(body) else { return json!({}) };
     let is_own = call.agent_id.is_none();
-    Json(if is_own && defers(&run, &call).await { deferral() } else { json!({}) })
+    if is_own && !is_covered(&call) && defers(run, &call).await { deferral() } else { json!({}) }
 }
 
 async fn defers(run: &McpRun, call: &HookCall) -> bool {
@@ -70,8 +82,8 @@ mod tests {
     }
 
     async fn is_deferred(run: &Arc<McpRun>, call: Value) -> bool {
-        let Json(answer) = before(Extension(run.clone()), Bytes::from(call.to_string())).await;
-        answer == deferral()
+        answer(run, call.to_string().as_bytes(), |call| call.tool_input["command"] == "npm start").await
+            == deferral()
     }
 
     fn bash(id: &str, command: &str) -> Value {
@@ -93,8 +105,9 @@ mod tests {
         reported(&parking, &["b", "c"]);
         assert!(!is_deferred(&run, bash("b", "make")).await, "another call of the message would be lost");
         assert!(is_deferred(&run, bash("c", "make")).await);
-        let Json(answer) = before(Extension(run), Bytes::from_static(b"no hook")).await;
-        assert_eq!(answer, json!({}));
+        reported(&parking, &["d"]);
+        assert!(!is_deferred(&run, bash("d", "npm start")).await, "a rule covers it");
+        assert_eq!(answer(&run, b"no hook", |_| false).await, json!({}));
     }
 
     #[tokio::test]

@@ -53,7 +53,9 @@ struct Scene {
     place: tempfile::TempDir,
 }
 
-fn broker(store: &Store) -> (PermissionBroker, mpsc::UnboundedReceiver<Shown>, mpsc::UnboundedReceiver<StoryId>) {
+fn broker(
+    store: &Store,
+) -> (PermissionBroker, mpsc::UnboundedReceiver<Shown>, mpsc::UnboundedReceiver<StoryId>) {
     let (sender, shown) = mpsc::unbounded_channel();
     let broker = PermissionBroker::new(store.clone(), Clock::system(), Arc::new(RecordingRooms(sender)));
     let (tell, told) = mpsc::unbounded_channel();
@@ -165,7 +167,8 @@ async fn a_question_is_open_over_restarts_and_its_answer_is_given_once() {
     assert!(scene.broker.open_questions().is_empty() && scene.run().is_some_and(|run| run.is_answered));
     assert_eq!(scene.taken("make").await, Ok(Some(allowed("make"))));
     assert_eq!((scene.taken("make").await, scene.run()), (Ok(None), None), "a second process gets nothing");
-    let outcomes: Vec<_> = scene.store.audit_tail(10).unwrap().into_iter().map(|(_, entry)| entry.outcome).collect();
+    let outcomes: Vec<_> =
+        scene.store.audit_tail(10).unwrap().into_iter().map(|(_, entry)| entry.outcome).collect();
     assert_eq!(outcomes, ["allow"]);
 }
 
@@ -178,7 +181,8 @@ async fn a_no_is_a_no_after_the_restart_too_and_nobody_can_change_it() {
     assert_eq!(scene.answer(id, PersonAnswer::Yes), Err(AnswerRefused::NotOpen(id)));
     let scene = scene.restarted();
     assert_eq!(scene.answer(id, PersonAnswer::Yes), Err(AnswerRefused::NotOpen(id)));
-    let Ok(Some(PermissionDecision::Denied(DenialReason::Person { by, reason, .. }))) = scene.taken("make").await
+    let Ok(Some(PermissionDecision::Denied(DenialReason::Person { by, reason, .. }))) =
+        scene.taken("make").await
     else {
         panic!("it was denied")
     };
@@ -208,7 +212,11 @@ async fn an_answer_that_races_the_deadline_counts_and_is_never_read_as_a_denial(
         let asking = tokio::spawn(async move { asking.ask(ask).await });
         let id = scene.question().await.id;
         scene.answer(id, PersonAnswer::Yes).expect("it is open, with its agent or without");
-        assert_eq!(scene.answer(id, PersonAnswer::No(None)), Err(AnswerRefused::NotOpen(id)), "the first one counts");
+        assert_eq!(
+            scene.answer(id, PersonAnswer::No(None)),
+            Err(AnswerRefused::NotOpen(id)),
+            "the first one counts"
+        );
         match asking.await.unwrap() {
             PermissionDecision::Allowed { .. } => before += 1,
             PermissionDecision::Parked => {
@@ -233,7 +241,9 @@ async fn what_a_name_leads_to_is_asked_anew_and_only_what_was_shown_is_allowed()
     assert_eq!((settled, outcome), (id, QuestionOutcome::Withdrawn { why: WithdrawReason::Changed }));
     let fresh = scene.question().await;
     assert!(fresh.id > id && fresh.parked_at.is_some());
-    assert!(matches!(&fresh.changed[..], [CallChange::Path { name, before: None, now: Some(_) }] if name == "rules"));
+    assert!(
+        matches!(&fresh.changed[..], [CallChange::Path { name, before: None, now: Some(_) }] if name == "rules")
+    );
     assert_eq!(scene.taken("make -f rules").await, Ok(None));
     let mut scene = scene.restarted();
     scene.answer(fresh.id, PersonAnswer::Yes).unwrap();
@@ -259,7 +269,8 @@ async fn the_parts_of_one_call_are_asked_one_after_the_other_without_the_agent_t
     scene.answer(second.id, PersonAnswer::Option(2)).unwrap();
     scene.settled().await;
     let ask = PermissionAsk { tool: "AskUserQuestion".into(), input, ..scene.ask("") };
-    let Ok(Some(PermissionDecision::Allowed { input })) = scene.broker.take_parked_decision(&ask).await else {
+    let Ok(Some(PermissionDecision::Allowed { input })) = scene.broker.take_parked_decision(&ask).await
+    else {
         panic!("both are answered")
     };
     let answer = |asked: &str| input["answers"][asked].as_str().map(str::to_owned);

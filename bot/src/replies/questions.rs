@@ -272,7 +272,13 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
         ),
         QuestionOutcome::ByRule { rule } => format!("✅ Question {id}: rule {rule} allowed {what}."),
         QuestionOutcome::TimedOut => {
-            format!("⌛ Question {id}: nobody answered in time, so {what} is denied.")
+            let why = match &question.at_deadline {
+                AtDeadline::NotParked(why) => {
+                    format!(" It could not wait without its agent, because {}.", no_parking(*why))
+                }
+                AtDeadline::Denied | AtDeadline::Parked { .. } => String::new(),
+            };
+            format!("⌛ Question {id}: nobody answered in time, so {what} is denied.{why}")
         }
         QuestionOutcome::Parked => parked(question),
         QuestionOutcome::Unreachable => {

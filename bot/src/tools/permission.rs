@@ -94,6 +94,23 @@ fn answer_of(decision: PermissionDecision) -> String {
     serde_json::to_string(&answer).unwrap_or_else(|error| deny(&error.to_string()))
 }
 
+/// Whether a rule allows a call that the run's agent is about to make.
+pub fn is_allowed_by_rule(services: &ToolServices, run: &McpRun, tool: String, input: Value) -> bool {
+    let ask = PermissionAsk {
+        rooms: Vec::new(),
+        asker: run.asker.clone(),
+        request: AgentRequest::default(),
+        folder: Some(folder_of(services, run)),
+        asked_for: String::new(),
+        tool,
+        input,
+        call: None,
+        blocked_path: None,
+        timeout: None,
+    };
+    services.broker.is_allowed_by_rule(&ask)
+}
+
 /// What becomes of the question about a call when its time is over.
 fn at_deadline(services: &ToolServices, run: &McpRun, call: Option<&str>) -> AtDeadline {
     let Some(agent) = &run.agent else { return AtDeadline::Denied };
