@@ -42,7 +42,7 @@ impl World {
         // The section of the CLI is the last one.
         let file = program.file(".storkit/bot.toml");
         let mut config = fs::File::options().append(true).open(file).expect("bot.toml");
-        config.write_all(b"permission_timeout = \"300ms\"\n").expect("a key");
+        config.write_all(b"permission_timeout = \"1s\"\n").expect("a key");
         program.write_settings(TEAM);
         program.has_served();
         for id in [1, 2] {

@@ -259,7 +259,8 @@ impl PermissionBroker {
     /// A run's process has ended at its question: from now on its branch is as the agent left it.
     pub fn note_parked_branch(&self, story: StoryId) {
         let Ok(Some(stored)) = self.stored(|stored| stored.run.story == story) else { return };
-        let places = stored.body.places_now(story);
+        // Only the branch: where names lead counts as it was shown.
+        let places = CallPlaces { tip: branch_tip(&stored.body.root, story), ..stored.body.places.clone() };
         self.log_error(self.store.set_parked_body(stored.question, &ParkedBody { places, ..stored.body }));
     }
 
