@@ -60,7 +60,9 @@ impl PipelineHost for BotHost {
         let settings = self.settings.loaded();
         let asker = Asker::run(run.story, run.role, read.clone());
         let trials = asker.trials().clone();
-        let parking = match settings.config.pipeline.park {
+        // The folder of a conflict lives as long as its run.
+        let can_wait = run.role != Role::Mergemaster;
+        let parking = match settings.config.pipeline.park && can_wait {
             true => RunParking::allowed(),
             false => RunParking::default(),
         };
