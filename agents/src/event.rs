@@ -56,6 +56,8 @@ pub enum AgentEvent {
     Text(String),
     /// The model calls a tool.
     ToolUse(ToolUse),
+    /// A message of the main conversation is complete, with all of its tool calls.
+    MessageEnded,
     /// A tool call ended.
     ToolResult {
         /// The call's id, as in [`ToolUse::id`].
@@ -282,6 +284,8 @@ pub struct TurnEnd {
     pub input_tokens: u64,
     /// Tokens written in this turn.
     pub output_tokens: u64,
+    /// The call at which it stopped because a hook deferred it: a resumed session goes on with exactly that call.
+    pub deferred: Option<ToolUse>,
 }
 
 /// Why a turn failed, whatever words the agent program has for it.

@@ -78,7 +78,7 @@ pub struct ClaudeSection {
     pub model: String,
     /// A turn without output for so long is ended; waiting for a person does not count. 0 waits for ever.
     pub turn_timeout: ConfigDuration,
-    /// A permission question is denied after this; 0 waits for ever.
+    /// After this nobody waits for the answer to a permission question any more: it is denied, or its agent is parked; 0 waits for ever.
     pub permission_timeout: ConfigDuration,
     /// A live session without work is closed after this.
     pub idle_timeout: ConfigDuration,
@@ -115,11 +115,13 @@ pub struct ConsoleSection {
 }
 
 /// The section `[pipeline]` of the file.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PipelineSection {
     /// Rooms (`adapter:id`) that get notices and agents' permission questions.
     pub rooms: Vec<String>,
+    /// Whether a story waits without its agent when nobody answers a question in time; else the call is denied.
+    pub park: bool,
 }
 
 /// The section `[wall]` of the file: the wall around agents on stories and everything that they wrote.
@@ -260,6 +262,12 @@ impl Default for ClaudeSection {
             mcp_config: PathBuf::new(),
             mcp_visible: Vec::new(),
         }
+    }
+}
+
+impl Default for PipelineSection {
+    fn default() -> Self {
+        Self { rooms: Vec::new(), park: true }
     }
 }
 

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::{
     config::current::LiveSettings,
     messengers::ConnectedMessengers,
-    permission::{Asker, NETWORK_TOOL, PermissionAsk, PermissionBroker, PermissionDecision},
+    permission::{Asker, DenialReason, NETWORK_TOOL, PermissionAsk, PermissionBroker, PermissionDecision},
     replies as say,
 };
 
@@ -193,6 +193,8 @@ impl HostQuestions {
                 HostDecision::Allowed
             }
             PermissionDecision::Denied(why) => HostDecision::Refused(say::host_refused(why)),
+            // A connection cannot wait: such a question is never parked.
+            PermissionDecision::Parked => HostDecision::Refused(say::host_refused(DenialReason::TimedOut)),
         }
     }
 

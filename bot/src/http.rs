@@ -1,6 +1,7 @@
 //! The loopback listener: MCP for agents, health and metrics. The only part that names axum.
 
 mod access;
+mod calls;
 mod connection_table;
 mod connections;
 pub mod events;
@@ -69,6 +70,7 @@ pub async fn serve(
     let mcp = Router::new()
         .route_service("/mcp", mcp::service(services.clone()))
         .route("/messages", post(messages::take))
+        .route("/calls", post(calls::before).with_state(services.tools.clone()))
         .route_layer(middleware::from_fn(read_body))
         .route_layer(middleware::from_fn_with_state(access.clone(), only_runs));
     let monitors = Router::new()

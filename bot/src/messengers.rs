@@ -97,7 +97,10 @@ mod tests {
         let console = Console::new(config, Identity::default());
         let health = Arc::new(AdapterHealth::new("console"));
         let messengers = ConnectedMessengers::new([(console.clone() as Arc<dyn Adapter>, health)]);
-        let named = PipelineSection { rooms: vec!["fake:a".into(), "console:main".into()] };
+        let named = PipelineSection {
+            rooms: vec!["fake:a".into(), "console:main".into()],
+            ..PipelineSection::default()
+        };
         let none = PipelineSection::default();
         assert!(messengers.followers(&none).is_empty());
         let (ours, theirs) = tokio::io::duplex(64 * 1024);

@@ -13,6 +13,7 @@ mod ladder;
 mod listed;
 mod model_question;
 mod outcome;
+mod parked;
 mod paths;
 mod question;
 mod record;
@@ -41,6 +42,7 @@ pub use ladder::{AskedPerson, LadderNews, LadderServices, NobodyHere};
 pub use listed::{ListedArguments, ListedCommand};
 pub use model_question::ModelQuestion;
 pub use outcome::{DenialReason, PermissionDecision, QuestionOutcome, WithdrawReason};
+pub use parked::{AtDeadline, CallChange};
 use parking_lot::{Mutex, MutexGuard};
 use pipeline::story::StoryId;
 pub use question::{AnswerKind, ExpectedAnswer, Person, PersonAnswer, Question, QuestionId};
@@ -128,6 +130,9 @@ pub trait QuestionRooms: Send + Sync {
     /// Tells a room of a question's way to people elsewhere.
     fn tell(&self, room: &Room, question: Arc<Question>, news: LadderNews);
 
+    /// Shows that a question waits on without its agent.
+    fn show_parked(&self, _room: &Room, _question: Arc<Question>) {}
+
     /// Shows how a question ended.
     fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome);
 }
@@ -144,12 +149,14 @@ pub struct PermissionBroker {
     away: AwayBook,
     /// Without it questions stay in their rooms.
     ladder: Option<Arc<LadderServices>>,
+    parked: parked::ParkedNews,
 }
 
 struct PendingQuestion {
     question: Arc<Question>,
     request: AgentRequest,
-    decided: oneshot::Sender<QuestionOutcome>,
+    /// Who waits for the answer; nobody for a parked question.
+    decided: Option<oneshot::Sender<QuestionOutcome>>,
     copies: QuestionCopies,
     trial: QuestionTrial,
 }
@@ -159,7 +166,7 @@ impl PermissionBroker {
     pub fn new(store: Store, clock: Clock, rooms: Arc<dyn QuestionRooms>) -> Self {
         let (pending, trials, record) = (Arc::default(), RunningTrials::default(), QuestionRecord::default());
         let away = AwayBook::new(store.clone());
-        Self { store, clock, rooms, pending, trials, record, away, ladder: None }
+        Self { store, clock, rooms, pending, trials, record, away, ladder: None, parked: Default::default() }
     }
 
     /// The same broker, whose questions find people elsewhere.
@@ -198,9 +205,15 @@ impl PermissionBroker {
             | PersonAnswer::Option(_) => {}
         }
         let outcome = open.question.outcome_of(answer, by)?;
-        let decided = pending.remove(&id).map(|pending| pending.decided);
+        let Some(PendingQuestion { question, decided, .. }) = pending.remove(&id) else {
+            return Err(AnswerRefused::NotOpen(id));
+        };
         // Released before the waiter wakes: it takes the same lock to close the question.
         drop(pending);
+        if question.parked_at.is_some() {
+            self.answer_parked(question, outcome);
+            return Ok(());
+        }
         // The agent may be gone at this moment. Then this person reads that the question is not open, instead of believing that the
         // call runs, and no rule is made.
         decided.and_then(|decided| decided.send(outcome).ok()).ok_or(AnswerRefused::NotOpen(id))
@@ -221,10 +234,11 @@ impl PermissionBroker {
         }
     }
 
-    /// Closes every question; for the shutdown.
+    /// Closes every question that an agent waits for; for the shutdown.
     pub fn withdraw_all(&self, why: WithdrawReason) {
         let mut pending = self.pending();
-        for id in pending.keys().copied().collect::<Vec<_>>() {
+        let waited = pending.iter().filter(|(_, open)| open.question.parked_at.is_none());
+        for id in waited.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.end(&mut pending, id, QuestionOutcome::Withdrawn { why });
         }
     }
@@ -236,9 +250,13 @@ impl PermissionBroker {
         id: QuestionId,
         outcome: QuestionOutcome,
     ) {
+        let is_parked = pending.get(&id).is_some_and(|open| open.question.parked_at.is_some());
         let is_kept = pending.get_mut(&id).is_some_and(|open| open.trial.is_ended(&outcome));
-        if !is_kept && let Some(open) = pending.remove(&id) {
-            let _ = open.decided.send(outcome);
+        if !is_parked
+            && !is_kept
+            && let Some(decided) = pending.remove(&id).and_then(|open| open.decided)
+        {
+            let _ = decided.send(outcome);
         }
     }
 
@@ -392,5 +410,7 @@ impl PermissionBroker {
     }
 }
 
+#[cfg(test)]
+mod parked_tests;
 #[cfg(test)]
 mod tests;

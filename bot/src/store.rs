@@ -4,6 +4,7 @@ mod away;
 mod folder;
 mod open;
 mod origins;
+mod parked;
 mod records;
 mod settled;
 mod web_chat;
@@ -19,6 +20,7 @@ use adapters::{MessageId, Room};
 use agents::claude::{BackgroundTask, SessionId};
 pub use away::AwayRecord;
 pub use open::OpenError;
+pub use parked::StoredParked;
 use parking_lot::{Mutex, MutexGuard};
 pub use records::{
     AuditEntry, CostEntry, CostRow, LeftQuestion, OpenQuestion, OverheardTalk, PromptState, QueuedPrompt,

@@ -7,6 +7,7 @@ mod caller;
 mod findings;
 mod permission;
 mod plan;
+mod probed;
 mod review;
 mod room_calls;
 mod services;
@@ -19,6 +20,8 @@ use std::{sync::Arc, time::Duration};
 
 pub use call::Answered;
 pub use caller::{McpRun, RoomTurnCaller};
+pub use permission::is_allowed_by_rule;
+pub use probed::{ProbedCalls, usually_unasked};
 pub use room_calls::{MessageAnswer, RoomAccess, answer_message, called};
 use serde_json::Value;
 pub use services::ToolServices;

@@ -33,6 +33,8 @@ pub struct Situation<'a> {
     /// Stories whose merge waits for a mergemaster.
     pub conflicts: &'a BTreeSet<StoryId>,
     pub quarantine: &'a BTreeMap<StoryId, Quarantine>,
+    /// Stories whose run is parked at a question that nobody has answered.
+    pub parked: &'a BTreeSet<StoryId>,
     /// Failed runs after which a stage is given up.
     pub max_retries: u32,
 }
@@ -51,6 +53,8 @@ pub enum HoldReason {
     Stage(Stage),
     /// Somebody works on it.
     InWork,
+    /// A question of its agent waits for an answer.
+    Parked,
     /// Its merge failed for good.
     MergeFailure,
     /// Blocked, for this reason.
@@ -72,6 +76,7 @@ impl fmt::Display for HoldReason {
         match self {
             Self::Stage(stage) => write!(f, "nobody works on stories in {stage}"),
             Self::InWork => f.write_str("an agent works on it"),
+            Self::Parked => f.write_str("parked: a question of its agent waits for an answer"),
             Self::MergeFailure => f.write_str("its merge failed"),
             Self::Blocked(why) => write!(f, "blocked: {why}"),
             Self::DependsOn(ids) => {
@@ -100,6 +105,9 @@ pub fn waits_for(story: &Story, situation: &Situation<'_>, slots: &[Slot]) -> Re
     }
     if let Some(why) = &story.front.blocked {
         return Err(HoldReason::Blocked(why.clone()));
+    }
+    if situation.parked.contains(&id) {
+        return Err(HoldReason::Parked);
     }
     let unmet = unmet(story, situation.board);
     if !unmet.is_empty() {
@@ -201,8 +209,13 @@ mod tests {
     fn run(stories: &[Story], conflicts: &[u32], slots: &[Slot]) -> Vec<(u32, String)> {
         let conflicts = conflicts.iter().copied().map(StoryId).collect();
         let board = board(stories);
-        let situation =
-            Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), max_retries: 3 };
+        let situation = Situation {
+            board: &board,
+            conflicts: &conflicts,
+            quarantine: &BTreeMap::new(),
+            parked: &BTreeSet::new(),
+            max_retries: 3,
+        };
         assign(&situation, slots, |_| true)
             .into_iter()
             .map(|started| (started.story.0, started.slot))
@@ -270,8 +283,13 @@ mod tests {
         let stories = [blocked, dependent.clone(), spent, story(4, Stage::Done), story(5, Stage::Qa)];
         assert_eq!(run(&stories[..3], &[], &team()), []);
         let (board, conflicts) = (board(&stories), BTreeSet::new());
-        let situation =
-            Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), max_retries: 3 };
+        let situation = Situation {
+            board: &board,
+            conflicts: &conflicts,
+            quarantine: &BTreeMap::new(),
+            parked: &BTreeSet::new(),
+            max_retries: 3,
+        };
         assert_eq!(waits_for(&dependent, &situation, &[]), Err(HoldReason::DependsOn(vec![StoryId(5)])));
     }
 
@@ -283,8 +301,13 @@ mod tests {
         let held = |accepted: bool| {
             let mark = Quarantine { accepted, ..Quarantine::new(QuarantineCause::Repository) };
             let quarantine = (1..=3).map(|id| (StoryId(id), mark.clone())).collect();
-            let situation =
-                Situation { board: &board, conflicts: &conflicts, quarantine: &quarantine, max_retries: 3 };
+            let situation = Situation {
+                board: &board,
+                conflicts: &conflicts,
+                quarantine: &quarantine,
+                parked: &BTreeSet::new(),
+                max_retries: 3,
+            };
             board.stories().map(|story| waits_for(story, &situation, &[])).collect::<Vec<_>>()
         };
         let waits = Err(HoldReason::InQuarantine);
@@ -322,8 +345,13 @@ mod tests {
     fn a_story_that_may_not_be_started_leaves_its_worker_to_the_next() {
         let board = board(&[story(1, Stage::Qa), story(2, Stage::Qa)]);
         let (conflicts, quarantine) = (BTreeSet::new(), BTreeMap::new());
-        let situation =
-            Situation { board: &board, conflicts: &conflicts, quarantine: &quarantine, max_retries: 3 };
+        let situation = Situation {
+            board: &board,
+            conflicts: &conflicts,
+            quarantine: &quarantine,
+            parked: &BTreeSet::new(),
+            max_retries: 3,
+        };
         let started = assign(&situation, &team(), |story| story.id() != StoryId(1));
         assert_eq!(started, [Assignment { story: StoryId(2), slot: "qa".into() }]);
     }
@@ -357,7 +385,7 @@ mod tests {
                 slot.busy_with = Some(StoryId(n as u32));
             }
             let conflicts = stories.iter().map(|story| story.file.id).collect();
-            let situation = Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), max_retries: 3 };
+            let situation = Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), parked: &BTreeSet::new(), max_retries: 3 };
             let started = assign(&situation, &slots, |_| true);
             let stories_once: BTreeSet<_> = started.iter().map(|started| started.story).collect();
             let slots_once: BTreeSet<_> = started.iter().map(|started| started.slot.clone()).collect();

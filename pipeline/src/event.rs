@@ -173,6 +173,8 @@ pub struct PipelineSnapshot {
     /// Why stories in work do not progress, as clauses ("blocked: ..."). Those that wait for a free worker, or are
     /// worked on, are not in here.
     pub holds: BTreeMap<StoryId, String>,
+    /// Stories whose run is parked: its question waits for an answer without a process, since then.
+    pub parked: BTreeMap<StoryId, SystemTime>,
     /// What stops all new runs, as a sentence: a spent budget, a broken `project.toml`, a full disk.
     pub paused: Option<String>,
     /// What the runs of one day may cost, in US dollars, if that is limited.

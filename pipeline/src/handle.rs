@@ -197,6 +197,7 @@ pub(crate) enum PipelineOrder {
     ReviewBranch(String, Option<String>, Actor, Answer<StartedReview>),
     Findings(RunId, ReviewFindings, Answer<()>),
     Plan(RunId, String, Answer<bool>),
+    ReadParked(StoryId, Answer<()>),
     Rescan(Answer<()>),
     Shutdown(Answer<()>),
 }
@@ -229,6 +230,7 @@ impl PipelineOrder {
             | Self::ReviewBranch(..)
             | Self::Findings(..)
             | Self::Plan(..)
+            | Self::ReadParked(..)
             | Self::Rescan(_)
             | Self::Shutdown(_) => None,
         }
@@ -334,6 +336,11 @@ impl Pipeline {
         by: Actor,
     ) -> Result<StartResult, PipelineError> {
         self.order(|answer| PipelineOrder::Start(story, agent, by, answer)).await
+    }
+
+    /// The host has news of a story's parked run: its question was answered, or is another one.
+    pub async fn read_parked(&self, story: StoryId) -> Result<(), PipelineError> {
+        self.order(|answer| PipelineOrder::ReadParked(story, answer)).await
     }
 
     /// Stops runs. Their stories are blocked until somebody uses `start` or `retry`. Returns once the processes are

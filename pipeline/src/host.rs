@@ -20,7 +20,12 @@ use agents::{
 };
 
 use crate::{
-    event::RunInfo, mailbox::RunMailbox, open_hosts::CommandGates, story::StoryId, strangers::StrangersRead,
+    event::RunInfo,
+    mailbox::RunMailbox,
+    open_hosts::CommandGates,
+    parking::{ParkedRun, RunParking},
+    story::StoryId,
+    strangers::StrangersRead,
     trust::TrustStore,
 };
 
@@ -40,6 +45,19 @@ pub trait PipelineHost: Send + Sync + 'static {
 
     /// Whether this has one of the operator's secrets in it.
     fn has_secret(&self, content: &[u8]) -> bool;
+
+    /// The runs that are parked, of an earlier storkit too.
+    fn all_parked(&self) -> Vec<ParkedRun> {
+        Vec::new()
+    }
+
+    /// The parked run of a story. Must not block.
+    fn parked(&self, _story: StoryId) -> Option<ParkedRun> {
+        None
+    }
+
+    /// Nobody goes on with a story's parked run: closes its question. Must not block.
+    fn unpark(&self, _story: StoryId) {}
 }
 
 /// Who wants to reach hosts that no setting lists.
@@ -64,6 +82,8 @@ pub struct RunAccess {
     pub waiting: Arc<AtomicUsize>,
     /// Where its commands can be tried; the run says so before its process starts.
     pub trials: TrialSlot,
+    /// Whether and how its process can end while a question waits.
+    pub parking: RunParking,
     /// Closes the way when dropped.
     pub guard: Box<dyn Any + Send + Sync>,
 }

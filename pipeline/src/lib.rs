@@ -23,6 +23,7 @@ pub mod merge;
 pub mod migrate;
 mod open_hosts;
 pub mod orchestrator;
+pub mod parking;
 pub mod project;
 pub mod reading;
 pub mod rooms;

@@ -19,6 +19,7 @@ mod memo;
 mod merges;
 mod merging;
 mod orders;
+mod parked;
 mod project_settings;
 mod publisher;
 mod removal;
@@ -46,6 +47,7 @@ use self::{
     lane::{DeferredEvent, PendingStories, WorkLane},
     memo::Memos,
     merges::Merges,
+    parked::ParkedRuns,
     project_settings::ConfigStamp,
     publisher::EventPublisher,
     reviews::RunningReview,
@@ -103,6 +105,7 @@ struct Orchestrator {
     merges: Merges,
     landings: Landings,
     holds: Holds,
+    parked: ParkedRuns,
     memos: Memos,
     pending: PendingStories,
     publisher: EventPublisher,
@@ -161,6 +164,7 @@ impl Orchestrator {
                 }
             }
             self.catch_up_after_landing();
+            self.drop_stale_parked();
             if !only_printed {
                 self.assign_free_agents();
             }
@@ -287,6 +291,7 @@ impl Orchestrator {
             workers: self.slots().into_iter().map(worker).collect(),
             merges: self.merges.views(stories.iter()),
             holds,
+            parked: self.parked.since(),
             paused,
             day_budget_usd: self.config.in_force.budget.day_usd,
             settings_notice: waiting.or(edited),

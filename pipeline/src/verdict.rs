@@ -51,6 +51,8 @@ pub enum StopReason {
     /// It made no progress for too long.
     Stalled,
     Shutdown,
+    /// A question of it waits for a person, without a process.
+    Parked,
 }
 
 /// Why a run failed. Stored in the ledger and in a story's memo; [`fmt::Display`] is a clause on one line.
@@ -167,7 +169,7 @@ pub fn next(role: Role, facts: &RunFacts) -> NextAction {
         return NextAction::Block(BlockReason::Tampering { found: facts.tampering.clone() });
     }
     match facts.ended {
-        Some(StopReason::Stopped | StopReason::Shutdown) => return NextAction::Wait,
+        Some(StopReason::Stopped | StopReason::Shutdown | StopReason::Parked) => return NextAction::Wait,
         Some(StopReason::Stalled) => return NextAction::Failed(FailureCause::Stalled),
         None => {}
     }

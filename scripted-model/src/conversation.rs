@@ -8,6 +8,8 @@ const NOT_THE_PERSON: &[&str] = &[
     "[Request interrupted by user",
     "[Tool call interrupted",
     "Your response above was cut off",
+    // After a call that an earlier process deferred.
+    "Continue from where you left off.",
     "<task-notification>",
     "<local-command-",
     "<command-name>",

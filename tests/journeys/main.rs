@@ -31,6 +31,8 @@ mod newcomer;
 mod once;
 mod operate;
 mod packaging;
+mod parked;
+mod parked_kills;
 mod people;
 #[cfg(all(feature = "matrix", feature = "slack", feature = "whatsapp"))]
 mod people_real;

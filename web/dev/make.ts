@@ -67,6 +67,8 @@ export function question(id: number, form: QuestionView["form"], more: Partial<Q
     role: "approver",
     asked: Date.now() - 20_000,
     deadline: Date.now() + 252_000,
+    parks: false,
+    parked: null,
     warnings: [],
     form,
     rooms: ["web:ann"],

@@ -215,9 +215,17 @@ asked_for: string,
  */
 role: Role, asked: number, 
 /**
- * When it is denied without an answer.
+ * When its agent stops waiting for the answer.
  */
 deadline: number | null, 
+/**
+ * Whether it waits on then; else it is denied.
+ */
+parks: boolean, 
+/**
+ * Since when it waits without its agent.
+ */
+parked: number | null, 
 /**
  * Effects that the input does not show, and strangers' text that the agent has read: Markdown, a line each.
  */

@@ -61,7 +61,7 @@ impl RunFolder {
             PromptMode::OneShot { prompt } if prompt.len() > MAX_ARGUMENT => {
                 write_private(&self.files.prompt, as_plain_prompt(prompt).as_bytes())?;
             }
-            PromptMode::OneShot { .. } => {}
+            PromptMode::OneShot { .. } | PromptMode::Deferred => {}
         }
         if let Some(servers) = mcp_config(launch) {
             write_private(&self.files.mcp, servers.to_string().as_bytes())?;

@@ -51,6 +51,9 @@ const MCP_TIMEOUT_MS: u32 = 86_400_000;
 /// A hook that storkit does not answer in this time is passed over.
 const HOOK_TIMEOUT_S: u32 = 10;
 
+/// The tools whose calls people may be asked about, as the CLI's hooks match them.
+const DEFERRABLE: &str = "Bash|WebFetch|WebSearch|Edit|Write|NotebookEdit|Read|AskUserQuestion|ExitPlanMode";
+
 /// Set unless the environment or the configuration sets them: no self-update, no traffic except to the API (observed on 2.1.330:
 /// with these a start connects only to the base URL), and a wrong key is reported after seconds, where the CLI's own ten
 /// retries take 190 s.
@@ -122,6 +125,9 @@ pub struct LaunchPermissions {
     /// With [`PermissionRoute::Control`] in a live session: storkit's own tools are offered over the control protocol,
     /// and their calls come as [`super::AgentEvent::OwnTools`].
     pub offers_tools: bool,
+    /// With [`PermissionRoute::Mcp`]: before a call that people may be asked about, storkit is asked whether the call is deferred, so that
+    /// its process can end while the question waits.
+    pub defers: bool,
     /// Files outside of its working directory that it reads without a question. One whose path a rule of the CLI cannot name is asked about.
     pub readable: Vec<PathBuf>,
     /// A folder outside of its working directory in which it writes without a question.
@@ -173,6 +179,8 @@ pub enum PromptMode {
         /// The prompt; over 120,000 bytes it is fed by standard input, since one argument is limited to 128 KiB.
         prompt: String,
     },
+    /// `-p` without a prompt, with [`SessionStart::Resume`]: goes on with the call that the session's last process deferred, then exits.
+    Deferred,
 }
 
 /// Which way permission questions come. Its `Debug` form shows no token.
@@ -203,6 +211,7 @@ impl Launch {
                 accept_edits: false,
                 plans: false,
                 offers_tools: false,
+                defers: false,
                 readable: Vec::new(),
                 writable: None,
             },
@@ -260,7 +269,7 @@ pub(super) fn stdin<'a>(launch: &Launch, files: &'a ArgumentFiles) -> &'a Path {
         PromptMode::Live => &files.fifo,
         PromptMode::OneShot { prompt } if prompt.len() > MAX_ARGUMENT => &files.prompt,
         // On an open, silent pipe the CLI waits 3 s for data before it starts.
-        PromptMode::OneShot { .. } => Path::new("/dev/null"),
+        PromptMode::OneShot { .. } | PromptMode::Deferred => Path::new("/dev/null"),
     }
 }
 
@@ -272,7 +281,7 @@ fn argv(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
         // For reading and writing: the CLI then holds the FIFO open itself, and its input has no end. When storkit is killed, an end
         // would refuse an open question and let the model go on for one more request, before the SIGHUP is through (2.1.330).
         PromptMode::Live => r#"exec "$@" <> "$0""#,
-        PromptMode::OneShot { .. } => r#"exec "$@" < "$0""#,
+        PromptMode::OneShot { .. } | PromptMode::Deferred => r#"exec "$@" < "$0""#,
     };
     let mut argv: Vec<OsString> = ["/bin/sh", "-c", redirect].map(OsString::from).into();
     argv.push(stdin(launch, files).into());
@@ -377,7 +386,7 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
 
 /// The content of `--settings`, where it has secrets; else [`SETTINGS`] is all there is.
 pub(super) fn settings_of(launch: &Launch) -> Option<serde_json::Value> {
-    let (proxy, hooks) = (launch.model.proxy.as_ref(), message_hooks(launch));
+    let (proxy, hooks) = (launch.model.proxy.as_ref(), hooks(launch));
     if proxy.is_none() && hooks.is_none() {
         return None;
     }
@@ -398,24 +407,32 @@ pub(super) fn settings_of(launch: &Launch) -> Option<serde_json::Value> {
     Some(settings)
 }
 
-/// Hooks by which a story's agent gets what people say to it meanwhile: after each tool call, and before its turn ends.
-fn message_hooks(launch: &Launch) -> Option<serde_json::Value> {
+/// Hooks by which a story's agent gets what people say to it meanwhile: after each tool call, and before its turn ends. With
+/// [`LaunchPermissions::defers`] one more, before each call that people may be asked about.
+fn hooks(launch: &Launch) -> Option<serde_json::Value> {
     let PermissionRoute::Mcp { url, token } = &launch.permissions.route else { return None };
     let server = url.strip_suffix("/mcp")?;
-    let hook = serde_json::json!([{ "hooks": [{
-        "type": "http",
-        "url": format!("{server}/messages"),
-        "headers": { "Authorization": format!("Bearer {token}") },
-        "timeout": HOOK_TIMEOUT_S,
-    }] }]);
-    Some(serde_json::json!({ "PostToolUse": hook, "PostToolUseFailure": hook, "Stop": hook }))
+    let call = |path: &str| {
+        serde_json::json!([{
+            "type": "http",
+            "url": format!("{server}{path}"),
+            "headers": { "Authorization": format!("Bearer {token}") },
+            "timeout": HOOK_TIMEOUT_S,
+        }])
+    };
+    let hook = serde_json::json!([{ "hooks": call("/messages") }]);
+    let mut hooks = serde_json::json!({ "PostToolUse": hook, "PostToolUseFailure": hook, "Stop": hook });
+    if launch.permissions.defers {
+        hooks["PreToolUse"] = serde_json::json!([{ "matcher": DEFERRABLE, "hooks": call("/calls") }]);
+    }
+    Some(hooks)
 }
 
 /// The content of `--mcp-config`: the operator's servers for a live session, and storkit's own.
 pub(super) fn mcp_config(launch: &Launch) -> Option<serde_json::Value> {
     let mut servers = match launch.mode {
         PromptMode::Live => launch.servers.to_json(),
-        PromptMode::OneShot { .. } => serde_json::Map::new(),
+        PromptMode::OneShot { .. } | PromptMode::Deferred => serde_json::Map::new(),
     };
     servers.extend(own_server(launch).map(|own| (OWN_SERVER.to_owned(), own)));
     (!servers.is_empty()).then(|| serde_json::json!({"mcpServers": servers}))
@@ -526,6 +543,7 @@ mod tests {
             accept_edits: false,
             plans: false,
             offers_tools: false,
+            defers: false,
             readable: Vec::new(),
             writable: None,
         };
@@ -586,6 +604,22 @@ mod tests {
         }
         assert!(!line(&one_shot("hi")).contains("s3cret"), "arguments are seen by every process");
         assert_eq!(settings_of(&launch(PromptMode::Live, PermissionRoute::Control)), None);
+    }
+
+    #[test]
+    fn a_run_that_can_be_parked_asks_before_its_calls_and_goes_on_with_a_deferred_one_without_a_prompt() {
+        let mut launch = one_shot("hi");
+        assert_eq!(settings_of(&launch).expect("hooks")["hooks"]["PreToolUse"], serde_json::Value::Null);
+        launch.permissions.defers = true;
+        let settings = settings_of(&launch).expect("hooks");
+        let hook = &settings["hooks"]["PreToolUse"][0]["hooks"][0];
+        assert_eq!(hook["url"], "http://127.0.0.1:3001/calls");
+        assert_eq!(hook["headers"]["Authorization"], "Bearer s3cret");
+        launch.mode = PromptMode::Deferred;
+        launch.session.start = SessionStart::Resume(SessionId::new("abc"));
+        let line = line(&launch);
+        assert!(line.starts_with(r#"/bin/sh -c exec "$@" < "$0" /dev/null claude -p "#), "{line}");
+        assert!(line.contains(" --resume abc ") && line.ends_with(" --include-partial-messages"), "{line}");
     }
 
     #[test]

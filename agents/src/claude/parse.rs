@@ -119,6 +119,8 @@ fn stream_event(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
     }
     #[derive(Deserialize)]
     struct StreamEvent<'a> {
+        #[serde(rename = "type", borrow)]
+        kind: Option<Cow<'a, str>>,
         #[serde(borrow)]
         delta: Option<TextDelta<'a>>,
     }
@@ -129,6 +131,9 @@ fn stream_event(json: &str, emit: &mut impl FnMut(LineMeaning)) -> ParseResult {
         text: Option<String>,
     }
     let line: Line<'_> = serde_json::from_str(json)?;
+    if line.parent_tool_use_id.is_none() && line.event.kind.as_deref() == Some("message_stop") {
+        emit(AgentEvent::MessageEnded.into());
+    }
     // A line with a parent comes from a sub-agent.
     if let (None, Some(TextDelta { kind: Some(kind), text: Some(text) })) =
         (line.parent_tool_use_id, line.event.delta)
@@ -393,6 +398,15 @@ struct ResultLine {
     total_cost_usd: f64,
     #[serde(default)]
     usage: TokenUsage,
+    deferred_tool_use: Option<DeferredToolUse>,
+}
+
+#[derive(Deserialize)]
+struct DeferredToolUse {
+    id: String,
+    name: String,
+    #[serde(default)]
+    input: serde_json::Value,
 }
 
 #[derive(Deserialize)]
@@ -433,6 +447,11 @@ impl From<ResultLine> for TurnEnd {
             session_cost_usd: line.total_cost_usd,
             input_tokens: usage.input_tokens.saturating_add(cached),
             output_tokens: usage.output_tokens,
+            deferred: line.deferred_tool_use.map(|DeferredToolUse { id, name, input }| ToolUse {
+                id,
+                name,
+                input,
+            }),
         }
     }
 }

@@ -267,7 +267,7 @@ impl StartedProcess {
             PromptMode::Live => {
                 Some(LineQueue::open(&fifo, over.clone()).map_err(io_error("opening the FIFO"))?)
             }
-            PromptMode::OneShot { .. } => None,
+            PromptMode::OneShot { .. } | PromptMode::Deferred => None,
         };
         // One slot more than events may fill: it is reserved for the last event.
         let (events, receiver) = mpsc::channel(CAPACITY + 1);

@@ -106,6 +106,7 @@ impl TurnAttempt {
             | AgentEvent::TextDelta(_)
             | AgentEvent::Text(_)
             | AgentEvent::ToolUse(_)
+            | AgentEvent::MessageEnded
             | AgentEvent::ToolResult { .. }
             | AgentEvent::SubAgentToolUse(_)
             | AgentEvent::SubAgentToolResult { .. }

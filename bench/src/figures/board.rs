@@ -84,8 +84,13 @@ fn blocking(effort: Effort) -> anyhow::Result<Outcome> {
         ensure!(text.contains("archived"), "no board: {text}");
         let slots = team();
         let conflicts = BTreeSet::new();
-        let situation =
-            Situation { board: &board, conflicts: &conflicts, quarantine: &BTreeMap::new(), max_retries: 3 };
+        let situation = Situation {
+            board: &board,
+            conflicts: &conflicts,
+            quarantine: &BTreeMap::new(),
+            parked: &BTreeSet::new(),
+            max_retries: 3,
+        };
         let start = Instant::now();
         let assigned = assign(&situation, &slots, |_| true);
         let assigning = millis(start.elapsed());

@@ -49,6 +49,7 @@ impl PipelineHost for Nobody {
             route: PermissionRoute::Control,
             waiting: Arc::new(AtomicUsize::new(0)),
             trials: Default::default(),
+            parking: Default::default(),
             guard: Box::new(()),
         }
     }

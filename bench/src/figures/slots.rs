@@ -55,6 +55,7 @@ impl PipelineHost for BenchHost {
             route: PermissionRoute::Control,
             waiting: Arc::new(AtomicUsize::new(0)),
             trials: Default::default(),
+            parking: Default::default(),
             guard: Box::new(()),
         }
     }

@@ -216,6 +216,7 @@ impl RoomTask {
             RoomInput::ToolsAnswered { request_id, answered } => self.on_tools_answered(request_id, answered),
             RoomInput::LeftQuestion { id, question, copy } => self.on_left_question(id, &question, copy),
             RoomInput::SettledCopy(copy) => self.on_settled_copy(*copy),
+            RoomInput::ParkedCopy { question, copy } => self.on_parked_copy(&question, copy),
             RoomInput::LeftPrompt { number, state, prompt } => self.on_left_prompt(number, state, prompt),
             RoomInput::Tell(notice) => self.on_pipeline_notice(notice),
             RoomInput::Evidence(message, files) => self.outbox.say_with(message, files),

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     chat::{session::SessionUpdate, workspace::EnteredRoom},
     permission::{LadderNews, Question, QuestionId, QuestionOutcome, QuestionRooms, TrialNews},
-    replies::{PipelineNotice, RoomWork},
+    replies::{self, PipelineNotice, RoomWork},
     store::{OpenQuestion, PromptState, QueuedPrompt, SettledCopy},
     tools::MessageAnswer,
 };
@@ -58,6 +58,8 @@ pub enum RoomInput {
     },
     /// A message of an earlier process that still offers the choices of a question that is over.
     SettledCopy(Box<SettledCopy>),
+    /// The message of a parked question that an earlier process showed; it is shown again.
+    ParkedCopy { question: Arc<Question>, copy: adapters::MessageId },
     /// A prompt that an earlier process left behind.
     LeftPrompt {
         /// Its number in the store.
@@ -228,6 +230,10 @@ impl QuestionRooms for RoomDirectory {
 
     fn tell(&self, room: &Room, question: Arc<Question>, news: LadderNews) {
         self.post(room, RoomInput::Ladder(question, news));
+    }
+
+    fn show_parked(&self, room: &Room, question: Arc<Question>) {
+        self.post(room, RoomInput::Notice(replies::parked(&question)));
     }
 
     fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome) {

@@ -2,7 +2,7 @@
 
 use std::{
     path::PathBuf,
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{Arc, OnceLock, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -11,7 +11,9 @@ use pipeline::{
     event::RunInfo,
     host::{AgentSettings, HostAsker, PipelineHost, RunAccess},
     mailbox::RunMailbox,
+    parking::{ParkedRun, RunParking},
     stage::Role,
+    story::StoryId,
     strangers::StrangersRead,
     trust::TrustStore,
 };
@@ -20,7 +22,8 @@ use crate::{
     config::{LoadedConfig, current::LiveSettings, redact::Redactor},
     host_questions::HostQuestions,
     http::runs::McpRuns,
-    permission::Asker,
+    permission::{Asker, PermissionBroker, WithdrawReason},
+    store::Store,
     tools::McpRun,
 };
 
@@ -30,12 +33,24 @@ pub struct BotHost {
     port: u16,
     settings: Arc<LiveSettings>,
     hosts: Arc<HostQuestions>,
+    store: Store,
+    broker: Arc<OnceLock<PermissionBroker>>,
 }
 
 impl BotHost {
     /// Agents call in on this port.
-    pub fn new(settings: Arc<LiveSettings>, runs: McpRuns, port: u16, hosts: Arc<HostQuestions>) -> Self {
-        Self { runs, port, settings, hosts }
+    pub fn new(
+        settings: Arc<LiveSettings>,
+        runs: McpRuns,
+        port: u16,
+        (hosts, store): (Arc<HostQuestions>, Store),
+    ) -> Self {
+        Self { runs, port, settings, hosts, store, broker: Arc::default() }
+    }
+
+    /// Where the broker goes once it is there.
+    pub fn broker(&self) -> Arc<OnceLock<PermissionBroker>> {
+        self.broker.clone()
     }
 }
 
@@ -45,6 +60,12 @@ impl PipelineHost for BotHost {
         let settings = self.settings.loaded();
         let asker = Asker::run(run.story, run.role, read.clone());
         let trials = asker.trials().clone();
+        // The folders of a conflict and of a branch's review live as long as their run.
+        let can_wait = run.role != Role::Mergemaster && run.branch.is_none();
+        let parking = match settings.config.pipeline.park && can_wait {
+            true => RunParking::allowed(),
+            false => RunParking::default(),
+        };
         let guard = self.runs.open(McpRun {
             rooms: Vec::new(),
             asked_for: format!("{} ({})", run.subject(), run.slot),
@@ -52,6 +73,7 @@ impl PipelineHost for BotHost {
             agent: Some(run.clone()),
             mailbox: mailbox.clone(),
             waiting: waiting.clone(),
+            parking: parking.clone(),
             asker,
             ..McpRun::default()
         });
@@ -59,7 +81,7 @@ impl PipelineHost for BotHost {
             url: format!("http://127.0.0.1:{}/mcp", self.port),
             token: guard.token().to_owned(),
         };
-        RunAccess { route, waiting, trials, guard: Box::new(guard) }
+        RunAccess { route, waiting, trials, parking, guard: Box::new(guard) }
     }
 
     fn host_gate(&self, asker: HostAsker) -> Option<Arc<dyn HostGate>> {
@@ -75,6 +97,34 @@ impl PipelineHost for BotHost {
 
     fn has_secret(&self, content: &[u8]) -> bool {
         Redactor::new(&self.settings.loaded(), settings::environment::var).has_secret(content)
+    }
+
+    fn all_parked(&self) -> Vec<ParkedRun> {
+        self.store.parked_runs().unwrap_or_else(|error| {
+            tracing::error!(%error, "parked runs cannot be read");
+            Vec::new()
+        })
+    }
+
+    fn parked(&self, story: StoryId) -> Option<ParkedRun> {
+        let run = self.store.parked_run(story).unwrap_or_else(|error| {
+            tracing::error!(%error, "a parked run cannot be read");
+            None
+        });
+        if let (Some(run), Some(broker)) = (&run, self.broker.get().cloned())
+            && !run.is_answered
+        {
+            tokio::task::spawn_blocking(move || broker.note_parked_branch(story));
+        }
+        run
+    }
+
+    fn unpark(&self, story: StoryId) {
+        match self.broker.get() {
+            Some(broker) => broker.drop_parked(story, WithdrawReason::StoryOver),
+            // No question is shown yet.
+            None => drop(self.store.drop_parked(story)),
+        }
     }
 }
 

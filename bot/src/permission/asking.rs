@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{
     AnswerKind, BoardConsent, BoardQuestion, DenialReason, PendingQuestion, PermissionAsk, PermissionBroker,
     PermissionDecision, Question, QuestionCopies, QuestionId, QuestionOutcome, WithdrawReason, audit::entry,
-    audit::entry_of, trial::QuestionTrial,
+    audit::entry_of, parked, trial::QuestionTrial,
 };
 use crate::store::{OpenQuestion, StandingRule};
 
@@ -25,6 +25,7 @@ impl PermissionBroker {
             None => self.ask_in_turn(&ask).await,
         };
         match (outcome.allows(), &ask.call) {
+            _ if outcome == QuestionOutcome::Parked => {}
             (true, _) => ask.asker.on_allowed(&ask.tool, &ask.input),
             (false, Some(call)) => ask.asker.read().on_refused(call),
             (false, None) => {}
@@ -50,7 +51,7 @@ impl PermissionBroker {
             place = ask.asker.take_place() => place.ok_or(WithdrawReason::TooManyQuestions),
         };
         let outcome = match place {
-            Ok(_place) => self.ask_people(&ask, AnswerKind::Board(about)).await,
+            Ok(_place) => self.ask_people(&ask, AnswerKind::Board(about), &parked::Answered::default()).await,
             Err(why) => self.record(&ask, QuestionOutcome::Withdrawn { why }),
         };
         outcome.into_consent()
@@ -103,8 +104,8 @@ impl PermissionBroker {
     async fn ask_one_after_the_other(&self, ask: &PermissionAsk) -> QuestionOutcome {
         let mut given = Vec::new();
         let mut last = QuestionOutcome::Unreachable;
-        for kind in AnswerKind::all_of(ask) {
-            last = match self.ask_people(ask, kind).await {
+        for (part, kind) in AnswerKind::all_of(ask).into_iter().enumerate() {
+            last = match self.ask_people(ask, kind, &parked::Answered { part, given: &given }).await {
                 QuestionOutcome::Answered { by, answers } => {
                     given.extend(answers);
                     QuestionOutcome::Answered { by, answers: given.clone() }
@@ -115,7 +116,12 @@ impl PermissionBroker {
         last
     }
 
-    async fn ask_people(&self, ask: &PermissionAsk, kind: AnswerKind) -> QuestionOutcome {
+    async fn ask_people(
+        &self,
+        ask: &PermissionAsk,
+        kind: AnswerKind,
+        answered: &parked::Answered<'_>,
+    ) -> QuestionOutcome {
         let (question, mut decision) = match self.open(ask, kind) {
             Ok(opened) => opened,
             Err(error) => {
@@ -132,8 +138,8 @@ impl PermissionBroker {
             }
         }
         let deadline = async {
-            match question.deadline.map(|deadline| deadline.duration_since(question.asked_at)) {
-                Some(timeout) => self.clock.sleep_from(question.asked_at, timeout.unwrap_or_default()).await,
+            match parked::time_to_wait(&question) {
+                Some(timeout) => self.clock.sleep_from(question.asked_at, timeout).await,
                 None => std::future::pending().await,
             }
         };
@@ -152,6 +158,11 @@ impl PermissionBroker {
         };
         let outcome = match ended {
             Ok(decided) => decided,
+            // In the same moment as the look whether somebody has answered.
+            Err(QuestionOutcome::TimedOut) if self.park(&question, ask, answered) => {
+                guard.done = true;
+                return QuestionOutcome::Parked;
+            }
             // Whoever takes the question out of the table decides it: an answer that did so first has counted, and its person was told
             // so.
             Err(ended) => match self.claim(question.id, &ended) {
@@ -173,7 +184,7 @@ impl PermissionBroker {
     }
 
     /// Stores the rule of an `always` that counted. One that cannot be stored allows this call and no other.
-    fn make_rule(&self, question: &Question, outcome: QuestionOutcome) -> QuestionOutcome {
+    pub(super) fn make_rule(&self, question: &Question, outcome: QuestionOutcome) -> QuestionOutcome {
         let QuestionOutcome::Always { by, scope } = outcome else { return outcome };
         let Some(owner) = question.asker.owner() else { return QuestionOutcome::Allowed { by } };
         match self.store.add_rule(owner, &scope, by.recorded(), self.clock.now()) {
@@ -205,6 +216,7 @@ impl PermissionBroker {
         let (decided, decision) = oneshot::channel();
         let (copies, trial) = (QuestionCopies::default(), QuestionTrial::default());
         let request = ask.request.clone();
+        let decided = Some(decided);
         let pending = PendingQuestion { question: question.clone(), request, decided, copies, trial };
         // Pending before any room shows it: an answer can be faster than the loop over the rooms.
         self.pending().insert(id, pending);
@@ -212,7 +224,7 @@ impl PermissionBroker {
         Ok((question, decision))
     }
 
-    fn close(&self, question: &Arc<Question>, outcome: &QuestionOutcome) {
+    pub(super) fn close(&self, question: &Arc<Question>, outcome: &QuestionOutcome) {
         self.pending().remove(&question.id);
         let entry = entry_of(question, outcome);
         self.log_error(self.store.close_question(question.id.0, &entry, self.clock.now()));

@@ -37,6 +37,8 @@ pub enum QuestionOutcome {
     ByRule { rule: i64 },
     /// Nobody answered in time.
     TimedOut,
+    /// Nobody answered in time, and the question waits on without its agent.
+    Parked,
     /// No room could be reached.
     Unreachable,
     /// The question was closed without an answer.
@@ -62,6 +64,10 @@ pub enum WithdrawReason {
     NotRecorded,
     /// Too many calls of the same agent wait already.
     TooManyQuestions,
+    /// What it is about has changed while it was parked; it is asked anew.
+    Changed,
+    /// The story that waited for it is not gone on with.
+    StoryOver,
 }
 
 /// The answer to an agent's request.
@@ -73,6 +79,8 @@ pub enum PermissionDecision {
     },
     /// The call does not run.
     Denied(DenialReason),
+    /// Nobody has decided: the agent's process is to end, and the call waits.
+    Parked,
 }
 
 /// Why a call does not run.
@@ -106,6 +114,7 @@ impl QuestionOutcome {
             Self::Denied { .. }
             | Self::Kept { .. }
             | Self::TimedOut
+            | Self::Parked
             | Self::Unreachable
             | Self::Withdrawn { .. } => false,
         }
@@ -120,6 +129,7 @@ impl QuestionOutcome {
             Self::Denied { .. } => "deny",
             Self::Kept { .. } => "keep",
             Self::TimedOut => "timeout",
+            Self::Parked => "parked",
             Self::Unreachable => "unreachable",
             Self::Withdrawn { .. } => "withdrawn",
         }
@@ -135,7 +145,7 @@ impl QuestionOutcome {
             | Self::Kept { by, .. }
             | Self::Denied { by, .. } => by.recorded().to_owned(),
             Self::ByRule { rule } => format!("rule {rule}"),
-            Self::TimedOut => "deadline".into(),
+            Self::TimedOut | Self::Parked => "deadline".into(),
             Self::Unreachable => "nobody reachable".into(),
             Self::Withdrawn { why } => why.word().into(),
         }
@@ -150,7 +160,11 @@ impl QuestionOutcome {
             | Self::Picked { by, .. }
             | Self::Kept { by, .. }
             | Self::Denied { by, .. } => Some(by),
-            Self::ByRule { .. } | Self::TimedOut | Self::Unreachable | Self::Withdrawn { .. } => None,
+            Self::ByRule { .. }
+            | Self::TimedOut
+            | Self::Parked
+            | Self::Unreachable
+            | Self::Withdrawn { .. } => None,
         }
     }
 
@@ -168,6 +182,7 @@ impl QuestionOutcome {
             }
             Self::Kept { by, effect } => PermissionDecision::Denied(DenialReason::Kept { by, effect }),
             Self::TimedOut => PermissionDecision::Denied(DenialReason::TimedOut),
+            Self::Parked => PermissionDecision::Parked,
             Self::Unreachable => PermissionDecision::Denied(DenialReason::Unreachable),
             Self::Withdrawn { why } => PermissionDecision::Denied(DenialReason::Withdrawn(why)),
         }
@@ -181,7 +196,7 @@ impl QuestionOutcome {
             Self::Allowed { by } => Ok(BoardConsent { by, picked: None }),
             Self::Picked { by, entries } => Ok(BoardConsent { by, picked: Some(entries) }),
             Self::Denied { by, reason } => Err(DenialReason::Person { by, reason, plan: false }),
-            Self::TimedOut => Err(DenialReason::TimedOut),
+            Self::TimedOut | Self::Parked => Err(DenialReason::TimedOut),
             Self::Withdrawn { why } => Err(DenialReason::Withdrawn(why)),
             Self::Always { .. }
             | Self::Answered { .. }
@@ -204,6 +219,8 @@ impl WithdrawReason {
             Self::AgentCancelled => "agent",
             Self::NotRecorded => "store failure",
             Self::TooManyQuestions => "too many questions",
+            Self::Changed => "change",
+            Self::StoryOver => "end of story",
         }
     }
 }

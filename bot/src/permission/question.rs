@@ -8,8 +8,8 @@ use pipeline::strangers::StrangerText;
 use serde_json::Value;
 
 use super::{
-    AnswerRefused, Asker, BoardQuestion, CallConcern, EffectNumber, FurtherRooms, NoTrial, PermissionAsk,
-    QuestionOutcome,
+    AnswerRefused, Asker, AtDeadline, BoardQuestion, CallChange, CallConcern, EffectNumber, FurtherRooms,
+    NoTrial, PermissionAsk, QuestionOutcome,
     board::{self, ListPick},
     model_question::{ModelQuestion, questions},
     trial,
@@ -49,8 +49,14 @@ pub struct Question {
     pub read: Vec<StrangerText>,
     pub kind: AnswerKind,
     pub asked_at: SystemTime,
-    /// When it is denied; `None` for never.
+    /// When its agent stops waiting; `None` for never.
     pub deadline: Option<SystemTime>,
+    /// What becomes of it then.
+    pub at_deadline: AtDeadline,
+    /// Since when it waits without its agent.
+    pub parked_at: Option<SystemTime>,
+    /// What is different from when the same call was asked about, or allowed, before.
+    pub changed: Vec<CallChange>,
 }
 
 /// What kind of answer a question takes.
@@ -153,6 +159,9 @@ impl Question {
             kind,
             asked_at: now,
             deadline: ask.timeout.map(|timeout| now + timeout),
+            at_deadline: ask.request.at_deadline().clone(),
+            parked_at: None,
+            changed: ask.request.changed().to_vec(),
         }
     }
 

@@ -47,6 +47,14 @@ impl QuestionRecord {
         self.changed.send_replace(());
     }
 
+    /// It waits on without its agent.
+    pub(super) fn park(&self, question: &Arc<Question>) {
+        if let Some(recorded) = self.questions.lock().get_mut(&question.id) {
+            (recorded.question, recorded.trial) = (question.clone(), None);
+        }
+        self.changed.send_replace(());
+    }
+
     pub(super) fn end(&self, id: QuestionId, outcome: &QuestionOutcome, now: SystemTime) {
         let mut questions = self.questions.lock();
         if let Some(recorded) = questions.get_mut(&id) {

@@ -244,7 +244,9 @@ impl PermissionBroker {
         let decided = outcome.and_then(|outcome| Some((pending.remove(&id)?, outcome)));
         drop(pending);
         if let Some((open, outcome)) = decided {
-            let _ = open.decided.send(outcome);
+            if let Some(decided) = open.decided {
+                let _ = decided.send(outcome);
+            }
         }
         if let Err(why) = kept {
             tracing::warn!(question = id.0, ?why, "the changes of a trial were not kept");

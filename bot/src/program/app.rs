@@ -1,7 +1,7 @@
 //! The bot as a whole: started, served, shut down.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -181,7 +181,8 @@ impl App {
         let settings = Arc::new(LiveSettings::new(options.loaded.clone(), options.access.clone()));
         let runs = McpRuns::default();
         let hosts = HostQuestions::new(settings.clone());
-        let host = BotHost::new(settings.clone(), runs.clone(), port, hosts.clone());
+        let host = BotHost::new(settings.clone(), runs.clone(), port, (hosts.clone(), store.clone()));
+        let host_broker = host.broker();
         let access = options.loaded.config.claude.model_access(&options.loaded.secret_env);
         let access = access.map_err(StartError::Model)?;
         let agents = host::settings(&options.loaded, options.trust.clone(), access);
@@ -193,6 +194,7 @@ impl App {
         let checks_peer = options.listeners.checks_peer;
         let (services, inbox) =
             chat_services(options, (registry, store, web), pipeline, (settings, hosts.clone()));
+        follow_parked(&services, &host_broker);
         hosts.follow(services.commands.pipeline.clone());
         hosts.connect(services.broker.clone(), services.commands.messengers.clone());
         serve_rooms(&services);
@@ -255,6 +257,14 @@ impl App {
             for (room, copy) in left.copies {
                 let (id, question) = (QuestionId(left.id), Box::new(left.question.clone()));
                 services.rooms.post(&room, RoomInput::LeftQuestion { id, question, copy });
+            }
+        }
+        for (question, copies) in services.broker.restore_parked() {
+            for (room, copy) in copies {
+                services.rooms.post(&room, RoomInput::ParkedCopy { question: question.clone(), copy });
+            }
+            for room in &question.rooms {
+                services.rooms.post(room, RoomInput::Question(question.clone()));
             }
         }
         self.take_up_left_work();
@@ -365,6 +375,20 @@ impl App {
         drop(self.operator);
         drop(self.lock);
     }
+}
+
+/// Answers to parked questions let their stories go on, and stories that are over close their parked questions.
+fn follow_parked(services: &Arc<ChatServices>, host_broker: &OnceLock<PermissionBroker>) {
+    let _ = host_broker.set(services.broker.clone());
+    let pipeline = services.commands.pipeline.clone();
+    services.broker.on_parked_answer(move |story| {
+        let pipeline = pipeline.clone();
+        tokio::spawn(async move {
+            if let Err(error) = pipeline.read_parked(story).await {
+                tracing::error!(%error, %story, "the pipeline does not know that a parked story can go on");
+            }
+        });
+    });
 }
 
 async fn bind_loopback(port: u16) -> Result<(TcpListener, u16), StartError> {

@@ -187,6 +187,7 @@ pub(crate) mod fixture {
             workers: Vec::new(),
             merges: BTreeMap::from([(StoryId(4), MergeView::Queued { ahead: 1 })]),
             holds: BTreeMap::from([(StoryId(3), "waits for a person to accept or reject it".into())]),
+            parked: BTreeMap::new(),
             paused: None,
             day_budget_usd: None,
             settings_notice: None,

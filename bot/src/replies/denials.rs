@@ -10,8 +10,12 @@ pub fn permission_answer(decision: PermissionDecision) -> PermissionAnswer {
     match decision {
         PermissionDecision::Allowed { input } => PermissionAnswer::Allow { updated_input: input },
         PermissionDecision::Denied(why) => PermissionAnswer::Deny { message: denial(why) },
+        // Nobody hears it: the process ends. Should one hear it, nothing runs.
+        PermissionDecision::Parked => PermissionAnswer::Deny { message: PARKED.into() },
     }
 }
+
+const PARKED: &str = "Nobody has answered the permission question yet, and it waits on. Stop here.";
 
 /// Why something does not happen, for the agent.
 pub fn denial(why: DenialReason) -> String {
@@ -77,6 +81,8 @@ pub(super) fn withdrawn(why: WithdrawReason) -> &'static str {
         WithdrawReason::AgentGone => "the agent that asked has ended",
         WithdrawReason::AgentCancelled => "the agent withdrew it",
         WithdrawReason::NotRecorded => "it could not be recorded",
+        WithdrawReason::Changed => "what it is about has changed since, so it is asked anew",
+        WithdrawReason::StoryOver => "its story was stopped, moved or decided",
         WithdrawReason::TooManyQuestions => "too many questions of this agent wait already",
     }
 }

@@ -6,6 +6,7 @@ use adapters::{
     Attachment,
     markdown::{code_block, code_span, inert},
 };
+use pipeline::parking::NoParking;
 use serde_json::Value;
 use settings::duration::human;
 
@@ -21,8 +22,8 @@ use super::{
     visible::{visible, visible_line},
 };
 use crate::permission::{
-    AnswerKind, AnswerRefused, BoardQuestion, CallConcern, ExpectedAnswer, ModelQuestion, Person, Question,
-    QuestionId, QuestionOutcome, WithdrawReason,
+    AnswerKind, AnswerRefused, AtDeadline, BoardQuestion, CallChange, CallConcern, ExpectedAnswer,
+    ModelQuestion, Person, Question, QuestionId, QuestionOutcome, WithdrawReason,
 };
 use crate::store::AuditEntry;
 
@@ -66,7 +67,8 @@ fn asked(question: &Question, manner: AnswerStyle<'_>) -> ShownQuestion {
             let (detail, attachment) = fitted(detail, id, ending, manner.files);
             let rule = always.as_ref().map(|scope| offered_rule(scope, question.asker.owner()));
             let text = format!(
-                "**Question {id}** for {whose}: may I use **{}**{}?\n{}\n{}{}{deadline}",
+                "{}**Question {id}** for {whose}: may I use **{}**{}?\n{}\n{}{}{deadline}",
+                changes(&question.changed),
                 inert(&visible_line(&question.tool, NAME_MAX)),
                 whose_tool(&question.tool),
                 code_block(&detail, language),
@@ -110,9 +112,78 @@ fn whose_tool(tool: &str) -> String {
 }
 
 fn deadline(question: &Question) -> String {
-    let Some(deadline) = question.deadline else { return String::new() };
+    let Some(deadline) = question.deadline else {
+        return question.parked_at.map(|_| format!(" {WAITS_ON}")).unwrap_or_default();
+    };
     let left = deadline.duration_since(question.asked_at).unwrap_or_default();
-    format!(" Without an answer in {} it is denied.", human(left.max(Duration::from_secs(1))))
+    let left = human(left.max(Duration::from_secs(1)));
+    match &question.at_deadline {
+        AtDeadline::Denied => format!(" Without an answer in {left} it is denied."),
+        AtDeadline::NotParked(why) => {
+            format!(
+                " Without an answer in {left} it is denied: it cannot wait longer, because {}.",
+                no_parking(*why)
+            )
+        }
+        AtDeadline::Parked { .. } => {
+            format!(" Without an answer in {left} its agent stops, and the question waits on.")
+        }
+    }
+}
+
+const WAITS_ON: &str =
+    "Its agent has stopped and goes on with exactly this call once you answer; there is no deadline.";
+
+fn no_parking(why: NoParking) -> &'static str {
+    match why {
+        NoParking::TurnedOff => "that is turned off",
+        NoParking::ParallelCalls => "its agent made several calls at once",
+        NoParking::Background => "its agent has work in the background",
+        NoParking::NotDeferred => "the call can only be made while its agent runs",
+    }
+}
+
+/// A question whose agent has stopped waiting.
+pub fn parked(question: &Question) -> String {
+    let (id, whose) = (question.id, inert(&question.asked_for));
+    format!(
+        "⏸️ Nobody has answered question {id} in time. {whose} is parked: no agent and no worker wait. Answer it whenever you like; \
+             then exactly that call goes on."
+    )
+}
+
+/// The message of a question that is shown again further down.
+pub fn shown_again(question: &Question) -> String {
+    format!("⏸️ Question {} still waits; it is asked again below, since I was restarted.", question.id)
+}
+
+/// What is different from when it was asked before.
+fn changes(changed: &[CallChange]) -> String {
+    if changed.is_empty() {
+        return String::new();
+    }
+    let clauses: Vec<String> = changed.iter().map(change).collect();
+    format!("⚠️ It was asked before, and since then {}. So it is asked anew.\n\n", clauses.join("; "))
+}
+
+fn change(change: &CallChange) -> String {
+    let commit = |commit: &Option<String>| match commit {
+        Some(commit) => code_span(&commit.chars().take(8).collect::<String>()),
+        None => "no commit".into(),
+    };
+    let place = |place: &Option<String>| match place {
+        Some(place) => code_span(&visible(place)),
+        None => "a plain file or nothing".into(),
+    };
+    match change {
+        CallChange::Branch { before, now } => {
+            format!("the story's branch went from {} to {}", commit(before), commit(now))
+        }
+        CallChange::Path { name, before, now } => {
+            format!("{} led to {} and leads to {}", code_span(&visible(name)), place(before), place(now))
+        }
+        CallChange::Names => "it cannot be told any more where all of its names lead".into(),
+    }
 }
 
 fn how_to_allow(rule: Option<String>, can_try: bool, address: &str) -> String {
@@ -204,8 +275,15 @@ fn decided(question: &Question, outcome: &QuestionOutcome) -> String {
         ),
         QuestionOutcome::ByRule { rule } => format!("✅ Question {id}: rule {rule} allowed {what}."),
         QuestionOutcome::TimedOut => {
-            format!("⌛ Question {id}: nobody answered in time, so {what} is denied.")
+            let why = match &question.at_deadline {
+                AtDeadline::NotParked(why) => {
+                    format!(" It could not wait without its agent, because {}.", no_parking(*why))
+                }
+                AtDeadline::Denied | AtDeadline::Parked { .. } => String::new(),
+            };
+            format!("⌛ Question {id}: nobody answered in time, so {what} is denied.{why}")
         }
+        QuestionOutcome::Parked => parked(question),
         QuestionOutcome::Unreachable => {
             format!("❌ Question {id}: nobody could be reached, so {what} is denied.")
         }

@@ -10,7 +10,10 @@ use adapters::{HealthSnapshot, Room, markdown::inert};
 use settings::duration::human;
 
 use super::text::{count, shorten};
-use crate::{live_agents::AgentEntry, permission::Question};
+use crate::{
+    live_agents::AgentEntry,
+    permission::{AtDeadline, Question},
+};
 
 /// The room's turn, if one runs, and what waits behind it.
 pub fn room_status(turn: Option<(&str, Duration, Option<&str>)>, queue: &[(String, String)]) -> String {
@@ -42,9 +45,16 @@ pub fn open_questions(open: &[Arc<Question>], now: SystemTime) -> String {
     for question in open {
         let left = match question.deadline {
             Some(deadline) => {
-                format!("denied in {}", human(deadline.duration_since(now).unwrap_or_default()))
+                let left = human(deadline.duration_since(now).unwrap_or_default());
+                match question.at_deadline {
+                    AtDeadline::Parked { .. } => format!("parked in {left}"),
+                    AtDeadline::Denied | AtDeadline::NotParked(_) => format!("denied in {left}"),
+                }
             }
-            None => "no deadline".into(),
+            None => match question.parked_at {
+                Some(since) => format!("parked for {}", human(now.duration_since(since).unwrap_or_default())),
+                None => "no deadline".into(),
+            },
         };
         let rooms: Vec<_> = question.asked_in().iter().map(|room| format!("`{room}`")).collect();
         let (id, tool, asked_for) = (question.id, inert(&question.tool), inert(&question.asked_for));

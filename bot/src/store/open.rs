@@ -151,6 +151,7 @@ pub(super) const AUDITED_STORY: &str = "CASE WHEN json_valid(body) THEN json_ext
 
 fn create(connection: &Connection, found: i64) -> rusqlite::Result<()> {
     connection.execute_batch(TABLES)?;
+    connection.execute_batch(super::parked::TABLES)?;
     connection
         .execute(&format!("CREATE INDEX IF NOT EXISTS audit_of_story ON audit ({AUDITED_STORY})"), [])?;
     // Earlier versions left closed questions in the table.

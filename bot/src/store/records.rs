@@ -291,11 +291,13 @@ impl Store {
         transaction.commit()
     }
 
-    /// Questions that an earlier process left open, with the places of their copies.
+    /// Questions that an earlier process left open and that are not parked, with the places of their copies.
     pub fn left_questions(&self) -> StoreResult<Vec<LeftQuestion>> {
         let connection = self.lock();
         let mut questions =
-            connection.prepare("SELECT id, body FROM questions WHERE open = 1 ORDER BY id")?;
+            connection.prepare(
+                "SELECT id, body FROM questions WHERE open = 1 AND id NOT IN (SELECT question FROM parked) ORDER BY id",
+            )?;
         let mut copies_of = connection.prepare("SELECT room, message FROM copies WHERE question = ?1")?;
         let rows = questions.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
         let mut left = Vec::new();

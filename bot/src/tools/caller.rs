@@ -6,8 +6,9 @@ use std::{
 };
 
 use adapters::Room;
-use pipeline::{event::RunInfo, mailbox::RunMailbox};
+use pipeline::{event::RunInfo, mailbox::RunMailbox, parking::RunParking};
 
+use super::ProbedCalls;
 use crate::{
     messengers::RequestOrigin,
     permission::{Asker, Person},
@@ -35,6 +36,10 @@ pub struct McpRun {
     pub calls: Arc<AtomicUsize>,
     /// How many of its questions wait for a person now.
     pub waiting: Arc<AtomicUsize>,
+    /// Whether and how its process can end while a question waits.
+    pub parking: RunParking,
+    /// What it has learned about calls that nobody is asked about.
+    pub probed: Arc<ProbedCalls>,
     /// Who it is to the people it asks.
     pub asker: Asker,
     /// How many stories it has written.

@@ -6,10 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    time::SystemTime,
 };
 
 use adapters::Room;
-use pipeline::worktree::WorktreeName;
+use pipeline::{
+    parking::{NoParking, ParkedRun},
+    worktree::WorktreeName,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -18,7 +22,7 @@ use super::{
     call::{Answered, ToolCall},
 };
 use crate::{
-    permission::{AgentRequest, PermissionAsk, PermissionDecision},
+    permission::{AgentRequest, AtDeadline, PermissionAsk, PermissionDecision},
     replies,
 };
 
@@ -47,28 +51,96 @@ pub(super) async fn prompt_permission(call: ToolCall) -> Answered {
     }
     let followers = call.services.messengers.followers(&call.services.settings.config().pipeline);
     let rooms = rooms_to_ask(run, followers);
-    let ask = PermissionAsk {
+    let mut ask = PermissionAsk {
         rooms,
         asker: run.asker.clone(),
         folder: Some(folder_of(&call.services, run)),
         asked_for: run.asked_for.clone(),
         tool: asked.tool_name,
         input: asked.input,
-        request: AgentRequest::default(),
+        request: AgentRequest::default().with_deadline(at_deadline(
+            &call.services,
+            run,
+            asked.tool_use_id.as_deref(),
+        )),
         call: asked.tool_use_id,
         // This way of asking does not name it; the question looks for it in the call.
         blocked_path: None,
         timeout: run.timeout,
     };
+    let broker = &call.services.broker;
+    match broker.take_parked_decision(&ask).await {
+        Ok(Some(decision)) => return Ok(answer_of(decision)),
+        Ok(None) => {}
+        Err(changed) => ask.request = ask.request.with_changes(changed),
+    }
+    if let Some(id) = &ask.call {
+        run.probed.asked(id);
+    }
     let _waiting = WaitingForPerson::of(&run.waiting);
     let page =
         ask.input.get("url").and_then(Value::as_str).filter(|_| ask.tool == "WebFetch").map(str::to_owned);
-    let decision = call.services.broker.ask(ask).await;
+    let decision = broker.ask(ask).await;
+    if decision == PermissionDecision::Parked {
+        run.parking.park();
+        // Without an answer: the process is ended while it waits for one.
+        return std::future::pending().await;
+    }
     if let (Some(page), Some(agent), PermissionDecision::Allowed { .. }) = (page, &run.agent, &decision) {
         call.services.hosts.grant_page(agent, &page);
     }
+    Ok(answer_of(decision))
+}
+
+fn answer_of(decision: PermissionDecision) -> String {
     let answer = replies::permission_answer(decision);
-    Ok(serde_json::to_string(&answer).unwrap_or_else(|error| deny(&error.to_string())))
+    serde_json::to_string(&answer).unwrap_or_else(|error| deny(&error.to_string()))
+}
+
+/// Whether a rule allows a call that the run's agent is about to make.
+pub fn is_allowed_by_rule(services: &ToolServices, run: &McpRun, tool: String, input: Value) -> bool {
+    let ask = PermissionAsk {
+        rooms: Vec::new(),
+        asker: run.asker.clone(),
+        request: AgentRequest::default(),
+        folder: Some(folder_of(services, run)),
+        asked_for: String::new(),
+        tool,
+        input,
+        call: None,
+        blocked_path: None,
+        timeout: None,
+    };
+    services.broker.is_allowed_by_rule(&ask)
+}
+
+/// What becomes of the question about a call when its time is over.
+fn at_deadline(services: &ToolServices, run: &McpRun, call: Option<&str>) -> AtDeadline {
+    let Some(agent) = &run.agent else { return AtDeadline::Denied };
+    match (run.parking.may_park(call), call) {
+        (Ok(()), Some(call)) => {
+            let snapshot = services.pipeline.snapshot();
+            // From the pipeline, which chose it, and not from the call.
+            let session =
+                snapshot.runs.iter().find(|run| run.id == agent.id).and_then(|run| run.session.clone());
+            let Some(session) = session else { return AtDeadline::NotParked(NoParking::NotDeferred) };
+            let run = ParkedRun {
+                story: agent.story,
+                role: agent.role,
+                slot: agent.slot.clone(),
+                agent: agent.agent.clone(),
+                run: agent.id.0.to_string(),
+                session,
+                call: call.to_owned(),
+                since: SystemTime::UNIX_EPOCH,
+                is_answered: false,
+            };
+            AtDeadline::Parked { run, root: services.project.root().to_owned() }
+        }
+        (Err(NoParking::TurnedOff), _) => AtDeadline::Denied,
+        (Err(why), _) => AtDeadline::NotParked(why),
+        (Ok(()), None) => AtDeadline::NotParked(NoParking::NotDeferred),
+    }
 }
 
 /// A coder that plans first hands its plan over and ends: people decide when they have time, and no process waits for them. `None` where

@@ -85,6 +85,7 @@ impl Orchestrator {
         }
         let RunSummary { outcome, failed, cause } = summary(&ending.outcome, &verdict);
         let told = PipelineEvent::RunEnded { run: info.clone(), outcome, failed, cause, diff: ending.diff };
+        self.run_parked_or_over(id, &ending.outcome);
         let conclusion = match verdict {
             RunVerdict::Settled => StoryConclusion::default(),
             RunVerdict::StoppedBy(who) => {
@@ -404,6 +405,10 @@ fn conclusion(
         RunOutcome::Failed(failure) => StoryConclusion::failed(story, run.role, failure, memo),
         RunOutcome::Blocked(reason) => StoryConclusion::edit(vec![FrontEdit::Block(reason.clone())]),
         RunOutcome::NotStarted(_) => {
+            memo.merge_attempts = memo.merge_attempts.saturating_sub(1);
+            StoryConclusion::default()
+        }
+        RunOutcome::Parked => {
             memo.merge_attempts = memo.merge_attempts.saturating_sub(1);
             StoryConclusion::default()
         }

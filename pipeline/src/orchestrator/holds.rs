@@ -174,7 +174,7 @@ pub(super) fn held(story: &Story, facts: &HoldFacts<'_>) -> Option<HeldStory> {
             held(format!("the model's service is busy; the next try is in {left}"), None)
         }
         Err(HoldReason::InMergeQueue | HoldReason::InWork | HoldReason::Stage(_)) => None,
-        Err(hold @ HoldReason::DependsOn(_)) => held(hold.to_string(), None),
+        Err(hold @ (HoldReason::DependsOn(_) | HoldReason::Parked)) => held(hold.to_string(), None),
         Err(hold @ (HoldReason::ForPerson | HoldReason::InQuarantine)) => {
             held(hold.to_string(), Some(WantedDecision::Review))
         }
@@ -237,6 +237,7 @@ mod tests {
                 board: &board,
                 conflicts: &conflicts,
                 quarantine: &BTreeMap::new(),
+                parked: &BTreeSet::new(),
                 max_retries: 3,
             },
             agents: &agents,

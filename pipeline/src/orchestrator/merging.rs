@@ -19,6 +19,7 @@ impl Orchestrator {
             board: &self.stories.board,
             conflicts: &conflicts,
             quarantine: self.stories.started.quarantined(),
+            parked: self.parked.waiting(),
             max_retries: self.config.in_force.max_retries,
         };
         let waits = |story: &&Arc<Story>| {

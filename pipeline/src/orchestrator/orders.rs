@@ -110,6 +110,10 @@ impl Orchestrator {
                 let taken = self.take_findings(&run, found);
                 self.publisher.answer(answer, taken);
             }
+            PipelineOrder::ReadParked(id, answer) => {
+                self.read_parked(id);
+                self.publisher.answer(answer, Ok(()));
+            }
             PipelineOrder::Rescan(answer) => {
                 self.work_on(StoryWork::default(), WorkFolder::scan, move |this, scanned| {
                     this.publisher.answer(answer, scanned.map(drop).map_err(Into::into));
@@ -451,6 +455,7 @@ pub(super) fn refuse(order: PipelineOrder, why: &str) -> bool {
         | PipelineOrder::Release(.., answer)
         | PipelineOrder::WriteSpecs(.., answer)
         | PipelineOrder::Findings(.., answer)
+        | PipelineOrder::ReadParked(_, answer)
         | PipelineOrder::Rescan(answer) => no(answer, why),
         PipelineOrder::Start(.., answer) | PipelineOrder::Retry(.., answer) => no(answer, why),
         PipelineOrder::Stop(.., answer) => no(answer, why),

@@ -106,6 +106,7 @@ impl Orchestrator {
             base: self.config.base.clone(),
             feedback: None,
             resume: None,
+            parked_call: None,
             budget_usd,
             read: StrangersRead::default(),
             in_quarantine: false,

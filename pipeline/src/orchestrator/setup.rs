@@ -20,6 +20,7 @@ use super::{
     memo::{self, Memos, StoryMemo},
     merges::Merges,
     orders,
+    parked::ParkedRuns,
     project_settings::{ConfigStamp, SettingsReading, with_consequence},
     publisher::EventPublisher,
     started::StartedStories,
@@ -181,6 +182,7 @@ impl StartupState {
         let (watcher, changes) = watcher::watch(&project, settings.settle);
         let (events, heard) = mpsc::channel(EVENT_BACKLOG);
         let lane = WorkLane::open();
+        let parked = ParkedRuns::new(host.all_parked());
         let mut orchestrator = Orchestrator {
             memos: Memos::new(&project, memos, lane.clone()),
             stories: Stories {
@@ -204,6 +206,7 @@ impl StartupState {
                 worktrees,
             },
             holds: Holds::new(unproven),
+            parked,
             runs: Default::default(),
             pending: Default::default(),
             publisher,

@@ -41,7 +41,13 @@ impl Orchestrator {
         };
         let (board, max_retries) = (&self.stories.board, self.config.in_force.max_retries);
         let quarantine = self.stories.started.quarantined();
-        let situation = Situation { board, conflicts: &conflicts, quarantine, max_retries };
+        let situation = Situation {
+            board,
+            conflicts: &conflicts,
+            quarantine,
+            parked: self.parked.waiting(),
+            max_retries,
+        };
         let assignments = assign(&situation, &slots, may_start);
         for assignment in assignments {
             let slot = slots.iter().find(|slot| slot.name == assignment.slot);
@@ -103,6 +109,8 @@ impl Orchestrator {
         let in_quarantine = self.stories.started.quarantine(id).is_some();
         let read = StrangersRead::default();
         read.on_read(memo.read.iter().cloned().chain(in_quarantine.then_some(StrangerText::Story(id))));
+        let own_session = memo.session.filter(|_| coder).map(SessionId::new);
+        let parked = self.parked.of(id).filter(|run| run.role == info.role).cloned();
         let plan = RunPlan {
             run: info.clone(),
             story,
@@ -115,7 +123,8 @@ impl Orchestrator {
             base: self.config.base.clone(),
             // Only a coder has earlier work of its own to continue.
             feedback: memo.feedback.filter(|_| coder),
-            resume: memo.session.filter(|_| coder).map(SessionId::new),
+            resume: parked.as_ref().map(|run| run.session.clone()).or(own_session),
+            parked_call: parked.map(|run| run.call),
             budget_usd,
             read,
             in_quarantine,
@@ -166,6 +175,7 @@ impl Orchestrator {
                 board: &self.stories.board,
                 conflicts: &conflicts,
                 quarantine: self.stories.started.quarantined(),
+                parked: self.parked.waiting(),
                 max_retries: self.config.in_force.max_retries,
             },
             agents: &self.config.in_force.agents,

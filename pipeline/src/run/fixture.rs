@@ -92,7 +92,13 @@ struct TestHost(PermissionRoute);
 impl PipelineHost for TestHost {
     fn open(&self, _run: &RunInfo, _read: &StrangersRead, _mailbox: &RunMailbox) -> RunAccess {
         let waiting = Arc::new(AtomicUsize::new(0));
-        RunAccess { route: self.0.clone(), waiting, trials: Default::default(), guard: Box::new(()) }
+        RunAccess {
+            route: self.0.clone(),
+            waiting,
+            trials: Default::default(),
+            parking: Default::default(),
+            guard: Box::new(()),
+        }
     }
 
     fn has_secret(&self, _content: &[u8]) -> bool {
@@ -162,6 +168,7 @@ impl RunFixture {
             base: "main".into(),
             feedback: None,
             resume: None,
+            parked_call: None,
             is_edited: false,
             budget_usd: None,
             review: None,

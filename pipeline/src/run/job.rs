@@ -1,6 +1,7 @@
 //! A run, step by step: workspace, processes (`launch`), their results and the gates (`left`).
 
 pub(crate) mod attacked;
+mod deferral;
 mod launch;
 mod left;
 mod planning;
@@ -141,7 +142,10 @@ impl RunJob {
             return self.check_landed().await;
         }
         let mut reminded = false;
-        let mut launch = self.first_launch().await?;
+        let mut launch = match self.plan.parked_call.take() {
+            Some(call) => self.parked_launch(call).await?,
+            None => self.first_launch().await?,
+        };
         loop {
             self.set_phase(match (reminded, self.plan.plans) {
                 (_, true) => RunPhase::Planning,
@@ -150,6 +154,10 @@ impl RunJob {
             })
             .await;
             let turn = self.run_process(launch).await?;
+            if let Some(next) = self.after_deferral(&turn).await? {
+                launch = next;
+                continue;
+            }
             let resumed = self.plan.resume.is_some();
             let next = TurnRetries::new(None).next_step(turn.outcome.clone(), resumed, SystemTime::now());
             if next == RetryStep::NewSession {
@@ -196,6 +204,7 @@ impl RunJob {
                 NextAction::Wait => {
                     return Ok(match facts.ended {
                         Some(StopReason::Shutdown) => RunOutcome::Shutdown,
+                        Some(StopReason::Parked) => RunOutcome::Parked,
                         Some(StopReason::Stopped | StopReason::Stalled) | None => RunOutcome::Stopped,
                     });
                 }
@@ -287,7 +296,7 @@ impl RunJob {
         match &*self.ended.borrow() {
             None => Ok(()),
             Some(StopReason::Shutdown) => Err(RunOutcome::Shutdown),
-            Some(StopReason::Stopped | StopReason::Stalled) => Err(RunOutcome::Stopped),
+            Some(StopReason::Stopped | StopReason::Stalled | StopReason::Parked) => Err(RunOutcome::Stopped),
         }
     }
 

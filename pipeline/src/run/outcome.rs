@@ -37,6 +37,8 @@ pub(crate) enum RunOutcome {
         until: Option<SystemTime>,
     },
     Shutdown,
+    /// A question of it waits for a person; its process has ended.
+    Parked,
     /// It could not even begin, for a reason that no story is to blame for.
     NotStarted(String),
 }
@@ -103,6 +105,7 @@ impl RunOutcome {
                 Some(Err(_)) | None => "the model's service is busy".into(),
             }),
             Self::Shutdown => fine("storkit was shut down".into()),
+            Self::Parked => fine("parked: its question waits for an answer".into()),
             Self::NotStarted(why) => fine(format!("could not be started: {}", one_line(why))),
         }
     }

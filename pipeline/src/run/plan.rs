@@ -51,6 +51,8 @@ pub(crate) struct RunPlan {
     /// Why the last try failed or was rejected.
     pub feedback: Option<String>,
     pub resume: Option<SessionId>,
+    /// The call that it goes on with, of its session.
+    pub parked_call: Option<String>,
     pub budget_usd: Option<f64>,
     /// What people asked to be remembered, for its prompt; read when the run starts.
     pub memory: String,

@@ -118,10 +118,12 @@ impl RunJob {
         let (mut ended, mut over_budget, mut shown_usd) = (None, false, 0.0);
         let mut told_read = self.plan.read.texts();
         let mailbox = self.mailbox.clone();
+        let parking = self.access.as_ref().map(|access| access.parking.clone()).unwrap_or_default();
         let outcome = loop {
             tokio::select! {
                 update = session.next() => {
                     self.plan.read.follow(&update.event).await;
+                    parking.follow(&update.event);
                     self.on_event(update.event).await;
                     self.tell_read(&mut told_read).await;
                     if let Some(outcome) = update.outcome {
@@ -142,6 +144,11 @@ impl RunJob {
                     over_budget = true;
                     self.log_line("(the run's budget is spent)");
                     drop(session.stop().await);
+                }
+                () = parking.parked(), if ended.is_none() => {
+                    // Killed while it waits for the answer: it must not see that the question's connection ends.
+                    session.kill();
+                    ended = Some(StopReason::Parked);
                 }
                 why = stop_reason(&mut end), if ended.is_none() => {
                     match why {
@@ -214,6 +221,7 @@ impl RunJob {
             AgentEvent::Exited(_)
             | AgentEvent::Mode(_)
             | AgentEvent::TextDelta(_)
+            | AgentEvent::MessageEnded
             | AgentEvent::ToolResult { is_error: false, .. }
             | AgentEvent::SubAgentToolUse(_)
             | AgentEvent::SubAgentToolResult { .. }

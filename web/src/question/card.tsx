@@ -4,7 +4,7 @@ import { useSignal } from "@preact/signals";
 
 import { Exact } from "../parts/exact";
 import { Html } from "../parts/html";
-import { Ago } from "../parts/time";
+import { Ago, At } from "../parts/time";
 import { Press } from "../parts/press";
 import { questionPath, storyPath } from "../address";
 import { state } from "../store/store";
@@ -28,10 +28,10 @@ export function QuestionCard({ question, level = 3 }: { question: QuestionView; 
         <span class="question-asker">
           for {question.story === null ? <Exact text={question.asked_for} /> : <a href={storyPath(question.story)}>{question.asked_for}</a>}
         </span>
-        {!outcome && question.deadline !== null && <Countdown asked={question.asked} deadline={question.deadline} />}
+        {!outcome && question.deadline !== null && <Countdown asked={question.asked} deadline={question.deadline} parks={question.parks} />}
         {!outcome && question.deadline === null && (
-          <span class="soft">
-            <Ago at={question.asked} after=" ago" />
+          <span class="soft" title={question.parked === null ? undefined : "Its agent has stopped, and goes on with exactly this call once you answer"}>
+            {question.parked === null ? <Ago at={question.asked} after=" ago" /> : <>parked since <At at={question.parked} /></>}
           </span>
         )}
       </header>

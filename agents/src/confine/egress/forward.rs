@@ -14,9 +14,9 @@ use tokio::{io::copy_bidirectional, net::TcpStream, sync::OwnedSemaphorePermit};
 
 use super::{Answer, EgressRefusal, EgressShared, unreachable};
 
-/// The only paths of storkit's own listener that are reachable from inside, an agent's tools and what people say to it: events and
+/// The only paths of storkit's own listener that are reachable from inside, for an agent's tools, its calls and what people say to it: events and
 /// metrics are not for agents.
-const OWN_PATHS: [&str; 2] = ["/mcp", "/messages"];
+const OWN_PATHS: [&str; 3] = ["/mcp", "/messages", "/calls"];
 
 /// Hop-by-hop headers (RFC 9110, 7.6.1), in addition to those that `Connection` names.
 const HOP_BY_HOP: [&str; 6] =

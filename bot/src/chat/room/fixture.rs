@@ -82,6 +82,7 @@ impl PipelineHost for NoHost {
             route: PermissionRoute::Control,
             waiting,
             trials: Default::default(),
+            parking: Default::default(),
             guard: Box::new(()),
         }
     }

@@ -458,6 +458,12 @@ impl RoomTask {
         self.note_settled(id);
     }
 
+    /// The message of an earlier process, whose question is shown again.
+    pub(super) fn on_parked_copy(&mut self, question: &Question, copy: MessageId) {
+        let message = Outgoing::text(replies::shown_again(question)).with_tone(Tone::Notice);
+        self.outbox.replace(copy, message);
+    }
+
     pub(super) fn on_left_question(&mut self, id: QuestionId, question: &OpenQuestion, copy: MessageId) {
         let lost = replies::question_lost(id, &question.tool, &question.input);
         let message = Outgoing::text(lost).with_tone(Tone::Notice);
@@ -468,6 +474,10 @@ impl RoomTask {
     // The shutdown takes no further input, so the broker's `Settled` would arrive too late: every copy is edited now.
     pub(super) fn end_questions(&mut self, why: WithdrawReason) {
         for copy in std::mem::take(&mut self.questions.open).into_values() {
+            // It waits on, and the next storkit shows it again.
+            if self.services.broker.is_parked(copy.question.id) {
+                continue;
+            }
             let outcome = QuestionOutcome::Withdrawn { why };
             self.outbox.finish(copy.slot, Outgoing::text(replies::settled(&copy.question, &outcome)));
             self.note_settled(copy.question.id);
@@ -500,6 +510,9 @@ mod tests {
             kind,
             asked_at: SystemTime::UNIX_EPOCH,
             deadline: None,
+            at_deadline: Default::default(),
+            parked_at: None,
+            changed: Vec::new(),
         })
     }
 

@@ -287,6 +287,7 @@ impl RoomTask {
             }
             // What calls bring in, the session has noted before it passed them on.
             AgentEvent::ToolUse(_)
+            | AgentEvent::MessageEnded
             | AgentEvent::ToolResult { .. }
             | AgentEvent::SubAgentToolUse(_)
             | AgentEvent::SubAgentToolResult { .. }

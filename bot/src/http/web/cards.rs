@@ -17,7 +17,7 @@ use super::view::{
     QuestionForm, RunCard, StoryCard, Wanted,
 };
 use crate::{
-    permission::{AnswerKind, BoardQuestion, Question, RecordedQuestion, TrialNews},
+    permission::{AnswerKind, AtDeadline, BoardQuestion, Question, RecordedQuestion, TrialNews},
     replies,
 };
 
@@ -140,6 +140,8 @@ pub fn question(recorded: &RecordedQuestion) -> QuestionCard {
         role: question.needs(),
         asked: millis(question.asked_at),
         deadline: question.deadline.map(millis),
+        parks: matches!(question.at_deadline, AtDeadline::Parked { .. }),
+        parked: question.parked_at.map(millis),
         warnings: replies::call_warnings(question),
         form: form(question),
         rooms: question.rooms.iter().map(ToString::to_string).collect(),

@@ -210,9 +210,14 @@ pub struct QuestionCard {
     pub role: UserRole,
     #[cfg_attr(test, ts(type = "number"))]
     pub asked: u64,
-    /// When it is denied without an answer.
+    /// When its agent stops waiting for the answer.
     #[cfg_attr(test, ts(type = "number | null"))]
     pub deadline: Option<u64>,
+    /// Whether it waits on then; else it is denied.
+    pub parks: bool,
+    /// Since when it waits without its agent.
+    #[cfg_attr(test, ts(type = "number | null"))]
+    pub parked: Option<u64>,
     /// Effects that the input does not show, and strangers' text that the agent has read: Markdown, a line each.
     pub warnings: Vec<String>,
     pub form: QuestionForm,

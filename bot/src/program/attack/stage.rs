@@ -188,7 +188,7 @@ impl PipelineHost for StageHost {
         let guard: Box<dyn Any + Send + Sync> = Box::new(guard);
         let trials = TrialSlot::default();
         *self.trials.lock() = trials.clone();
-        RunAccess { route, waiting: Arc::default(), trials, guard }
+        RunAccess { route, waiting: Arc::default(), trials, parking: Default::default(), guard }
     }
 
     fn has_secret(&self, _content: &[u8]) -> bool {

@@ -110,8 +110,13 @@ impl Orchestrator {
     pub(super) fn stop(&mut self, target: &StopTarget, by: &Actor, answer: Answer<Vec<RunInfo>>) {
         // The wait is outside the loop: a run is over only when the loop has handled its events.
         let waits = self.runs.stop(target, &by.to_string());
+        // They have no process that could end; the block lets nobody go on, and their questions are closed.
+        let parked = self.parked_targets(target);
+        for run in &parked {
+            self.block(run.story, BlockReason::StoppedBy { who: by.to_string() });
+        }
         tokio::spawn(async move {
-            let mut stopped = Vec::new();
+            let mut stopped = parked;
             for wait in waits {
                 stopped.extend(wait.await.ok().and_then(Result::ok).into_iter().flatten());
             }

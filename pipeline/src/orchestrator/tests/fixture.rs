@@ -114,6 +114,7 @@ impl PipelineHost for TestHost {
             route: PermissionRoute::Mcp { url, token: "t".into() },
             waiting: Arc::new(AtomicUsize::new(0)),
             trials: Default::default(),
+            parking: Default::default(),
             guard: Box::new(()),
         }
     }

@@ -97,6 +97,7 @@ impl AttackedRun {
             base: "main".into(),
             feedback: None,
             resume: None,
+            parked_call: None,
             budget_usd: None,
             review: None,
             memory: String::new(),

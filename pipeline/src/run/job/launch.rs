@@ -21,6 +21,7 @@ use crate::{
     open_hosts::registries,
     run::{
         outcome::RunOutcome,
+        plan::RunUpdate,
         prompt,
         workspace::{Workspace, agent_network, needs, own_listener},
     },
@@ -50,20 +51,40 @@ impl RunJob {
         // session.
         self.context.ledger.started(&self.plan.run, session.as_str());
         self.session = Some(session.clone());
-        self.launch(start, text, Some(system)).await
+        self.launch(start, PromptMode::OneShot { prompt: text }, Some(system)).await
     }
 
     pub(super) async fn reminder_launch(&mut self) -> Result<Launch, RunOutcome> {
         let files = self.uncommitted().await?;
         let text = prompt::reminder(&files, self.branch.refused.as_deref(), self.operation().await);
         let session = self.session.clone().unwrap_or_else(SessionId::random);
-        self.launch(SessionStart::Resume(session), text, None).await
+        self.launch(SessionStart::Resume(session), PromptMode::OneShot { prompt: text }, None).await
+    }
+
+    /// Goes on with the call that the session's last process deferred.
+    pub(super) async fn deferred_launch(&mut self) -> Result<Launch, RunOutcome> {
+        let session = self.session.clone().unwrap_or_else(SessionId::random);
+        self.launch(SessionStart::Resume(session), PromptMode::Deferred, None).await
+    }
+
+    /// The same in a run of its own, after the question was answered.
+    pub(super) async fn parked_launch(&mut self, call: String) -> Result<Launch, RunOutcome> {
+        let Some(session) = self.plan.resume.clone() else { return self.first_launch().await };
+        self.context.ledger.started(&self.plan.run, session.as_str());
+        self.session = Some(session.clone());
+        // It tells its session only after the call.
+        self.send_update(RunUpdate::Session(session)).await;
+        if let Some(access) = &self.access {
+            access.parking.set_deferred(Some(call));
+        }
+        self.log_line("(its question is answered: it goes on with that call)");
+        self.deferred_launch().await
     }
 
     async fn launch(
         &mut self,
         start: SessionStart,
-        prompt: String,
+        mode: PromptMode,
         system: Option<String>,
     ) -> Result<Launch, RunOutcome> {
         let confined = self.confined().await?;
@@ -97,17 +118,18 @@ impl RunJob {
                 // The branch's files are nobody's settings.
                 trust_project_settings: settings.trust_project_settings && self.plan.review.is_none(),
             },
-            mode: PromptMode::OneShot { prompt },
+            mode,
             // Edits inside its worktree need no question; commands do.
             permissions: LaunchPermissions {
                 route,
                 accept_edits: self.plan.review.is_none(),
                 plans: self.plan.plans,
                 offers_tools: false,
+                defers: self.access.as_ref().is_some_and(|access| access.parking.is_allowed()),
                 readable: attached_paths(&self.context.project, self.plan.run.story),
                 writable: Some(evidence),
             },
-            limits: LaunchLimits { max_turns: agent.max_turns, max_budget_usd: self.budget_usd() },
+            limits: LaunchLimits { max_turns: agent.max_turns, max_budget_usd: self.budget_left() },
             model: model_way,
             servers: OperatorServers::default(),
             confine: Some(confined),
@@ -179,6 +201,12 @@ impl RunJob {
     fn budget_usd(&self) -> Option<f64> {
         let limits = [self.plan.agent.max_budget_usd, self.plan.config.budget.run_usd, self.plan.budget_usd];
         limits.into_iter().flatten().reduce(f64::min)
+    }
+
+    /// The CLI counts the spending of one process only, and a run may have many.
+    fn budget_left(&self) -> Option<f64> {
+        const LEAST: f64 = 0.01;
+        self.budget_usd().map(|budget| (budget - self.spending.total().usd).max(LEAST))
     }
 
     pub(super) async fn confined_gates(&self) -> Result<GateRunner, RunOutcome> {

@@ -15,6 +15,7 @@ impl RunJob {
         match facts.ended {
             Some(StopReason::Shutdown) => return RunOutcome::Shutdown,
             Some(StopReason::Stopped) => return RunOutcome::Stopped,
+            Some(StopReason::Parked) => return RunOutcome::Parked,
             Some(StopReason::Stalled) => return RunOutcome::failed(FailureCause::Stalled),
             None => {}
         }

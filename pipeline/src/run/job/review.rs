@@ -53,7 +53,10 @@ impl RunJob {
         }
         match facts.ended {
             Some(StopReason::Shutdown) => return Some(RunOutcome::Shutdown),
-            Some(StopReason::Stopped | StopReason::Stalled) => return Some(RunOutcome::Stopped),
+            // Nothing of a review waits for another process.
+            Some(StopReason::Stopped | StopReason::Stalled | StopReason::Parked) => {
+                return Some(RunOutcome::Stopped);
+            }
             None => {}
         }
         match turn.outcome {
