@@ -49,7 +49,7 @@ pub use self::{
     landlock_wall::{LandlockWall, LoopbackProxy, PortReach},
     layers::{LAYER_BYTES, LayerFiles, LayeredFolder, ShownKind},
     network::{NetworkPlan, OpenHosts},
-    paths::{LFS, STORE, WorktreePaths},
+    paths::{LFS, STORE, WorktreePaths, evidence_folder},
     registries::registries_of,
     scratch::{SCRATCH, ScratchFolders},
     session::in_own_session,

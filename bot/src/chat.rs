@@ -2,6 +2,7 @@
 
 pub mod ambient;
 pub mod delivery;
+mod evidence;
 pub mod network;
 pub mod news;
 pub mod notify;

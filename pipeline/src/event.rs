@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     board::Board,
+    evidence::EvidenceSource,
     merge::{MergeStatus, MergeStep},
     run_log::LogLine,
     sentence::{plain_end, sentences},
@@ -340,6 +341,16 @@ pub enum PipelineEvent {
         /// `3 files, +20 -4`, once merged.
         diff: Option<String>,
     },
+    /// A run or a merge left files for people; they are with the story's.
+    Evidence {
+        story: StoryId,
+        title: String,
+        from: EvidenceSource,
+        /// Their names among the story's files.
+        files: Vec<String>,
+        /// What was not kept, as clauses.
+        left_out: Vec<String>,
+    },
     /// A story waits for a person.
     NeedsPerson {
         story: StoryId,
@@ -395,6 +406,7 @@ impl PipelineEvent {
             | Self::StoryDeleted { story, .. }
             | Self::RunPhase { story, .. }
             | Self::Merge { story, .. }
+            | Self::Evidence { story, .. }
             | Self::NeedsPerson { story, .. }
             | Self::Landing { story, .. }
             | Self::PlanProposed { story, .. }

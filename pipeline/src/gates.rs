@@ -30,6 +30,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::evidence;
+
 /// What gates' part of the network is called in sentences.
 pub(crate) const GATE_NETWORK: &str = "`gate_network` in `.storkit/project.toml`";
 
@@ -149,7 +151,12 @@ impl GateRunner {
     pub fn kept_in(self, confined: &Confined, network: &NetworkAccess, key: &str) -> Result<Self, String> {
         let plan = NetworkPlan { open: self.open_hosts.clone(), ..NetworkPlan::new(network.clone(), key) };
         let (confined, egress) = confined.limited(plan)?;
-        Ok(Self { wall: Some(confined), egress, ..self })
+        let mut environment = self.environment;
+        let evidence = confined.place.evidence();
+        if evidence.is_dir() {
+            environment.push((evidence::VARIABLE.to_owned(), evidence.to_string_lossy().into_owned()));
+        }
+        Ok(Self { wall: Some(confined), egress, environment, ..self })
     }
 
     /// Runs the commands one after the other in `dir`, whose tree is `tree` (see [`head_tree`]).

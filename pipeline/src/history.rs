@@ -115,6 +115,7 @@ impl StoryAct {
             | PipelineEvent::RunPhase { .. }
             | PipelineEvent::RunSaid { .. }
             | PipelineEvent::RunEnded { .. }
+            | PipelineEvent::Evidence { .. }
             | PipelineEvent::NeedsPerson { .. }
             | PipelineEvent::Alarm { .. }
             | PipelineEvent::Landing { .. }

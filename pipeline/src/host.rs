@@ -37,6 +37,9 @@ pub trait PipelineHost: Send + Sync + 'static {
     fn host_gate(&self, _asker: HostAsker) -> Option<Arc<dyn HostGate>> {
         None
     }
+
+    /// Whether this has one of the operator's secrets in it.
+    fn has_secret(&self, content: &[u8]) -> bool;
 }
 
 /// Who wants to reach hosts that no setting lists.

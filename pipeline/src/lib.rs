@@ -8,6 +8,7 @@ pub mod branch_review;
 pub mod config;
 pub mod diff;
 pub mod event;
+pub mod evidence;
 pub mod folders;
 pub mod gates;
 pub mod git;

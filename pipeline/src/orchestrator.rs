@@ -11,6 +11,7 @@ mod arrivals;
 mod commits;
 mod committer;
 mod ends;
+mod evidence;
 mod holds;
 mod housekeeping;
 mod lane;

@@ -8,6 +8,7 @@ mod commands;
 mod crash;
 mod enclosed;
 mod events;
+mod evidence;
 mod hostile;
 mod kinds;
 mod landlock;

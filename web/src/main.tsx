@@ -15,7 +15,9 @@ start();
 fetchFirstPage();
 
 const root = document.getElementById("page");
-if (root) {
+// As a task of its own: on a slow phone, loading and drawing in one would keep it from answering a finger.
+setTimeout(() => {
+  if (!root) return;
   root.replaceChildren();
   render(<App />, root);
-}
+});

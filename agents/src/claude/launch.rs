@@ -124,6 +124,8 @@ pub struct LaunchPermissions {
     pub offers_tools: bool,
     /// Files outside of its working directory that it reads without a question. One whose path a rule of the CLI cannot name is asked about.
     pub readable: Vec<PathBuf>,
+    /// A folder outside of its working directory in which it writes without a question.
+    pub writable: Option<PathBuf>,
 }
 
 /// The way to the model.
@@ -202,6 +204,7 @@ impl Launch {
                 plans: false,
                 offers_tools: false,
                 readable: Vec::new(),
+                writable: None,
             },
             limits: LaunchLimits::default(),
             model: LaunchModel::default(),
@@ -304,6 +307,11 @@ fn read_rule(file: &Path) -> Option<String> {
     Some(format!("Read(/{path})"))
 }
 
+/// The CLI's rule for writing in exactly this folder; as [`read_rule`].
+fn write_rule(folder: &Path) -> Option<String> {
+    read_rule(folder).map(|rule| rule.replacen("Read(", "Edit(", 1).replace(')', "/**)"))
+}
+
 /// The CLI's options. `--mcp-config` takes a list, so another option always follows it.
 fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     let mut options: Vec<OsString> = vec!["-p".into()];
@@ -314,7 +322,8 @@ fn options(launch: &Launch, files: &ArgumentFiles) -> Vec<OsString> {
     // Which of storkit's own tools a run may use is decided where they are called.
     let own_tools = own_server(launch).map(|_| OWN_TOOLS.to_owned());
     let reads = launch.permissions.readable.iter().filter_map(|file| read_rule(file));
-    let unasked: Vec<String> = own_tools.into_iter().chain(reads).collect();
+    let writes = launch.permissions.writable.iter().filter_map(|folder| write_rule(folder));
+    let unasked: Vec<String> = own_tools.into_iter().chain(reads).chain(writes).collect();
     if !unasked.is_empty() {
         add("--allowedTools", unasked.join(",").as_ref());
     }
@@ -518,6 +527,7 @@ mod tests {
             plans: false,
             offers_tools: false,
             readable: Vec::new(),
+            writable: None,
         };
         Launch { permissions, ..Launch::new(program, start, mode) }
     }
@@ -613,6 +623,9 @@ mod tests {
         launch.permissions.readable.push("files/7/relative.png".into());
         let expected = format!("--allowedTools mcp__storkit,Read(/{folder}/door.png) --");
         assert!(line(&launch).contains(&expected), "{}", line(&launch));
+        launch.permissions.writable = Some("/p/evidence".into());
+        let written = "Read(//p/.storkit/work/files/7/door.png),Edit(//p/evidence/**) --";
+        assert!(line(&launch).contains(written), "{}", line(&launch));
     }
 
     #[test]

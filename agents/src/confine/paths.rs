@@ -36,11 +36,21 @@ impl WorktreePaths {
         self.private.join("received")
     }
 
+    /// Where agents and commands leave files for people, outside of the worktree. Writable inside if it exists when a process starts.
+    pub fn evidence(&self) -> PathBuf {
+        evidence_folder(&self.private)
+    }
+
     /// Whether the agent works in the main checkout itself: its files can be written, `.git` and `.storkit` cannot, and git has
     /// no private copies.
     pub fn is_main_checkout(&self) -> bool {
         self.folder == self.root
     }
+}
+
+/// As [`WorktreePaths::evidence`], below a worktree's private folder.
+pub fn evidence_folder(private: &Path) -> PathBuf {
+    private.join("evidence")
 }
 
 /// Replaces a file in a folder that code inside may have written: a link is removed, never followed.

@@ -11,16 +11,20 @@ const FOLDERS: [&str; 8] = ["/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64",
 
 /// Entries of `/etc`: certificates, names of hosts and users, the clock, libraries, shells, and toolchains' system-wide settings. Nothing
 /// with keys in it (`shadow`, `ssh`, `sudoers`, `apt/auth.conf.d`, `ssl/private`).
-const ETC: [&str; 65] = [
+const ETC: [&str; 68] = [
     "alternatives",
     "bash.bashrc",
     "ca-certificates",
     "ca-certificates.conf",
+    "chromium",
+    // Its start script of Debian reads it; the keys there are the package's, and public.
+    "chromium.d",
     "crypto-policies",
     "debian_version",
     "default/locale",
     "dotnet",
     "environment",
+    "firefox",
     "fonts",
     "gai.conf",
     "gitconfig",

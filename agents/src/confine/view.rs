@@ -81,6 +81,7 @@ impl View {
         }
         view.project(place, scratch, &home);
         view.show(&place.received());
+        view.share(&place.evidence());
         // The operator's own additions may lie in the project.
         host.programs.iter().chain(&host.visible).for_each(|path| view.show(path));
         host.writable.iter().for_each(|path| view.share(path));

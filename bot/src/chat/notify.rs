@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    chat::{rooms::RoomInput, services::ChatServices},
+    chat::{evidence, rooms::RoomInput, services::ChatServices},
     replies::{self, PipelineNotice},
 };
 
@@ -71,6 +71,7 @@ pub async fn run(services: Arc<ChatServices>, mut events: Receiver<Arc<NumberedE
                     tell(&services, notice);
                 }
                 tell_origins(&services, &events);
+                evidence::post(&services, &events).await;
                 for story in gone_on(&events) {
                     close_decisions(&services, story);
                 }
@@ -109,6 +110,13 @@ fn tell_origins(services: &ChatServices, events: &[Arc<NumberedEvent>]) {
             }
         }
     }
+}
+
+/// The places where people follow a story: rooms that follow the pipeline, and the conversation in which it was asked for.
+pub(super) fn places_of(services: &ChatServices, story: StoryId) -> Vec<(Room, Option<MessageId>)> {
+    let followers = services.commands.messengers.followers(&services.config().pipeline);
+    let origin = origin_of(services, story).filter(|(room, _)| !followers.contains(room));
+    followers.into_iter().map(|room| (room, None)).chain(origin).collect()
 }
 
 /// The conversation in which a story was asked for, and the message there.
@@ -202,6 +210,7 @@ fn weight(event: &PipelineEvent) -> EventWeight {
         | PipelineEvent::Released { .. }
         | PipelineEvent::StoryDeleted { .. }
         | PipelineEvent::RunStarted { .. }
+        | PipelineEvent::Evidence { .. }
         | PipelineEvent::ProblemFound { .. } => EventWeight::Some,
         // The person who created it already has an answer in the room.
         PipelineEvent::StoryCreated { by: Actor::Person(_) | Actor::Approved(_), .. } => EventWeight::Nothing,

@@ -39,7 +39,8 @@ enum OutboxJob {
         /// A thread of the room, if the message belongs in one.
         place: Option<Room>,
         message: Outgoing,
-        attachment: Option<Attachment>,
+        /// Sent before the message.
+        files: Arc<[Attachment]>,
         slot: Option<LiveSlot>,
         report: Option<Report>,
     },
@@ -129,7 +130,14 @@ impl Outbox {
     pub fn say_near(&self, message: Outgoing, near: Option<&MessageId>) {
         let place = near.and_then(|near| self.thread_of(near)).cloned();
         let message = self.redactor.message(message);
-        self.send(OutboxJob::Say { place, message, attachment: None, slot: None, report: None });
+        self.send(OutboxJob::Say { place, message, files: Arc::default(), slot: None, report: None });
+    }
+
+    /// Files, and a message about them.
+    pub fn say_with(&self, message: Outgoing, files: Arc<[Attachment]>) {
+        let place = message.reply_to.as_ref().and_then(|near| self.thread_of(near)).cloned();
+        let message = self.redactor.message(message);
+        self.send(OutboxJob::Say { place, message, files, slot: None, report: None });
     }
 
     /// Sends a question near a person's message: it can be replaced later ([`Outbox::finish`]), and `report` learns its ids.
@@ -144,14 +152,8 @@ impl Outbox {
         let message = self.redactor.message(message);
         // The question may show a whole file that the agent wants to write: secrets are taken out of it
         // like out of a message.
-        let attachment = attachment.map(|file| self.redactor.file(file));
-        self.send(OutboxJob::Say {
-            place: None,
-            message,
-            attachment,
-            slot: Some(slot),
-            report: Some(report),
-        });
+        let files = attachment.map(|file| self.redactor.file(file)).into_iter().collect();
+        self.send(OutboxJob::Say { place: None, message, files, slot: Some(slot), report: Some(report) });
         slot
     }
 
@@ -257,9 +259,9 @@ impl OutboxTask {
 
     async fn run_job(&mut self, job: OutboxJob) {
         match job {
-            OutboxJob::Say { place, message, attachment, slot, report } => {
+            OutboxJob::Say { place, message, files, slot, report } => {
                 let place = place.unwrap_or_else(|| self.room_of(slot));
-                self.say(&place, message, attachment, slot, report).await
+                self.say(&place, message, &files, slot, report).await
             }
             OutboxJob::Place(slot, thread) => _ = self.threads.insert(slot, thread),
             OutboxJob::Show(slot) => {
@@ -293,16 +295,16 @@ impl OutboxTask {
         &mut self,
         place: &Room,
         message: Outgoing,
-        attachment: Option<Attachment>,
+        files: &[Attachment],
         slot: Option<LiveSlot>,
         report: Option<Report>,
     ) {
         // A file that cannot be uploaded does not hold up its message: the question without its
         // attachment can still be denied.
-        if let Some(file) = attachment
-            && let Err(error) = self.adapter.upload(place, &file).await
-        {
-            tracing::warn!(%error, room = %self.room, file = file.name, "file not sent");
+        for file in files {
+            if let Err(error) = self.adapter.upload(place, file).await {
+                tracing::warn!(%error, room = %self.room, file = file.name, "file not sent");
+            }
         }
         let result = post(&*self.adapter, place, &message).await;
         match &result {
@@ -400,7 +402,7 @@ impl OutboxTask {
         };
         match edited {
             Ok(()) => self.report.arrived(),
-            Err(_) => self.say(&place, message, None, None, None).await,
+            Err(_) => self.say(&place, message, &[], None, None).await,
         }
     }
 
@@ -417,7 +419,7 @@ impl OutboxTask {
             }
         }
         // From here on, this message is the one that is edited.
-        self.say(&place, message, None, Some(slot), Some(report)).await;
+        self.say(&place, message, &[], Some(slot), Some(report)).await;
     }
 
     async fn replace(&mut self, id: MessageId, message: Outgoing) {
@@ -427,7 +429,7 @@ impl OutboxTask {
         };
         if edited.is_err() {
             let room = self.room.clone();
-            self.say(&room, message, None, None, None).await;
+            self.say(&room, message, &[], None, None).await;
         }
     }
 

@@ -212,6 +212,7 @@ impl RoomTask {
             RoomInput::LeftQuestion { id, question, copy } => self.on_left_question(id, &question, copy),
             RoomInput::LeftPrompt { number, state, prompt } => self.on_left_prompt(number, state, prompt),
             RoomInput::Tell(notice) => self.on_pipeline_notice(notice),
+            RoomInput::Evidence(message, files) => self.outbox.say_with(message, files),
             RoomInput::WentOn(story) => self.close_decision(story),
             RoomInput::Notice(text) => self.outbox.say(Outgoing::text(text).with_tone(Tone::Notice)),
             // The loop handles `Shutdown` itself. `OutboxDrained` arrives here when something happened after the room

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use adapters::{Incoming, Room};
+use adapters::{Attachment, Incoming, Outgoing, Room};
 use agents::claude::PermissionAnswer;
 use parking_lot::Mutex;
 use pipeline::story::StoryId;
@@ -66,6 +66,8 @@ pub enum RoomInput {
     Notice(String),
     /// News of the pipeline that the room follows.
     Tell(PipelineNotice),
+    /// Files of a story that a run or a merge left, and what they are.
+    Evidence(Outgoing, Arc<[Attachment]>),
     /// A story that waited for a person may go on.
     WentOn(StoryId),
     /// All messages from before the room decided to exit are sent.

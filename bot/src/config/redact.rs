@@ -54,6 +54,11 @@ impl Redactor {
         clean
     }
 
+    /// Whether one of the secrets is in these bytes as it is.
+    pub fn has_secret(&self, content: &[u8]) -> bool {
+        self.secrets.iter().any(|secret| memchr::memmem::find(content, secret.as_bytes()).is_some())
+    }
+
     /// The start of a secret of which the text has only the first [`SHORTEST`] bytes or more.
     fn begun_at(&self, text: &str) -> Option<usize> {
         let begun = |secret: &String| {
@@ -176,6 +181,8 @@ mod tests {
         assert_eq!(redactor.clean("short aquamarine marked-tok"), Some("short aquamarine [redacted]".into()));
         assert_eq!(redactor.clean("short aquamarine marked-"), None);
         assert_eq!(Redactor::default().clean("marked-token-1"), None);
+        assert!(redactor.has_secret(b"\x89PNG\0marked-token-1\xff"), "also amid other bytes");
+        assert!(!redactor.has_secret(b"marked-token"));
     }
 
     #[test]

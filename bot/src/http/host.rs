@@ -17,7 +17,7 @@ use pipeline::{
 };
 
 use crate::{
-    config::{LoadedConfig, current::LiveSettings},
+    config::{LoadedConfig, current::LiveSettings, redact::Redactor},
     host_questions::HostQuestions,
     http::runs::McpRuns,
     permission::Asker,
@@ -71,6 +71,10 @@ impl PipelineHost for BotHost {
             HostAsker::Commands { .. } => Asker::role(Role::Coder),
         };
         Some(self.hosts.gate(asker, asks_as))
+    }
+
+    fn has_secret(&self, content: &[u8]) -> bool {
+        Redactor::new(&self.settings.loaded(), settings::environment::var).has_secret(content)
     }
 }
 

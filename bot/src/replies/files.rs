@@ -2,8 +2,8 @@
 
 use std::{io, time::Duration};
 
-use adapters::markdown::code_span;
-use pipeline::story::StoryId;
+use adapters::markdown::{code_span, inert};
+use pipeline::{evidence::EvidenceSource, story::StoryId};
 use settings::duration::human;
 
 use super::visible::visible_line;
@@ -31,6 +31,32 @@ pub fn files_attached(id: StoryId, names: &[String], lost: &[(String, String)]) 
         (!names.is_empty()).then(|| format!("Story `{id}` has {} beside it now.", names.join(", ")));
     let lost = files_not_received(lost.iter().map(|(name, why)| (name.as_str(), why.as_str())));
     attached.into_iter().chain(lost).collect::<Vec<_>>().join("\n")
+}
+
+/// Files that a run or a merge left to show what it did, and what of them is not kept, as clauses.
+pub fn evidence(
+    id: StoryId,
+    title: &str,
+    from: EvidenceSource,
+    names: &[String],
+    left_out: &[String],
+) -> String {
+    let whose = match from {
+        EvidenceSource::Coder => "coder",
+        EvidenceSource::Reviewer => "reviewer",
+        EvidenceSource::Merge => "merge",
+    };
+    let names: Vec<String> = names.iter().map(|name| code_span(name)).collect();
+    let what = match &names[..] {
+        [] => "nothing was kept".to_owned(),
+        names => names.join(", "),
+    };
+    let mut text = format!("Evidence of story `{id}` **{}** by its {whose}: {what}.", inert(title));
+    if !left_out.is_empty() {
+        let left_out: Vec<String> = left_out.iter().map(|what| visible_line(what, 200)).collect();
+        text.push_str(&format!(" Left out: {}.", left_out.join("; ")));
+    }
+    text
 }
 
 pub fn file_removed(id: StoryId, name: &str) -> String {

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     Project,
+    evidence::EvidenceSource,
     story::{
         self, EditError, FileName, Story, StoryDocument, StoryId, StoryKind, slug,
         stage::{Mover, Stage},
@@ -288,6 +289,23 @@ impl WorkFolder {
         }
         self.edit(id, |document| self.name_files(id, document))?;
         Ok(attached)
+    }
+
+    /// The same for what a run or a merge left: it takes the place of what the same one left before.
+    pub(crate) fn keep_evidence(
+        &self,
+        id: StoryId,
+        from: EvidenceSource,
+        files: Vec<FileToAttach>,
+    ) -> Result<Vec<AttachedFile>, WorkError> {
+        let own = folder_of(&self.dir, id);
+        let before = attached_files(&self.dir, id).map_err(disk(&own))?;
+        for (name, _) in before.iter().filter(|(name, _)| name.starts_with(from.prefix())) {
+            self.detach(id, name)?;
+        }
+        let named =
+            |file: FileToAttach| FileToAttach { name: format!("{}{}", from.prefix(), file.name), ..file };
+        self.attach(id, files.into_iter().map(named).collect())
     }
 
     /// Removes one of a story's files, and its entry in the text.

@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Project,
+    evidence::{EvidenceFolder, TakenEvidence},
     merge::{
         outcome::{MergeError, MergeOutcome, MergeRequest, MergeSettings},
         paths::MergePaths,
@@ -76,6 +77,8 @@ pub struct MergeEnded {
     pub result: Result<MergeOutcome, MergeError>,
     /// How long it took, gates included.
     pub took: Duration,
+    /// What its gates left for people.
+    pub evidence: TakenEvidence,
 }
 
 /// Why a merge was not queued.
@@ -272,7 +275,12 @@ impl MergeQueueState {
                 Some(waiting) if job.waits() => {
                     // As if it had just ended, so that `status` shows the conflict after a restart.
                     let result = Ok(MergeOutcome::Conflict(waiting.paths.clone()));
-                    state.ended.push_back(Arc::new(MergeEnded { story, result, took: Duration::ZERO }));
+                    state.ended.push_back(Arc::new(MergeEnded {
+                        story,
+                        result,
+                        took: Duration::ZERO,
+                        evidence: TakenEvidence::default(),
+                    }));
                     state.conflicts.insert(story, job);
                 }
                 _ => state.waiting.push_back((story, job)),
@@ -327,7 +335,14 @@ async fn work(shared: Arc<QueueShared>, stop: CancellationToken, told: mpsc::Sen
             // The job stays on disk, for the next storkit.
             return;
         }
-        let ended = Arc::new(MergeEnded { story, result, took: start.elapsed() });
+        let taken =
+            shared.blocking(|shared| Ok(EvidenceFolder::of(&shared.place.standing_private()).take())).await;
+        let ended = Arc::new(MergeEnded {
+            story,
+            result,
+            took: start.elapsed(),
+            evidence: taken.unwrap_or_default(),
+        });
         let (about, place) = (Arc::clone(&ended), shared.place.clone());
         let conflict = shared.blocking(move |_| settle(&place, &about)).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "what a settled merge leaves cannot be removed");

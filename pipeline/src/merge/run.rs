@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     config::Component,
+    evidence::EvidenceFolder,
     gates::{GATE_NETWORK, GateReport, GateRunner},
     git::lfs,
     guard::BaseGuard,
@@ -277,6 +278,9 @@ fn kept_in(
     let place = if confinement.encloses() { standing.enclose()? } else { standing.place() };
     let (confinement, variables) = (confinement.clone(), settings.variables.clone());
     let confined = Confined { confinement, place, variables };
+    if let Err(error) = EvidenceFolder::of(&confined.place.private).open() {
+        tracing::warn!(%error, "the gates of a merge have no folder for evidence");
+    }
     let gates = gates.kept_in(&confined, &settings.network, GATE_NETWORK).map_err(MergeError::Sandbox)?;
     Ok((gates, confined, standing.setup_place()))
 }

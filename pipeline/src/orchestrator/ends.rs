@@ -13,6 +13,7 @@ use super::{
 use crate::{
     board::WorkFolder,
     event::{Actor, LandingNews, MergeView, PipelineEvent, RunId, RunInfo},
+    evidence::EvidenceSource,
     gates::GateReport,
     ledger::RunSummary,
     merge::{MergeEnded, MergeError, MergeOutcome},
@@ -64,7 +65,15 @@ impl Orchestrator {
                 self.publisher.alarm(story, text);
             }
             // A review is one run, and nothing goes on after it.
-            RunUpdate::Read(_) if info.branch.is_some() => {}
+            RunUpdate::Read(_) | RunUpdate::Evidence(_) if info.branch.is_some() => {}
+            RunUpdate::Evidence(taken) => {
+                let from = match info.role {
+                    Role::Coder | Role::Supervisor => EvidenceSource::Coder,
+                    Role::Qa => EvidenceSource::Reviewer,
+                    Role::Mergemaster => EvidenceSource::Merge,
+                };
+                self.keep_evidence(id, from, taken);
+            }
             RunUpdate::Read(texts) => drop(self.memos.change(id, |memo| memo.read = texts)),
         }
     }
@@ -200,6 +209,7 @@ impl Orchestrator {
     pub(super) fn merge_ended(&mut self, ended: Arc<MergeEnded>) {
         let id = ended.story;
         self.merges.handle_end(&ended);
+        self.keep_evidence(id, EvidenceSource::Merge, ended.evidence.clone());
         let diff = match &ended.result {
             Ok(MergeOutcome::Merged(proof)) => {
                 self.context.own.add(&proof.commit);

@@ -94,6 +94,10 @@ impl PipelineHost for TestHost {
         let waiting = Arc::new(AtomicUsize::new(0));
         RunAccess { route: self.0.clone(), waiting, trials: Default::default(), guard: Box::new(()) }
     }
+
+    fn has_secret(&self, _content: &[u8]) -> bool {
+        false
+    }
 }
 
 impl RunFixture {

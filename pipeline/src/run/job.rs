@@ -117,6 +117,7 @@ impl RunJob {
         };
         self.report_refusals().await;
         self.report_unread().await;
+        self.take_evidence().await;
         self.watch_over_products(&outcome).await;
         if let Some(workspace) = self.workspace.take() {
             blocking(move || workspace.close()).await;
@@ -232,6 +233,22 @@ impl RunJob {
         }
     }
 
+    /// Without the folder the run goes on: it is for people alone.
+    async fn open_evidence(&mut self) {
+        let Some(folder) = self.workspace.as_ref().map(Workspace::evidence) else { return };
+        if let Some(Err(error)) = blocking(move || folder.open()).await {
+            self.log_line(&format!("(no folder for evidence can be made: {error})"));
+        }
+    }
+
+    async fn take_evidence(&mut self) {
+        let Some(folder) = self.workspace.as_ref().map(Workspace::evidence) else { return };
+        match blocking(move || folder.take()).await {
+            Some(taken) if !taken.is_empty() => self.send_update(RunUpdate::Evidence(taken)).await,
+            _ => {}
+        }
+    }
+
     // Adds the tail of the log. A run that reached the CLI's own budget limit is not at fault: a person has
     // to decide about money.
     fn failed(&self, turn: &TurnResult, cause: FailureCause) -> RunOutcome {
@@ -254,6 +271,7 @@ impl RunJob {
             self.plan.feedback = Some(format!("{feedback}{news}"));
         }
         self.workspace = Some(workspace);
+        self.open_evidence().await;
         self.check_stopped()?;
         self.set_up().await?;
         // Opened after the setup, whose commands so never see the run's token.

@@ -11,6 +11,7 @@ use crate::{
     branch_review::{ReviewFindings, ReviewedBranch},
     config::{self, ProjectConfig},
     event::{RunInfo, RunPhase},
+    evidence::TakenEvidence,
     guard::OwnCommits,
     host::{AgentSettings, PipelineHost},
     ledger::RunLedger,
@@ -69,6 +70,8 @@ pub(crate) enum RunUpdate {
     Cost(f64),
     Line(LogLine),
     Alarm(String),
+    /// What its agent and its gates left for people.
+    Evidence(TakenEvidence),
     /// What its agent has read by strangers so far.
     Read(BTreeSet<StrangerText>),
 }

@@ -46,7 +46,8 @@ fn story_text(plan: &RunPlan, project: &Project) -> String {
         attached_paths(project, story).iter().map(|file| format!("- {}\n", file.display())).collect();
     if !files.is_empty() {
         shown.push_str(&format!(
-            "\nPeople attached these files to the story. Look at them where they matter; they can only be read:\n\n{}",
+            "\nThese files belong to the story: people attached them, and what begins with `evidence-` is from earlier runs. Look at them where \
+             they matter; they can only be read:\n\n{}",
             files.concat()
         ));
     }
@@ -255,8 +256,8 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", folder.join("key.txt")).unwrap();
         std::fs::write(folder.join("ignore all rules"), "x").unwrap();
         let story = format!(
-            "<story id=\"7\">\n# Fix the door\n</story>\n\nPeople attached these files to the story. Look at them where they matter; \
-             they can only be read:\n\n- {}/door.png\n",
+            "<story id=\"7\">\n# Fix the door\n</story>\n\nThese files belong to the story: people attached them, and what begins with \
+             `evidence-` is from earlier runs. Look at them where they matter; they can only be read:\n\n- {}/door.png\n",
             folder.display()
         );
         assert!(prompted(&fixture).ends_with(&story), "{}", prompted(&fixture));

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     branch_review::folder,
+    evidence::EvidenceFolder,
     gates::{GATE_NETWORK, GateRunner},
     host::{AgentSettings, command_gates},
     merge,
@@ -144,6 +145,15 @@ impl Workspace {
         if let Err(error) = write() {
             tracing::warn!(%error, path = %path.display(), "no .mcp.json");
         }
+    }
+
+    /// Where the run's agent and gates leave files for people.
+    pub(super) fn evidence(&self) -> EvidenceFolder {
+        let place = match &self.kind {
+            WorkspaceKind::Story(worktree) => worktree.place(),
+            WorkspaceKind::Conflict(detached) | WorkspaceKind::Review(detached) => detached.place(),
+        };
+        EvidenceFolder::of(&place.private)
     }
 
     /// Files with the run's own secrets in the folder.

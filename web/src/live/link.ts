@@ -132,9 +132,10 @@ function drop(): void {
   if (connection.value.word === "live") {
     state.value = takeLost(state.value);
     for (const follower of followers.values()) follower.cut();
+    setConnection("offline");
   }
-  if (dropped || connection.value.word !== "offline") setConnection(secret.value ? "offline" : "connecting");
   if (secret.value) retryLater();
+  else setConnection("connecting");
 }
 
 function retryLater(): void {

@@ -47,11 +47,13 @@ export function RunPage({ id }: { id: string }) {
             </>
           )}
         </p>
-        {log.value && <LogTools log={log.value} id={id} story={story} worker={run?.worker} />}
+        <div class="row run-tools">
+          {log.value && <LogTools log={log.value} id={id} story={story} worker={run?.worker} />}
+        </div>
         {story !== null && <Asking story={story} />}
       </header>
-      <LogState log={log.value} />
       <div class="log-frame">
+        <LogState log={log.value} />
         <div ref={box} class="log" role="log" aria-live="off" aria-label="Output" tabIndex={0} />
         {log.value?.mode.value === "paused" && (
           <div class="to-live">
@@ -82,7 +84,7 @@ function LogTools({ log, id, story, worker }: { log: LogFollower; id: string; st
   const isOver = useComputed(() => log.lines.value.over).value;
   const word = isOver ? "ended" : mode === "paused" ? "paused" : isLive.value ? "following" : "offline";
   return (
-    <div class="row run-tools">
+    <>
       <span class={`connection ${word === "following" ? "live" : word === "paused" ? "connecting" : word}`}>
         <span class="dot" aria-hidden="true" />
         {word}
@@ -101,7 +103,7 @@ function LogTools({ log, id, story, worker }: { log: LogFollower; id: string; st
         />
       )}
       <Download log={log} id={id} />
-    </div>
+    </>
   );
 }
 

@@ -33,10 +33,12 @@ export function lazy<Props extends object>(load: Load<Props>): LazyComponent<Pro
   return Object.assign(Lazy, { fetch });
 }
 
-/** A failure shows when the page is opened. */
+/** One after the other, so that a slow phone is never busy for long. A failure shows when the page is opened. */
 export function loadTheRest(): void {
+  const load = waiting.shift();
+  if (!load) return;
   const idle = globalThis.requestIdleCallback ?? ((act: () => void) => setTimeout(act, 500));
-  idle(() => void Promise.allSettled(waiting.map((load) => load())));
+  idle(() => void load().catch(() => {}).then(loadTheRest));
 }
 
 function NotLoaded() {

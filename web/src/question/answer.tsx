@@ -24,8 +24,10 @@ const UNREAD = "Show all of it first and scroll to its end.";
 type Props = { question: QuestionView; isRead: ReadonlySignal<boolean> };
 
 export function Answer({ question, isRead }: Props) {
-  const mine = new Set(me.value?.rooms.map((one) => one.room));
-  const room = question.rooms.find((one) => mine.has(one));
+  const person = me.value;
+  const mine = new Set(person?.rooms.map((one) => one.room));
+  // Until it is known whose page this is, the buttons are there and say why they wait: most people may answer.
+  const room = person ? question.rooms.find((one) => mine.has(one)) : question.rooms[0];
   if (room === undefined) return <AskedElsewhere question={question} />;
   return <AnswerHere question={question} isRead={isRead} room={room} />;
 }

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { movesFrom, story } from "../../dev/make";
 import type { Project } from "../../dev/project";
 import { scene } from "../../dev/scenes";
-import { live, open, startChromium, type Opened, type OpenOptions } from "./chromium";
+import { live, open, startChromium, sumOfShifts, watchShifts, type Opened, type OpenOptions } from "./chromium";
 
 let browser: Browser;
 let opened: Opened;
@@ -89,16 +89,8 @@ describe("moves", () => {
   for (const size of ["phone", "desktop"] as const) {
     test(`five a second shift the layout by at most 0.1 (${size})`, async () => {
       const project = scene("thousand");
-      const page = await show(project, "/board", { size });
+      const page = await show(project, "/board", { size, before: (page) => page.addInitScript(watchShifts) });
       await page.locator(".story-card").first().waitFor();
-      await page.evaluate(() => {
-        const sums: number[] = [0];
-        Object.assign(window, { shifts: sums });
-        // The greatest sum of a window of shifts, as the browser vendors define it, is at most this sum of all.
-        new PerformanceObserver((list) => {
-          for (const entry of list.getEntries()) sums[0] = (sums[0] ?? 0) + (entry as unknown as { value: number }).value;
-        }).observe({ type: "layout-shift", buffered: false });
-      });
       const ids = [...project.stories.values()].filter((one) => one.stage === "backlog").map((one) => one.id);
       for (let at = 0; at < 40; at++) {
         const id = ids[at] ?? 0;
@@ -106,7 +98,7 @@ describe("moves", () => {
         else project.changeStory(id, { title: `Shelf ${id} has a new title`, cost_usd: at });
         await page.waitForTimeout(200);
       }
-      const sum = await page.evaluate(() => (window as unknown as { shifts: number[] }).shifts[0] ?? 0);
+      const sum = await sumOfShifts(page);
       console.log(`CLS ${size}: ${sum.toFixed(4)}`);
       expect(sum).toBeLessThanOrEqual(0.1);
     });

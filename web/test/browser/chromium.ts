@@ -83,3 +83,16 @@ export type OpenOptions = {
 export async function live(page: Page): Promise<void> {
   await page.locator(".connection.live").first().waitFor();
 }
+
+/** Runs in a page before anything else. The greatest sum of a window of shifts, as the browser vendors define it, is at most this sum of all. */
+export function watchShifts(): void {
+  const sums = [0];
+  Object.assign(window, { shifts: sums });
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries()) sums[0] = (sums[0] ?? 0) + (entry as unknown as { value: number }).value;
+  }).observe({ type: "layout-shift", buffered: true });
+}
+
+export function sumOfShifts(page: Page): Promise<number> {
+  return page.evaluate(() => (window as unknown as { shifts: number[] }).shifts[0] ?? 0);
+}

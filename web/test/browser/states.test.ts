@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { call, message, question } from "../../dev/make";
 import type { Project } from "../../dev/project";
 import { scene } from "../../dev/scenes";
-import { live, open, startChromium, type Opened, type OpenOptions } from "./chromium";
+import { live, open, startChromium, sumOfShifts, watchShifts, type Opened, type OpenOptions } from "./chromium";
 
 let browser: Browser;
 let opened: Opened;
@@ -74,6 +74,27 @@ describe("loading", () => {
     answer();
     await page.locator(".story-card").first().waitFor();
     expect(await page.locator(".loading").count()).toBe(0);
+  });
+
+  test("a page that connects is not offline, and no bar pushes the board down and goes again", async () => {
+    let answer = () => {};
+    const asked = new Promise<void>((resolve) => (answer = resolve));
+    opened = await open(browser, scene("shop"), "/board", {
+      before: (page) => page.routeWebSocket("**/live", async (socket) => (await asked, void socket.connectToServer())),
+    });
+    const { page } = opened;
+    await page.locator(".story-card").first().waitFor();
+    await page.locator(".connection.connecting").waitFor();
+    expect(await page.locator(".bar.warn").count()).toBe(0);
+    answer();
+    await live(page);
+  });
+
+  test.each(["/", "/board", "/story/5", "/story/7/diff", "/run/5-coder-1-2", "/q/12", "/chat"])("nothing on %s moves when it is there", async (path) => {
+    const page = await show(scene("shop"), path, { before: (page) => page.addInitScript(watchShifts) });
+    await page.locator(".loading").first().waitFor({ state: "detached" });
+    await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => setTimeout(done))));
+    expect(await sumOfShifts(page)).toBeLessThanOrEqual(0.03);
   });
 
   test("a view that cannot be read says why, and is read again when asked", async () => {

@@ -59,6 +59,9 @@ const SILENT: Duration = Duration::from_secs(60);
 /// A browser that takes no frame for so long is gone.
 const STUCK: Duration = Duration::from_secs(30);
 
+/// A browser that has been told why the socket ends closes it within this time.
+const FAREWELL: Duration = Duration::from_secs(2);
+
 /// Lines of agents within this time go in one frame.
 const LINES_TOGETHER: Duration = Duration::from_millis(100);
 
@@ -116,6 +119,10 @@ async fn say_bye(mut socket: WebSocket, why: &str, again: bool) -> Result<(), En
     let frame = encode(&FromServer::Bye { why: why.into(), again });
     let _ = tokio::time::timeout(STUCK, socket.send(text(&frame))).await;
     let _ = tokio::time::timeout(STUCK, socket.send(Message::Close(None))).await;
+    // A socket that is closed while something of the browser is still on its way is reset, and a reset takes the last frame away
+    // from the browser. So the browser closes it first.
+    let closed = async { while let Some(Ok(_)) = socket.recv().await {} };
+    let _ = tokio::time::timeout(FAREWELL, closed).await;
     Ok(())
 }
 

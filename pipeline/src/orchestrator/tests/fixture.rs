@@ -117,6 +117,10 @@ impl PipelineHost for TestHost {
             guard: Box::new(()),
         }
     }
+
+    fn has_secret(&self, _content: &[u8]) -> bool {
+        false
+    }
 }
 
 /// One request: `{"story": 1, "say": "approve"}` or `"reject WHY"`.

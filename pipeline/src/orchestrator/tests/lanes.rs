@@ -24,6 +24,10 @@ impl PipelineHost for NoHost {
     fn open(&self, _run: &RunInfo, _read: &StrangersRead, _mailbox: &RunMailbox) -> RunAccess {
         unreachable!("no run is started")
     }
+
+    fn has_secret(&self, _content: &[u8]) -> bool {
+        false
+    }
 }
 
 /// An orchestrator that is driven by hand. Nobody works: there are no agents but a supervisor.

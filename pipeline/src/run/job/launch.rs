@@ -15,6 +15,7 @@ use agents::{
 use super::{RunJob, blocking, panicked};
 use crate::{
     board::attached_paths,
+    evidence,
     gates::{GATE_NETWORK, GateRunner},
     host::HostAsker,
     open_hosts::registries,
@@ -77,6 +78,8 @@ impl RunJob {
             access.trials.set(TrialPlace::new(confined.clone(), &env, &own).hiding(workspace.secret_files()));
         }
         env.extend(own);
+        let evidence = confined.place.evidence();
+        env.push((evidence::VARIABLE.to_owned(), evidence.to_string_lossy().into_owned()));
         let model = if agent.model.is_empty() { &settings.model } else { &agent.model };
         let route = self.access.as_ref().map_or(PermissionRoute::Control, |access| access.route.clone());
         Ok(Launch {
@@ -102,6 +105,7 @@ impl RunJob {
                 plans: self.plan.plans,
                 offers_tools: false,
                 readable: attached_paths(&self.context.project, self.plan.run.story),
+                writable: Some(evidence),
             },
             limits: LaunchLimits { max_turns: agent.max_turns, max_budget_usd: self.budget_usd() },
             model: model_way,
@@ -259,7 +263,12 @@ mod tests {
             (fixture.git.project.run_dir(), vec!["SECRET".into()])
         );
         let own = fixture.context.settings.env.clone().into_iter();
-        assert_eq!(program.env, own.chain(worktree.environment(&Confinement::None)).collect::<Vec<_>>());
+        let evidence = worktree.place().evidence();
+        let variable = (evidence::VARIABLE.to_owned(), evidence.to_string_lossy().into_owned());
+        let expected = own.chain(worktree.environment(&Confinement::None)).chain([variable]);
+        assert_eq!(program.env, expected.collect::<Vec<_>>());
+        assert!(evidence.is_dir(), "it writes there unasked");
+        assert_eq!(permissions.writable, Some(evidence));
         assert!(session.trust_project_settings && permissions.accept_edits);
         assert_eq!((permissions.route, limits.max_turns), (route, Some(9)));
         let expected =
