@@ -64,7 +64,7 @@ impl Orchestrator {
                 let story = info.on_story();
                 self.publisher.alarm(story, text);
             }
-            // A review is one run, and nothing goes on after it.
+            // A review of a branch has no story, and nothing goes on after it.
             RunUpdate::Read(_) | RunUpdate::Evidence(_) if info.branch.is_some() => {}
             RunUpdate::Evidence(taken) => {
                 let from = match info.role {
