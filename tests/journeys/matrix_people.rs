@@ -159,7 +159,7 @@ async fn a_room_that_does_not_get_its_messages_is_told_in_status_in_health_and_a
 async fn an_upgraded_room_goes_on_with_its_session_its_rules_and_its_settings_also_after_a_restart() {
     needs!(Claude, Synapse);
     let script = ModelScript::new()
-        .on("remember")
+        .on("mind the door")
         .says("I remember it.")
         .on("make one")
         .calls("Bash", bash("touch one.txt"))
@@ -173,7 +173,7 @@ async fn an_upgraded_room_goes_on_with_its_session_its_rules_and_its_settings_al
     let serving = team.serve();
     ann.say(old, "!ambient on").await;
     team.see("Ambient is on").await;
-    ann.say(old, "remember the door").await;
+    ann.say(old, "mind the door").await;
     team.see("I remember it.").await;
     ann.say(old, "make one").await;
     let question = team.see("Question 1").await;
@@ -189,7 +189,7 @@ async fn an_upgraded_room_goes_on_with_its_session_its_rules_and_its_settings_al
     ann.say(&new, "make one").await;
     ann.see(&new, bot, "One is made.").await;
     let history = last_request(&model).conversation.history;
-    assert!(history.iter().any(|prompt| prompt.contains("remember the door")), "{history:?}");
+    assert!(history.iter().any(|prompt| prompt.contains("mind the door")), "{history:?}");
     ann.say(&new, "!rules").await;
     ann.see(&new, bot, "`touch` with any files").await;
     ann.say(&new, "!status").await;
@@ -204,7 +204,7 @@ async fn an_upgraded_room_goes_on_with_its_session_its_rules_and_its_settings_al
     ann.say(&new, "go on").await;
     ann.see(&new, bot, "On it goes.").await;
     let history = last_request(&model).conversation.history;
-    assert!(history.iter().any(|prompt| prompt.contains("remember the door")), "{history:?}");
+    assert!(history.iter().any(|prompt| prompt.contains("mind the door")), "{history:?}");
     let asked = ann.look(&new).await.messages.into_iter().filter(|it| it.text.contains("Question")).count();
     assert_eq!(asked, 0, "the rule holds");
     assert_eq!(serving.end().0, Some(0));

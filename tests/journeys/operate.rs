@@ -8,8 +8,8 @@ use e2e::{Program, Serving, runs};
 fn restarted(program: &Program, serving: &mut Serving, ask: &str) {
     let pid = serving.pid();
     let mut terminal = program.terminal();
-    terminal.say("remember that the door is green");
-    terminal.see("remember that the door is green");
+    terminal.say("keep in mind that the door is green");
+    terminal.see("keep in mind that the door is green");
     terminal.say(ask);
     terminal.see("Restarting. I'll post here when I'm back");
     terminal.see("storkit restarts");
@@ -18,7 +18,7 @@ fn restarted(program: &Program, serving: &mut Serving, ask: &str) {
     terminal.see("is back (");
     assert!(runs(pid), "the process is the same");
     terminal.say("history");
-    terminal.see("1. remember that the door is green");
+    terminal.see("1. keep in mind that the door is green");
 }
 
 #[test]
