@@ -267,7 +267,8 @@ impl Climb<'_> {
         };
         self.tell_nobody();
         let is_in_time = |at| self.question.deadline.is_none_or(|deadline| at < deadline);
-        let is_seen = !self.broker.copies(self.question.id).all_failed(&self.question.asked_in());
+        let (copies, rooms) = (self.broker.copies(self.question.id), self.question.asked_in());
+        let is_seen = !copies.all_failed(&rooms);
         if !is_seen && !back.at.is_some_and(is_in_time) {
             return false;
         }
@@ -281,6 +282,8 @@ impl Climb<'_> {
             () = returns => {}
             // The sender is the broker's.
             _ = changes.changed() => {}
+            // Then it waits for nobody who comes too late.
+            () = copies.until_all_failed(&rooms), if is_seen => {}
         }
         true
     }

@@ -306,6 +306,8 @@ async fn a_question_waits_for_nobody_who_is_back_after_its_deadline() {
     let question = scene.shown(&team()).await;
     assert!(matches!(scene.news().await, LadderNews::NobodyThere(Some(_))));
     assert_eq!(question.deadline, Some(question.asked_at + 5 * MINUTE), "as without a ladder");
+    // The ladder has come to wait for Ann by then.
+    scene.hand.advance(4 * MINUTE);
     scene.broker.undeliverable(question.id, &team(), "the channel is archived");
     assert_eq!(asking.await.unwrap(), PermissionDecision::Denied(DenialReason::Unreachable));
 }
