@@ -59,7 +59,9 @@ fn broker(
     let (sender, shown) = mpsc::unbounded_channel();
     let broker = PermissionBroker::new(store.clone(), Clock::system(), Arc::new(RecordingRooms(sender)));
     let (tell, told) = mpsc::unbounded_channel();
-    broker.on_parked_answer(move |story| drop(tell.send(story)));
+    broker.on_parked_answer(move |story| {
+        let _ = tell.send(story);
+    });
     (broker, shown, told)
 }
 
