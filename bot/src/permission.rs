@@ -42,7 +42,7 @@ pub use ladder::{AskedPerson, LadderNews, LadderServices, NobodyHere};
 pub use listed::{ListedArguments, ListedCommand};
 pub use model_question::ModelQuestion;
 pub use outcome::{DenialReason, PermissionDecision, QuestionOutcome, WithdrawReason};
-pub use parked::{AtDeadline, CallChange};
+pub use parked::{AtDeadline, CallChange, RestoredQuestion};
 use parking_lot::{Mutex, MutexGuard};
 use pipeline::story::StoryId;
 pub use question::{AnswerKind, ExpectedAnswer, Person, PersonAnswer, Question, QuestionId};

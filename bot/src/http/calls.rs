@@ -104,7 +104,7 @@ mod tests {
         assert!(!is_deferred(&run, of_sub_agent).await);
         reported(&parking, &["b", "c"]);
         assert!(!is_deferred(&run, bash("b", "make")).await, "another call of the message would be lost");
-        assert!(is_deferred(&run, bash("c", "make")).await);
+        assert!(is_deferred(&run, bash("c", "npm test")).await);
         reported(&parking, &["d"]);
         assert!(!is_deferred(&run, bash("d", "npm start")).await, "a rule covers it");
         assert_eq!(answer(&run, b"no hook", |_| false).await, json!({}));

@@ -92,6 +92,13 @@ struct ParkedBody {
     changed: Vec<CallChange>,
 }
 
+/// A parked question that is open again after a restart.
+pub struct RestoredQuestion {
+    pub question: Arc<Question>,
+    /// The messages that showed it.
+    pub copies: Vec<(Room, MessageId)>,
+}
+
 /// Where a call leads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct CallPlaces {
@@ -271,7 +278,7 @@ impl PermissionBroker {
     }
 
     /// Opens the questions that an earlier process has parked, and returns where their messages are.
-    pub fn restore_parked(&self) -> Vec<(Arc<Question>, Vec<(Room, MessageId)>)> {
+    pub fn restore_parked(&self) -> Vec<RestoredQuestion> {
         let stored = self.store.open_parked::<ParkedBody>().unwrap_or_else(|error| {
             tracing::error!(%error, "parked questions cannot be read");
             Vec::new()
@@ -282,7 +289,7 @@ impl PermissionBroker {
             let question = Arc::new(question);
             self.put_parked(&question);
             let copies = self.store.take_copies(id).unwrap_or_default();
-            restored.push((question, copies));
+            restored.push(RestoredQuestion { question, copies });
         }
         restored
     }

@@ -243,10 +243,10 @@ impl PermissionBroker {
         let outcome = if kept.is_ok() { Some(of_keep) } else { ended };
         let decided = outcome.and_then(|outcome| Some((pending.remove(&id)?, outcome)));
         drop(pending);
-        if let Some((open, outcome)) = decided {
-            if let Some(decided) = open.decided {
-                let _ = decided.send(outcome);
-            }
+        if let Some((open, outcome)) = decided
+            && let Some(decided) = open.decided
+        {
+            let _ = decided.send(outcome);
         }
         if let Err(why) = kept {
             tracing::warn!(question = id.0, ?why, "the changes of a trial were not kept");

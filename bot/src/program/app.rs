@@ -40,7 +40,7 @@ use crate::{
     },
     live_agents::LiveAgents,
     messengers::ConnectedMessengers,
-    permission::{LadderServices, PermissionBroker, QuestionId, WithdrawReason},
+    permission::{LadderServices, PermissionBroker, QuestionId, RestoredQuestion, WithdrawReason},
     program::{
         doctor,
         lock::{self, InstanceLock, LockError},
@@ -259,7 +259,7 @@ impl App {
                 services.rooms.post(&room, RoomInput::LeftQuestion { id, question, copy });
             }
         }
-        for (question, copies) in services.broker.restore_parked() {
+        for RestoredQuestion { question, copies } in services.broker.restore_parked() {
             for (room, copy) in copies {
                 services.rooms.post(&room, RoomInput::ParkedCopy { question: question.clone(), copy });
             }

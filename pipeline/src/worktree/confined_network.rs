@@ -234,7 +234,7 @@ async fn an_agent_with_no_network_reaches_its_model_and_its_tools_only() {
     );
     for path in ["/ws", "/metrics", "/mcp/../ws"] {
         let (_, text) = room.curl(&["--path-as-is", &tools.url(path)]).await;
-        assert!(text.contains("Only /mcp and /messages are reached"), "{text}");
+        assert!(text.contains("Only /mcp, /messages and /calls are reached"), "{text}");
     }
     let (_, text) = room.curl(&["http://crates.io/"]).await;
     assert!(text.contains("storkit refuses crates.io:80"), "{text}");

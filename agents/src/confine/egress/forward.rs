@@ -71,7 +71,7 @@ pub(super) async fn own_tools(
     if !OWN_PATHS.contains(&request.uri().path()) {
         return Err(EgressRefusal(
             StatusCode::FORBIDDEN,
-            format!("Only {} are reached from a sandbox.", OWN_PATHS.join(" and ")),
+            "Only /mcp, /messages and /calls are reached from a sandbox.".into(),
         ));
     }
     let stream = TcpStream::connect(own).await;

@@ -125,7 +125,9 @@ impl RunJob {
                 accept_edits: self.plan.review.is_none(),
                 plans: self.plan.plans,
                 offers_tools: false,
-                defers: self.access.as_ref().is_some_and(|access| access.parking.is_allowed()),
+                // A plan is the end of its run, and its call waits for nobody.
+                defers: !self.plan.plans
+                    && self.access.as_ref().is_some_and(|access| access.parking.is_allowed()),
                 readable: attached_paths(&self.context.project, self.plan.run.story),
                 writable: Some(evidence),
             },
