@@ -42,8 +42,8 @@ describe("a thousand stories", () => {
   test("are searched by words and numbers", async () => {
     const page = await show(scene("thousand"));
     await page.locator("#find").waitFor();
-    await page.keyboard.press("/");
-    await expect.poll(() => page.evaluate(() => document.activeElement?.id)).toBe("find");
+    // Keys work once their part of the page is there.
+    await expect.poll(async () => (await page.keyboard.press("/"), page.evaluate(() => document.activeElement?.id))).toBe("find");
     await page.keyboard.type("#321");
     await expect.poll(() => page.locator(".story-card").count()).toBe(1);
     await page.getByText("Shelf 321 is labelled").waitFor();

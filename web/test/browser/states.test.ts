@@ -225,7 +225,8 @@ test("by keyboard alone a story is opened, edited and saved", async () => {
     expect(await focused()).toBe(name);
   };
   await page.locator("#find").waitFor();
-  await page.keyboard.press("/");
+  // Keys work once their part of the page is there.
+  await expect.poll(async () => (await page.keyboard.press("/"), page.evaluate(() => document.activeElement?.id))).toBe("find");
   await page.keyboard.type("keys are");
   await expect.poll(() => page.locator(".story-card").count()).toBe(1);
   await tabTo("13 Keys are counted");
