@@ -33,6 +33,7 @@ mod sentence;
 pub mod specs;
 pub mod story;
 pub mod strangers;
+mod tokens;
 pub mod trust;
 pub mod verdict;
 pub mod visible;

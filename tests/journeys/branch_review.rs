@@ -86,7 +86,7 @@ async fn a_branch_is_reviewed_from_the_room_and_from_the_page_and_nothing_is_lef
     let before = state(&bot.file(""));
     let room = bot.room("elsewhere");
     room.say("review feature/door").await;
-    room.see("Reviewing `feature/door`").await;
+    room.see("Review of `feature/door`").await;
     gate.reached(1).await;
     room.say("status").await;
     let status = room.see("**Reviews of branches**").await.text;

@@ -52,7 +52,7 @@ async fn a_screenshot_of_a_gate_is_shown_where_the_story_is_followed_and_kept_wi
     ops.say("yes").await;
     let told = asker.see("Evidence of story `1` **Paint the door** by its coder").await.text;
     assert!(told.contains("`evidence-coder-door.png`, `evidence-coder-logs-notes.md`."), "{told}");
-    for left_out in ["`key.txt` holds a secret", "`users.txt` is no plain file"] {
+    for left_out in ["`key.txt` holds a key of Anthropic", "`users.txt` is no plain file"] {
         assert!(told.contains(left_out), "{told}");
     }
     for room in [&ops, &asker] {

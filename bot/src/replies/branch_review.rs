@@ -24,7 +24,7 @@ const PATH: usize = 120;
 /// `review` begins.
 pub fn looking_for_branch(branch: &str) -> String {
     format!(
-        "Reviewing {}. I report here what is found; `stop branch-review` ends it.",
+        "Review of {}: I report here what is found; `stop branch-review` ends it.",
         code_span(&visible_line(branch, PATH))
     )
 }

@@ -1,31 +1,7 @@
 //! Texts that look like secrets. What is remembered is committed and pushed, so they are refused. It finds what has a known form; a
 //! password in a sentence has none, except behind a word that says so.
 
-/// Tokens by how they begin, with the least length of the whole word. The forms are those of the services' own documentation.
-const TOKENS: [(&str, usize, &str); 22] = [
-    ("sk-ant-", 20, "a key of Anthropic"),
-    ("sk-proj-", 20, "a key of OpenAI"),
-    ("sk_live_", 20, "a key of Stripe"),
-    ("rk_live_", 20, "a key of Stripe"),
-    ("ghp_", 30, "a token of GitHub"),
-    ("gho_", 30, "a token of GitHub"),
-    ("ghu_", 30, "a token of GitHub"),
-    ("ghs_", 30, "a token of GitHub"),
-    ("ghr_", 30, "a token of GitHub"),
-    ("github_pat_", 30, "a token of GitHub"),
-    ("glpat-", 20, "a token of GitLab"),
-    ("xoxb-", 20, "a token of Slack"),
-    ("xoxp-", 20, "a token of Slack"),
-    ("xapp-", 20, "a token of Slack"),
-    ("AKIA", 20, "a key of AWS"),
-    ("ASIA", 20, "a key of AWS"),
-    ("AIza", 35, "a key of Google"),
-    ("ya29.", 20, "a token of Google"),
-    ("npm_", 30, "a token of npm"),
-    ("pypi-", 40, "a token of PyPI"),
-    ("hf_", 30, "a token of Hugging Face"),
-    ("syt_", 20, "a token of Matrix"),
-];
+use crate::tokens::token_in;
 
 /// Words before a secret's value, in lower case.
 const NAMES: [&str; 9] =
@@ -36,8 +12,8 @@ const SHORTEST_VALUE: usize = 6;
 
 /// What kind of secret the text seems to have, as a noun with its article.
 pub fn secret_in(text: &str) -> Option<&'static str> {
-    if text.contains("-----BEGIN ") && text.contains("PRIVATE KEY") {
-        return Some("a private key");
+    if let Some(kind) = token_in(text.as_bytes()) {
+        return Some(kind);
     }
     let words = text.split(|c: char| {
         c.is_whitespace() || matches!(c, '"' | '\'' | '`' | ',' | ';' | '(' | ')' | '<' | '>')
@@ -46,17 +22,6 @@ pub fn secret_in(text: &str) -> Option<&'static str> {
 }
 
 fn secret_word(word: &str) -> Option<&'static str> {
-    let is_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '=' | '/' | '+');
-    for (start, least, kind) in TOKENS {
-        let found = word.match_indices(start).any(|(at, _)| {
-            let before = word[..at].chars().next_back();
-            let token: usize = word[at..].chars().take_while(|c| is_token(*c)).count();
-            !before.is_some_and(char::is_alphanumeric) && token >= least
-        });
-        if found {
-            return Some(kind);
-        }
-    }
     // Three parts in base64url, of which the first two are JSON objects (RFC 7519).
     let parts: Vec<&str> = word.split('.').collect();
     if let [head, body, mark] = parts.as_slice()

@@ -4,8 +4,9 @@ use super::{Orchestrator, stories::StoryWork};
 use crate::{
     board::{AttachedFile, WorkFolder},
     event::PipelineEvent,
-    evidence::{EvidenceSource, TakenEvidence, has_known_key},
+    evidence::{EvidenceSource, TakenEvidence},
     story::StoryId,
+    tokens::token_in,
 };
 
 impl Orchestrator {
@@ -16,7 +17,10 @@ impl Orchestrator {
         }
         let host = self.context.host.clone();
         let keep = move |work: &WorkFolder| {
-            let taken = taken.without_secrets(|content| has_known_key(content) || host.has_secret(content));
+            let taken = taken.without_secrets(|content| {
+                let own = || host.has_secret(content).then_some("one of storkit's secrets");
+                token_in(content).or_else(own)
+            });
             let kept = if taken.files.is_empty() {
                 Ok(Vec::new())
             } else {
