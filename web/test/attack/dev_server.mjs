@@ -131,7 +131,9 @@ try {
       const popup = context.waitForEvent("page");
       await agents.evaluate(openWindow, { page: target });
       const window = await popup;
-      await window.waitForLoadState();
+      await window.waitForURL((address) => address.href.startsWith(target));
+      // The page is there before its opener learns that their windows are apart.
+      await agents.waitForFunction(() => globalThis.opened.closed).catch(() => {});
       const after = await agents.evaluate(() => {
         const { opened } = globalThis;
         const tried = (use) => {
