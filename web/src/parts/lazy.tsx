@@ -45,7 +45,7 @@ function NotLoaded() {
   return (
     <div class="empty">
       <h1>This part of the page could not be loaded</h1>
-      <p>Either storkit cannot be reached, or it carries a newer page by now.</p>
+      <p>storkit cannot be reached, or carries a newer page by now.</p>
       <Press onPress={() => location.reload()}>Reload</Press>
     </div>
   );
