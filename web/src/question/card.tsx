@@ -30,7 +30,7 @@ export function QuestionCard({ question, level = 3 }: { question: QuestionView; 
         </span>
         {!outcome && question.deadline !== null && <Countdown asked={question.asked} deadline={question.deadline} parks={question.parks} />}
         {!outcome && question.deadline === null && (
-          <span class="soft" title={question.parked === null ? undefined : "Its agent has stopped, and goes on with exactly this call once you answer"}>
+          <span class="soft" title={question.parked === null ? undefined : "Its agent has stopped until you answer"}>
             {question.parked === null ? <Ago at={question.asked} after=" ago" /> : <>parked since <At at={question.parked} /></>}
           </span>
         )}
