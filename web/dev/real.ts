@@ -233,7 +233,8 @@ async function moves({ session, open, isQuick }: Scene): Promise<Numbers> {
 
 /** A hundred sockets: what each takes in storkit, and what it takes to tell them a change. */
 async function manyBrowsers({ session, pid, isQuick }: Scene): Promise<Numbers> {
-  const watch = isQuick ? 5 : 10;
+  // storkit looks at all files every 30 s: each watch has one such look.
+  const watch = isQuick ? 5 : 30;
   const idle = async () => {
     await rests(pid);
     const before = cpu(pid);
