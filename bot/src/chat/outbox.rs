@@ -132,38 +132,31 @@ impl Outbox {
 
     /// The same in the thread of a person's message, if it is in one.
     pub fn say_near(&self, message: Outgoing, near: Option<&MessageId>) {
-        let place = near.and_then(|near| self.thread_of(near)).cloned();
-        let message = self.redactor.message(message);
-        self.send(OutboxJob::Say {
-            place,
-            message,
-            files: Arc::default(),
-            slot: None,
-            report: None,
-            delayed: None,
-        });
+        self.say_all(message, near, Arc::default(), None);
     }
 
     /// A message of which `report` learns the ids.
     pub fn say_reporting(&self, message: Outgoing, report: Report) {
-        let place = message.reply_to.as_ref().and_then(|near| self.thread_of(near)).cloned();
-        let message = self.redactor.message(message);
-        let report = Some(report);
-        self.send(OutboxJob::Say {
-            place,
-            message,
-            files: Arc::default(),
-            slot: None,
-            report,
-            delayed: None,
-        });
+        let near = message.reply_to.clone();
+        self.say_all(message, near.as_ref(), Arc::default(), Some(report));
     }
 
     /// Files, and a message about them.
     pub fn say_with(&self, message: Outgoing, files: Arc<[Attachment]>) {
-        let place = message.reply_to.as_ref().and_then(|near| self.thread_of(near)).cloned();
+        let near = message.reply_to.clone();
+        self.say_all(message, near.as_ref(), files, None);
+    }
+
+    fn say_all(
+        &self,
+        message: Outgoing,
+        near: Option<&MessageId>,
+        files: Arc<[Attachment]>,
+        report: Option<Report>,
+    ) {
+        let place = near.and_then(|near| self.thread_of(near)).cloned();
         let message = self.redactor.message(message);
-        self.send(OutboxJob::Say { place, message, files, slot: None, report: None, delayed: None });
+        self.send(OutboxJob::Say { place, message, files, slot: None, report, delayed: None });
     }
 
     /// Sends a question near a person's message: it can be replaced later ([`Outbox::finish`]). The first report learns its ids, the second

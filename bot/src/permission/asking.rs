@@ -159,7 +159,9 @@ impl PermissionBroker {
         let outcome = match ended {
             Ok(decided) => decided,
             // In the same moment as the look whether somebody has answered.
-            Err(QuestionOutcome::TimedOut) if self.park(&question, ask, answered) => {
+            Err(QuestionOutcome::TimedOut | QuestionOutcome::Unreachable)
+                if self.park(&question, ask, answered) =>
+            {
                 guard.done = true;
                 return QuestionOutcome::Parked;
             }

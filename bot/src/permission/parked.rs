@@ -229,7 +229,7 @@ impl PermissionBroker {
         let now = self.clock.now();
         let run = ParkedRun { since: now, is_answered: false, ..run.clone() };
         let body = ParkedBody {
-            rooms: question.rooms.iter().map(Room::to_string).collect(),
+            rooms: question.asked_in().iter().map(Room::to_string).collect(),
             asked_for: question.asked_for.clone(),
             tool: question.tool.clone(),
             input: question.input.clone(),
@@ -259,7 +259,7 @@ impl PermissionBroker {
             open.trial = QuestionTrial::default();
         }
         self.record.park(&waits);
-        for room in &waits.rooms {
+        for room in &waits.asked_in() {
             self.rooms.show_parked(room, waits.clone());
         }
         true
@@ -408,7 +408,7 @@ impl PermissionBroker {
     /// Shows how it ended; the store knows already.
     fn settle_parked(&self, question: &Arc<Question>, outcome: &QuestionOutcome) {
         self.record.end(question.id, outcome, self.clock.now());
-        for room in &question.rooms {
+        for room in &question.asked_in() {
             self.rooms.settle(room, question.clone(), outcome.clone());
         }
     }

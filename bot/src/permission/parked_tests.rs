@@ -23,7 +23,7 @@ use super::*;
 enum Shown {
     Question(Arc<Question>),
     Parked(Arc<Question>),
-    Settled(QuestionId, QuestionOutcome),
+    Settled(Room, QuestionId, QuestionOutcome),
 }
 
 struct RecordingRooms(mpsc::UnboundedSender<Shown>);
@@ -41,8 +41,8 @@ impl QuestionRooms for RecordingRooms {
         let _ = self.0.send(Shown::Parked(question));
     }
 
-    fn settle(&self, _: &Room, question: Arc<Question>, outcome: QuestionOutcome) {
-        let _ = self.0.send(Shown::Settled(question.id, outcome));
+    fn settle(&self, room: &Room, question: Arc<Question>, outcome: QuestionOutcome) {
+        let _ = self.0.send(Shown::Settled(room.clone(), question.id, outcome));
     }
 }
 
@@ -127,7 +127,7 @@ impl Scene {
 
     async fn settled(&mut self) -> (QuestionId, QuestionOutcome) {
         loop {
-            if let Shown::Settled(id, outcome) = self.shown.recv().await.unwrap() {
+            if let Shown::Settled(_, id, outcome) = self.shown.recv().await.unwrap() {
                 return (id, outcome);
             }
         }
@@ -201,6 +201,40 @@ async fn an_answer_is_for_exactly_its_call() {
     assert_eq!(scene.broker.take_parked_decision(&other).await, Ok(None));
     assert_eq!(scene.taken("make install").await, Ok(None), "the same id, and other words");
     assert_eq!(scene.taken("make").await, Ok(None), "that used it up");
+}
+
+#[tokio::test]
+async fn a_question_that_went_to_further_rooms_waits_and_is_closed_in_all_of_them() {
+    let mut scene = Scene::new();
+    let (clock, hand) = Clock::by_hand(SystemTime::now());
+    let (sender, shown) = mpsc::unbounded_channel();
+    scene.broker = PermissionBroker::new(scene.store.clone(), clock, Arc::new(RecordingRooms(sender)));
+    scene.shown = shown;
+    let timeout = Duration::from_secs(60);
+    let (asking, ask) = (scene.broker.clone(), PermissionAsk { timeout: Some(timeout), ..scene.ask("make") });
+    let asking = tokio::spawn(async move { asking.ask(ask).await });
+    let question = scene.question().await;
+    let direct = Room::new("there", "ann");
+    question.further.add(&direct);
+    hand.advance(timeout);
+    assert_eq!(asking.await.unwrap(), PermissionDecision::Parked);
+    let (later, ..) = broker(&scene.store);
+    let restored = later.restore_parked();
+    assert_eq!(
+        restored[0].question.rooms,
+        [Room::new("here", "a"), direct.clone()],
+        "the next storkit knows all"
+    );
+    scene.broker.answer(question.id, &direct, &Person::new("ann", "Ann"), PersonAnswer::Yes).unwrap();
+    let (mut parked, mut settled) = (0, Vec::new());
+    while settled.len() < 2 {
+        match scene.shown.recv().await.unwrap() {
+            Shown::Parked(_) => parked += 1,
+            Shown::Settled(room, ..) => settled.push(room),
+            Shown::Question(_) => {}
+        }
+    }
+    assert_eq!((parked, settled), (2, vec![Room::new("here", "a"), direct]));
 }
 
 /// The two timers: people's answers and the deadline.

@@ -134,7 +134,15 @@ pub(super) fn folder_of(work: &Path, story: StoryId) -> PathBuf {
 pub(super) fn attached_files(work: &Path, story: StoryId) -> io::Result<Vec<(String, Metadata)>> {
     let folder = folder_of(work, story);
     unlinked::check(&folder)?;
-    let listed = match fs::read_dir(&folder) {
+    plain_files(&folder, is_attached_name)
+}
+
+/// The plain files in a folder with a name of this form, by their names; none where there is no folder.
+pub(super) fn plain_files(
+    folder: &Path,
+    is_name: impl Fn(&str) -> bool,
+) -> io::Result<Vec<(String, Metadata)>> {
+    let listed = match fs::read_dir(folder) {
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(Vec::new());
         }
@@ -147,7 +155,7 @@ pub(super) fn attached_files(work: &Path, story: StoryId) -> io::Result<Vec<(Str
         let found = entry.metadata()?;
         if let Ok(name) = entry.file_name().into_string()
             && found.is_file()
-            && is_attached_name(&name)
+            && is_name(&name)
         {
             files.push((name, found));
         }

@@ -2,7 +2,7 @@
 //! branch keeps them at the same paths. What they hold is `crate::memory`'s.
 
 use std::{
-    fs::{self, Metadata},
+    fs::Metadata,
     io,
     path::{Path, PathBuf},
 };
@@ -10,7 +10,10 @@ use std::{
 use git2::{ErrorCode, ObjectType, Oid, Repository};
 use settings::unlinked;
 
-use super::branch::{StoryBlobs, WORK};
+use super::{
+    attached::plain_files,
+    branch::{StoryBlobs, WORK},
+};
 use crate::worktree::RoomName;
 
 /// The folder's name, beside those of the stages.
@@ -45,25 +48,8 @@ pub(crate) fn memory_on_disk(root: &Path) -> io::Result<Vec<(PathBuf, Metadata)>
     if unlinked::check(&root.join(&folder)).is_err() {
         return Ok(Vec::new());
     }
-    let listed = match fs::read_dir(root.join(&folder)) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Vec::new());
-        }
-        listed => listed?,
-    };
-    let mut found = Vec::new();
-    for entry in listed {
-        let entry = entry?;
-        // Not of what a link leads to.
-        let metadata = entry.metadata()?;
-        if let Ok(name) = entry.file_name().into_string()
-            && metadata.is_file()
-            && is_memory_name(&name)
-        {
-            found.push((folder.join(name), metadata));
-        }
-    }
-    Ok(found)
+    let files = plain_files(&root.join(&folder), is_memory_name)?;
+    Ok(files.into_iter().map(|(name, metadata)| (folder.join(name), metadata)).collect())
 }
 
 /// The files in a commit of the board.
@@ -91,6 +77,8 @@ pub(super) fn memory_in(repository: &Repository, commit: Oid) -> Result<StoryBlo
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use std::os::unix::fs::symlink;
 
     use super::*;
