@@ -210,6 +210,8 @@ async fn a_question_that_went_to_further_rooms_waits_and_is_closed_in_all_of_the
     let (sender, shown) = mpsc::unbounded_channel();
     scene.broker = PermissionBroker::new(scene.store.clone(), clock, Arc::new(RecordingRooms(sender)));
     scene.shown = shown;
+    let (tell, mut told) = mpsc::unbounded_channel();
+    scene.broker.on_parked_answer(move |story| _ = tell.send(story));
     let timeout = Duration::from_secs(60);
     let (asking, ask) = (scene.broker.clone(), PermissionAsk { timeout: Some(timeout), ..scene.ask("make") });
     let asking = tokio::spawn(async move { asking.ask(ask).await });
@@ -226,9 +228,11 @@ async fn a_question_that_went_to_further_rooms_waits_and_is_closed_in_all_of_the
         "the next storkit knows all"
     );
     scene.broker.answer(question.id, &direct, &Person::new("ann", "Ann"), PersonAnswer::Yes).unwrap();
+    // Told once all rooms were.
+    told.recv().await.unwrap();
     let (mut parked, mut settled) = (0, Vec::new());
-    while settled.len() < 2 {
-        match scene.shown.recv().await.unwrap() {
+    while let Ok(shown) = scene.shown.try_recv() {
+        match shown {
             Shown::Parked(_) => parked += 1,
             Shown::Settled(room, ..) => settled.push(room),
             Shown::Question(_) => {}
